@@ -1,0 +1,237 @@
+"""The nouns of the house, the seams between its rooms, and the errors it raises on purpose.
+
+    AuditError
+    ├── BadInput        signals or data that cannot be audited as given
+    ├── ConfigError     a configuration that cannot mean anything
+    ├── MissingExtra    an optional dependency is not installed
+    ├── StoreError      the run folder cannot be read or written
+    ├── WorkerDied      a worker process ended before its work did
+    └── GateUndecided   a --fail-if condition this audit has too little data to decide
+
+Axes are always in this order: M models, T targets, N examples, Q challenge points, A views, C classes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Params = dict[str, Array]
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+class AuditError(Exception):
+    """Root of everything this library raises on purpose."""
+
+
+class BadInput(AuditError):
+    """Signals or data that cannot be audited as given; the message says where and what to do."""
+
+
+class ConfigError(AuditError):
+    """A configuration that cannot mean anything; the message names the key."""
+
+
+class MissingExtra(AuditError):
+    """An optional dependency is not installed; the message names the pip command."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'undertow[{extra}]'")
+
+
+class StoreError(AuditError):
+    """The run folder cannot be read or written; what was finished is kept."""
+
+
+class WorkerDied(AuditError):
+    """A worker process ended before its work did; what was finished is kept."""
+
+
+class GateUndecided(AuditError):
+    """A --fail-if condition cannot be decided with the data at hand; unknown is never a pass."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Records and their labels."""
+
+    x: Array  # (N, ...) numbers
+    y: Array  # (N,) int, 0..classes-1
+    name: str
+
+    def __post_init__(self) -> None:
+        if len(self.x) == 0:
+            raise BadInput(f"{self.name}: no examples")
+        if self.y.shape != (len(self.x),) or self.y.dtype.kind not in "iu":
+            found = f"{self.y.dtype} {self.y.shape}"
+            raise BadInput(f"{self.name}: labels must be integers of shape ({len(self.x)},), got {found}")
+        if int(self.y.min()) < 0:
+            raise BadInput(f"{self.name}: label {int(self.y.min())} at row {int(self.y.argmin())} is negative")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: Array) -> "Examples":
+        """The examples at `rows`, in that order."""
+        return Examples(self.x[rows], self.y[rows], self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """What the adversary saw of the models it may learn from, and the truth about them."""
+
+    values: Array  # (M, Q, ...)
+    member: Array  # (M, Q) bool, True where the point was trained on
+
+    def __post_init__(self) -> None:
+        if self.member.dtype != bool or self.values.shape[:2] != self.member.shape:
+            raise BadInput(
+                f"member must be bool (M, Q) = {self.values.shape[:2]}, "
+                f"got {self.member.dtype} {self.member.shape}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything an adversary may be given in one audit; what is absent is None.
+
+    The optional fields are the keys of a signals file (`undertow score`).
+    """
+
+    member: Array  # (M, Q) bool
+    values: Array | None = None  # (M, Q) one signal, higher = member, used as it is
+    logits: Array | None = None  # (M, Q, A, C) outputs of the audited models, per view
+    labels: Array | None = None  # (Q,) int, class of each point among the C of `logits`
+    pretrained_logits: Array | None = None  # (M, Q, A, K) outputs of the pretrained models (not realistic access)
+    pretrained_labels: Array | None = None  # (Q,) int, class among those K
+    features: Array | None = None  # (Q, D) the records themselves, for the blind baseline
+
+    def __post_init__(self) -> None:
+        if self.member.dtype != bool or self.member.ndim != 2:
+            raise BadInput(f"member must be bool (M, N), got {self.member.dtype} {self.member.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One attack's guess for every (target model, challenge point), and the truth; higher = member."""
+
+    attack: str
+    values: Array  # (T, Q) float, finite
+    member: Array  # (T, Q) bool
+    group: str | None = None  # e.g. "no-pretraining" for a control
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.member.shape or self.values.ndim != 2 or self.member.dtype != bool:
+            raise BadInput(f"{self.attack}: scores {self.values.shape} and membership {self.member.shape} differ")
+        bad = np.argwhere(~np.isfinite(self.values))
+        if len(bad):
+            t, q = bad[0]
+            raise BadInput(f"{self.attack}: score of target {t}, point {q} is {self.values[t, q]}")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number with its interval (95 %), the number of units counted, and the unit."""
+
+    attack: str
+    metric: str  # "auc" | "balanced_accuracy" | "tpr"
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    unit: str  # what was resampled: "models" or "points"
+    fpr: float | None = None  # fraction: 0.01 is 1 %
+    group: str | None = None
+    members: int | None = None  # pooled (model, point) pairs that are members
+    non_members: int | None = None
+    reason: str | None = None  # why value is None
+    warning: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The metric as people write it, FPR in percent.
+
+        >>> Measurement("lira", "tpr", 0.1, 0.0, 0.2, 16, "models", fpr=0.001).label
+        'TPR@0.1%'
+        """
+        names = {"auc": "AUC", "balanced_accuracy": "balanced accuracy"}
+        if self.metric == "tpr" and self.fpr is not None:
+            return f"TPR@{self.fpr * 100:g}%"
+        return names.get(self.metric, self.metric)
+
+
+@dataclass(frozen=True, eq=False)
+class AuditResult:
+    """One audit, complete: what `result.json`, `scores.npz` and the report are made of."""
+
+    audit: str  # "mia" | "tmi" | "score"
+    config: Mapping[str, Any]
+    seed: int
+    environment: Mapping[str, Any]
+    data: Mapping[str, Any]  # name, sizes, sha256, embedded
+    measurements: tuple[Measurement, ...]
+    controls: tuple[Measurement, ...] = ()
+    timing: Mapping[str, float] = field(default_factory=dict)  # seconds per stage
+    utility: Mapping[str, float] = field(default_factory=dict)  # what the audited models are worth
+    warnings: tuple[str, ...] = ()
+    scores: tuple[Scores, ...] = ()  # per-record: kept beside result.json, never in it
+    ids: tuple[str, ...] = ()  # names of the Q challenge points
+
+    def find(self, attack: str, metric: str, fpr: float | None = None, group: str | None = None) -> Measurement:
+        """The one measurement so named; KeyError if there is none."""
+        for m in (*self.measurements, *self.controls):
+            if (m.attack, m.metric, m.fpr, m.group) == (attack, metric, fpr, group):
+                return m
+        raise KeyError((attack, metric, fpr, group))
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """One model of the game: who it is, what it was dealt, and the seed its randomness descends from."""
+
+    role: str  # "shadow" | "victim" | "base"
+    index: int
+    seed: int
+    member: Array | None  # (N,) bool over the secret pool; None for a model that has no secret
+
+
+class Store(Protocol):
+    """Content-addressed and atomic: an entry is there whole, or not at all."""
+
+    def has(self, key: str) -> bool: ...
+    def get(self, key: str) -> Params: ...
+    def put(self, key: str, arrays: Mapping[str, Array]) -> None: ...
+    def get_note(self, key: str) -> dict[str, Any] | None: ...
+    def put_note(self, key: str, note: Mapping[str, Any]) -> None: ...
+
+
+class Stage(Protocol):
+    """One link of the chain: data, not a closure, so that it hashes (resume) and travels (processes, Ray).
+
+    A frozen dataclass whose fields decide its result; `version` is raised when its code changes meaning.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def chunk(self) -> int: ...
+    def __call__(self, slots: Sequence[Slot], before: Sequence[Params], store: Store) -> list[Params]:
+        """The parameters (or outputs) of the models in `slots`, made from those `before`, in that order."""
+
+
+class Executor(Protocol):
+    """Runs jobs somewhere; results in the order of the jobs."""
+
+    def map(self, work: Callable[[J], R], jobs: Iterable[J]) -> Iterator[R]: ...
+
+
+class Progress(Protocol):
+    """Told what is going on; libraries do not print."""
+
+    def __call__(self, what: str, done: int, total: int) -> None: ...
