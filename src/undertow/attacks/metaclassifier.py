@@ -1,0 +1,195 @@
+"""Many small classifiers trained in lock step: the cost of every TMI audit.
+
+One network per challenge point, Linear(F, H) - ReLU - Dropout - Linear(H, 2), softmax cross-entropy, Adam with
+L2 decay added to the gradient, learning rate times `gamma` every `step` epochs: the metaclassifier of Abascal
+et al. (PoPETs 2024), as released. Equal to torch in float64, tested to 1e-10.
+
+Fast for three reasons. Only the difference of the two outputs matters to the loss, so the second layer is one
+vector w. With the dropout-and-ReLU mask m (0 or 1) and the error g per row, both gradients come from the one
+product S = (x g)^T m, F x H: that of the first layer is S w, that of w is the column sums of W S; no gradient
+of the size of the hidden layer is ever written. And points are trained in blocks that stay in the L2 cache.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from scipy.special import expit
+
+from undertow.types import Array
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's, as torch has them
+BLOCK = 1 << 15  # hidden activations per block: 128 KiB of float32, and four arrays of that size at work
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the metaclassifiers are trained; the defaults are the released ones."""
+
+    hidden: int = 64
+    dropout: float = 0.5
+    lr: float = 5e-3
+    weight_decay: float = 5e-4
+    epochs: int = 20
+    batch: int = 64
+    step: int = 7  # epochs between two decays of the learning rate
+    gamma: float = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Chance:
+    """Everything random in the training of one network on n rows."""
+
+    hidden: Array  # (F + 1, H) initial weights, last row the bias
+    output: Array  # (2, H + 1) initial weights, last column the bias
+    order: Array  # (epochs, n) rows in the order they are seen
+    keep: Array  # (epochs, ceil(n H / 8)) uint8: bits of the (n, H) dropout mask, 1 = kept, row i for order[:, i]
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """P trained networks."""
+
+    hidden: Array  # (P, F + 1, H), last row the bias
+    output: Array  # (P, 2, H + 1), last column the bias; output 1 is IN
+
+
+def draw(rng: np.random.Generator, rows: int, features: int, recipe: Recipe) -> Chance:
+    """The chance of one network, with torch's default initialisation U(+-1/sqrt(fan in)) of nn.Linear."""
+    h, bits = recipe.hidden, rows * recipe.hidden
+    hidden = rng.uniform(-1, 1, (features + 1, h)) / np.sqrt(features)
+    output = rng.uniform(-1, 1, (2, h + 1)) / np.sqrt(h)
+    order = rng.permuted(np.tile(np.arange(rows), (recipe.epochs, 1)), axis=1)
+    if recipe.dropout == 0.5:  # a fair coin is one random bit
+        keep = np.frombuffer(rng.bytes(recipe.epochs * -(-bits // 8)), np.uint8).reshape(recipe.epochs, -1)
+    else:
+        keep = np.packbits(rng.random((recipe.epochs, bits), np.float32) >= recipe.dropout, axis=1)
+    return Chance(hidden, output, order, keep)
+
+
+def fit(inputs: Array, labels: Array, recipe: Recipe, rng: np.random.Generator) -> Networks:
+    """Train one network per point on inputs (P, n, F) and labels (P, n), in the precision of `inputs`.
+
+    Every point draws from a child generator of its own, so the result does not depend on the blocks.
+    """
+    shape = inputs.shape[1:]
+    return train(inputs, labels, recipe, (draw(child, *shape, recipe) for child in rng.spawn(len(inputs))))
+
+
+def log_odds(networks: Networks, inputs: Array) -> Array:
+    """log P(IN) - log P(OUT) of every row, (P, n) float64, from inputs (P, n, F); higher = member."""
+    result = np.empty(inputs.shape[:2])
+    weights, bias = _output_difference(networks.output)
+    for p in range(len(inputs)):
+        hidden = inputs[p] @ networks.hidden[p, :-1] + networks.hidden[p, -1]
+        result[p] = np.maximum(hidden, 0) @ weights[p] + bias[p]
+    return result
+
+
+def train(inputs: Array, labels: Array, recipe: Recipe, chances: Iterable[Chance], block: int = 0) -> Networks:
+    """`fit` with its randomness given: one Chance per point, in their order. `block` = points at a time."""
+    points, rows, features = inputs.shape
+    block = block or max(1, BLOCK // (min(recipe.batch, rows) * recipe.hidden))
+    trained = [
+        _train_block(inputs[start : start + block], labels[start : start + block], recipe, chance)
+        for start, chance in zip(range(0, points, block), _batched(chances, block))
+    ]
+    theta = np.concatenate(trained)
+    return Networks(*_views(theta, features, recipe.hidden))
+
+
+def _batched(chances: Iterable[Chance], size: int) -> Iterator[list[Chance]]:
+    iterator = iter(chances)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _views(theta: Array, features: int, hidden: int) -> tuple[Array, Array]:
+    """The two layers (P, F + 1, H) and (P, 2, H + 1) as views into flat parameters (P, K)."""
+    cut = (features + 1) * hidden
+    return theta[:, :cut].reshape(-1, features + 1, hidden), theta[:, cut:].reshape(-1, 2, hidden + 1)
+
+
+def _output_difference(output: Array) -> tuple[Array, Array]:
+    """Weights (P, H) and bias (P,) of output IN minus output OUT: all the loss depends on."""
+    difference = output[:, 1] - output[:, 0]
+    return difference[:, :-1], difference[:, -1]
+
+
+def _train_block(inputs: Array, labels: Array, recipe: Recipe, chances: list[Chance]) -> Array:
+    """Flat parameters (P, K) of the networks of one block."""
+    points, rows, features = inputs.shape
+    dtype, h = inputs.dtype, recipe.hidden
+    x = np.concatenate([inputs, np.ones((points, rows, 1), dtype)], -1).reshape(points * rows, -1)
+    y = np.ascontiguousarray(labels, dtype).reshape(-1)
+    first_row = np.arange(points)[:, None] * rows
+    theta = np.stack([np.concatenate([c.hidden.ravel(), c.output.ravel()]) for c in chances]).astype(dtype)
+    gradient, m, v = np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta)
+    layers, slopes = _views(theta, features, h), _views(gradient, features, h)
+    scratch = _Scratch.of(points, min(recipe.batch, rows), h, dtype)
+    t = 0
+    for epoch in range(recipe.epochs):
+        index = first_row + np.stack([c.order[epoch] for c in chances])
+        keep = np.unpackbits(np.stack([c.keep[epoch] for c in chances]), axis=1, count=rows * h)
+        xs, ys, keep = x[index], y[index], keep.reshape(points, rows, h)
+        lr = recipe.lr * recipe.gamma ** (epoch // recipe.step)
+        for start in range(0, rows, recipe.batch):
+            part = slice(start, start + recipe.batch)
+            _backward(layers, slopes, xs[:, part], ys[:, part], keep[:, part], recipe.dropout, scratch)
+            t += 1
+            _adam(theta, gradient, m, v, t, lr, recipe.weight_decay)
+    return theta
+
+
+@dataclass(frozen=True, eq=False)
+class _Scratch:
+    """Buffers of one block, written over at every step."""
+
+    active: Array  # (P, B, H) hidden activations
+    mask: Array  # (P, B, H) 1 where the unit is kept and positive
+    bits: Array  # (P, B, H) uint8, the same
+
+    @staticmethod
+    def of(points: int, batch: int, hidden: int, dtype: np.dtype) -> "_Scratch":
+        shape = (points, batch, hidden)
+        return _Scratch(np.empty(shape, dtype), np.empty(shape, dtype), np.empty(shape, np.uint8))
+
+
+def _backward(layers, slopes, x, y, keep, dropout, scratch) -> None:
+    """Gradient of the mean cross-entropy of one batch, written into `slopes`."""
+    size, scale = y.shape[1], 1 / (1 - dropout)
+    active, mask, bits = scratch.active[:, :size], scratch.mask[:, :size], scratch.bits[:, :size]
+    hidden, output = layers
+    weights, bias = _output_difference(output)
+    weights = weights * scale
+    np.matmul(x, hidden, out=active)
+    np.greater(active, 0, out=bits.view(bool))
+    np.bitwise_and(bits, keep, out=bits)
+    np.copyto(mask, bits)
+    np.multiply(active, mask, out=active)
+    odds = np.matmul(active, weights[:, :, None])[:, :, 0] + bias[:, None]
+    error = (expit(odds) - y) / size
+    np.matmul((x * error[:, :, None]).transpose(0, 2, 1), mask, out=slopes[0])
+    slope = slopes[1][:, 1]
+    np.sum(hidden * slopes[0], axis=1, out=slope[:, :-1])
+    slope[:, :-1] *= scale
+    np.sum(error, axis=1, out=slope[:, -1])
+    np.negative(slope, out=slopes[1][:, 0])
+    np.multiply(slopes[0], weights[:, None], out=slopes[0])
+
+
+def _adam(theta, gradient, m, v, t, lr, weight_decay) -> None:
+    """One step in place; m and v are kept without their factors (1 - beta), which saves two passes."""
+    gradient += weight_decay * theta
+    m *= BETA1
+    m += gradient
+    v *= BETA2
+    np.square(gradient, out=gradient)
+    v += gradient
+    np.sqrt(v, out=gradient)
+    gradient *= np.sqrt((1 - BETA2) / (1 - BETA2**t))
+    gradient += EPSILON
+    np.divide(m, gradient, out=gradient)
+    gradient *= lr * (1 - BETA1) / (1 - BETA1**t)
+    theta -= gradient

@@ -1,0 +1,73 @@
+"""Resume is a hash chain: what a model is made from decides its name in the store."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from undertow.types import Array, Slot, Stage
+
+PACKAGES = ("undertow", "numpy", "torch")  # whose code decides a model's bits
+
+
+def canonical(value: Any) -> Any:
+    """`value` as JSON-able data in which every field that matters shows; arrays by content.
+
+    >>> canonical((1, 0.5, None))
+    [1, 0.5, None]
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = {f.name: canonical(getattr(value, f.name)) for f in fields(value)}
+        return {"type": f"{type(value).__module__}.{type(value).__qualname__}", **shown}
+    if isinstance(value, np.ndarray):
+        return {"array": fingerprint(value)}
+    if isinstance(value, Mapping):
+        return {str(k): canonical(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [canonical(v) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a stage may not hold {type(value).__name__}: it could not be named in the store")
+
+
+def fingerprint(*arrays: Array) -> str:
+    """sha256 of the content, dtype and shape of the arrays, in hexadecimal."""
+    digest = hashlib.sha256()
+    for a in arrays:
+        digest.update(f"{a.dtype.str}{a.shape}".encode())
+        digest.update(np.ascontiguousarray(a).tobytes())
+    return digest.hexdigest()
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical form of `value`, in hexadecimal."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def code_versions() -> dict[str, str]:
+    """Versions of the packages whose code decides a model's bits."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def stage_digest(stage: Stage) -> str:
+    """What every model of a stage has in common: its fields, its version, and the code below it."""
+    return digest([canonical(stage), stage.name, stage.version, code_versions()])
+
+
+def model_key(stage: str, slot: Slot, before: str) -> str:
+    """The name of one model's result: stage digest, previous result, and what the model was dealt."""
+    secret = None if slot.member is None else fingerprint(slot.member)
+    return digest([stage, before, slot.role, slot.index, slot.seed, secret])

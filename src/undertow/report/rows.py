@@ -1,0 +1,110 @@
+"""One attack, one row: the measurements of an audit, grouped by what the adversary was given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from undertow.attacks.catalog import ATTACKS
+from undertow.types import AuditResult, Measurement, Scores
+
+TITLES = {
+    "mia": "Membership in the finetuning data",
+    "tmi": "Membership in the pretraining data",
+    "score": "Membership from given signals",
+}
+SECTIONS = {
+    "attack": ("Attacks", "what a realistic adversary can do, with shadow models of its own"),
+    "baseline": ("Baselines", "the same access, without shadow models"),
+    "bound": ("Upper bound", "access that the adversary does not have"),
+    "blind": ("Blind", "the records alone, no model: must be at chance"),
+}
+CONTROLS = {"no-pretraining": "the same attacks on models that never saw the pretraining data: must be at chance"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Everything measured of one attack."""
+
+    attack: str
+    title: str
+    kind: str  # "attack" | "baseline" | "bound" | "blind"
+    group: str | None  # the control it belongs to
+    cells: Mapping[str, Measurement]  # by label, e.g. "TPR@1%"
+
+    @property
+    def auc(self) -> Measurement | None:
+        """The AUC, where it has a value."""
+        m = self.cells.get("AUC")
+        return None if m is None or m.value is None else m
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that may be compared with each other."""
+
+    name: str
+    note: str
+    kind: str  # of its rows, or "control"
+    rows: tuple[Row, ...]
+
+
+def columns(result: AuditResult) -> tuple[str, ...]:
+    """Labels of the measurements: AUC, balanced accuracy, then TPR from the loosest to the strictest rate."""
+    found = {m.label: m for m in (*result.measurements, *result.controls)}
+    order = {"auc": 0, "balanced_accuracy": 1, "tpr": 2}
+    return tuple(sorted(found, key=lambda label: (order.get(found[label].metric, 3), -(found[label].fpr or 0), label)))
+
+
+def rows(result: AuditResult) -> tuple[Row, ...]:
+    """One row per (attack, control group), highest AUC first; an AUC that has no value comes last."""
+    cells: dict[tuple[str, str | None], dict[str, Measurement]] = {}
+    for m in (*result.measurements, *result.controls):
+        cells.setdefault((m.attack, m.group), {})[m.label] = m
+    found = [Row(attack, title(attack), kind(attack), group, by) for (attack, group), by in cells.items()]
+    return tuple(sorted(found, key=lambda row: -_auc(row)))
+
+
+def sections(result: AuditResult) -> tuple[Section, ...]:
+    """The rows of the table, realistic attacks first and controls last; empty sections are left out."""
+    every = rows(result)
+    found = [
+        Section(name, note, kind, tuple(r for r in every if r.kind == kind and r.group is None))
+        for kind, (name, note) in SECTIONS.items()
+    ]
+    for group in dict.fromkeys(r.group for r in every if r.group is not None):
+        note = CONTROLS.get(group, "a control: must be at chance")
+        found.append(Section(f"Control: {group}", note, "control", tuple(r for r in every if r.group == group)))
+    return tuple(s for s in found if s.rows)
+
+
+def realistic(result: AuditResult) -> tuple[Row, ...]:
+    """Attacks and baselines that have an AUC, best first: what a real adversary would choose from."""
+    return tuple(r for r in rows(result) if r.group is None and r.kind in ("attack", "baseline") and r.auc)
+
+
+def of_kind(result: AuditResult, kind: str) -> Row | None:
+    """The best row of a kind outside the controls, or None."""
+    return next((r for r in rows(result) if r.group is None and r.kind == kind and r.auc), None)
+
+
+def controls(result: AuditResult) -> tuple[Row, ...]:
+    """The control rows of attacks (not of bounds or blind guesses) that have an AUC, best first."""
+    return tuple(r for r in rows(result) if r.group is not None and r.kind in ("attack", "baseline") and r.auc)
+
+
+def scores_of(result: AuditResult, row: Row) -> Scores | None:
+    """The scores behind a row; None where only the numbers were kept."""
+    return next((s for s in result.scores if (s.attack, s.group) == (row.attack, row.group)), None)
+
+
+def title(attack: str) -> str:
+    """The attack's name for people; a name outside the catalog is its own title."""
+    return ATTACKS[attack].title if attack in ATTACKS else attack
+
+
+def kind(attack: str) -> str:
+    """What the adversary is given; a rule outside the catalog counts as an attack."""
+    return ATTACKS[attack].kind if attack in ATTACKS else "attack"
+
+
+def _auc(row: Row) -> float:
+    return -1.0 if row.auc is None or row.auc.value is None else row.auc.value

@@ -1,0 +1,126 @@
+"""Numbers as people write them: no NaN, no false precision, and never a percent sign left to guess."""
+
+import math
+import textwrap
+from typing import Any
+
+from undertow.types import Measurement
+
+
+def value(m: Measurement) -> str:
+    """The value alone: AUC with three decimals, rates in percent without the sign.
+
+    >>> value(Measurement("lira", "tpr", 0.0812, 0.06, 0.1, 16, "models", fpr=0.01))
+    '8.1'
+    """
+    return "not resolved" if m.value is None else _digits(m, m.value)
+
+
+def interval(m: Measurement) -> str:
+    """The interval in brackets, or nothing where there is none.
+
+    >>> interval(Measurement("lira", "auc", 0.7, 0.68, 0.72, 16, "models"))
+    '[0.680, 0.720]'
+    """
+    if m.value is None or m.low is None or m.high is None:
+        return ""
+    return f"[{_digits(m, m.low)}, {_digits(m, m.high)}]"
+
+
+def both(m: Measurement) -> str:
+    """Value and interval.
+
+    >>> both(Measurement("lira", "auc", 0.7, None, None, 1, "models"))
+    '0.700 (no interval)'
+    """
+    if m.value is None:
+        return value(m)
+    return f"{value(m)} {interval(m) or '(no interval)'}"
+
+
+def _digits(m: Measurement, x: float) -> str:
+    if m.metric == "auc":
+        return f"{x:.3f}"
+    places = max(1, math.ceil(-math.log10(m.fpr)) - 2) if m.fpr else 1
+    return f"{100 * x:.{places}f}"
+
+
+def out_of(m: Measurement) -> str:
+    """A true positive rate at a false positive rate, counted in people.
+
+    >>> out_of(Measurement("lira", "tpr", 0.081, 0.06, 0.1, 16, "models", fpr=0.01))
+    'of 100 members, about 8 [6, 10] are identified while 1 of 100 non-members is wrongly accused'
+    """
+    if m.value is None or m.fpr is None:
+        raise ValueError(f"{m.attack}: {m.label} has no value to put in words")
+    per = 100
+    while per * m.fpr < 1 - 1e-9 or (0 < m.value * per < 5 and per < 1e6):
+        per *= 10
+    found = f"{m.value * per:,.0f}"
+    if m.low is not None and m.high is not None:
+        found += f" [{m.low * per:,.0f}, {m.high * per:,.0f}]"
+    accused = f"{m.fpr * per:,.4g}"
+    verb = "is" if accused == "1" else "are"
+    people = f"of {per:,} members, about {found} are identified"
+    return f"{people} while {accused} of {per:,} non-members {verb} wrongly accused"
+
+
+def sample(m: Measurement) -> str:
+    """What was counted, once per table.
+
+    >>> sample(Measurement("lira", "auc", 0.7, 0.6, 0.8, 16, "models", members=1600, non_members=1600))
+    '16 models; 1,600 member and 1,600 non-member (model, record) pairs'
+    """
+    text = count(m.n, m.unit)
+    if m.members is not None and m.non_members is not None:
+        text += f"; {m.members:,} member and {m.non_members:,} non-member (model, record) pairs"
+    return text
+
+
+def count(n: int, plural: str) -> str:
+    """A number of things.
+
+    >>> count(1, "models"), count(2, "models")
+    ('1 model', '2 models')
+    """
+    return f"{n:,} {plural.removesuffix('s') if n == 1 else plural}"
+
+
+def plain(x: Any) -> str:
+    """Any value of a configuration or of an environment, as text.
+
+    >>> plain(None), plain(float("nan")), plain((1, 2.5)), plain(True)
+    ('not set', 'not available', '1, 2.5', 'yes')
+    """
+    if x is None:
+        return "not set"
+    if isinstance(x, bool):
+        return "yes" if x else "no"
+    if isinstance(x, list | tuple):
+        return ", ".join(plain(part) for part in x) or "none"
+    if isinstance(x, float):
+        return f"{x:.6g}" if math.isfinite(x) else "not available"
+    return str(x)
+
+
+def seconds(x: float) -> str:
+    """A duration.
+
+    >>> seconds(0.004), seconds(12.34), seconds(5025)
+    ('under 0.1 s', '12.3 s', '1 h 24 min')
+    """
+    if not math.isfinite(x):
+        return plain(x)
+    if x < 0.1:
+        return "under 0.1 s"
+    if x < 60:
+        return f"{x:.1f} s"
+    minutes = round(x / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def wrapped(text: str, width: int, first: str, rest: str) -> str:
+    """`text` in lines of at most `width`; long words (paths) are kept whole."""
+    return textwrap.fill(
+        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )

@@ -1,0 +1,90 @@
+"""Which engine trains: decided once by a short timed probe, written down, and part of every key."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from undertow.training.fat_gemm import can_fatten, fat_gemm
+from undertow.training.fused_mlp import can_fuse, fused_mlp
+from undertow.training.sequential import sequential
+from undertow.training.task import Engine, Task
+from undertow.types import ConfigError
+
+# In order of preference: an earlier engine is kept unless a later one is at least 20 % faster.
+ENGINES: dict[str, tuple[Engine, Callable[[Task], bool]]] = {
+    "fat_gemm": (fat_gemm, can_fatten),
+    "fused_mlp": (fused_mlp, can_fuse),
+    "sequential": (sequential, lambda task: True),
+}
+FASTER = 0.8
+PROBE_STEPS = 12
+CACHE_BYTES = 1 << 20  # of a core's L2: weights and momenta of a chunk should stay in it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a stage is computed; decided before training, part of the key, so resume never probes again."""
+
+    engine: str
+    chunk: int  # models trained together, and the unit that an interruption redoes
+    dtype: str = "float32"
+    threads: int = 1
+    device: str = "cpu"
+
+
+def candidates(task: Task) -> list[str]:
+    """The engines that can train this task, in order of preference; `sequential` is always one."""
+    return [name for name, (_, fits) in ENGINES.items() if fits(task)]
+
+
+def chunk_for(engine: str, parameters: int, device: str) -> int:
+    """Models per chunk: a power of two that keeps weights and momenta in cache; wide on a GPU."""
+    if device != "cpu":
+        return 64 if engine != "sequential" else 8
+    if engine == "fat_gemm":
+        return 32
+    if engine == "sequential":
+        return 4
+    fit_in_cache = CACHE_BYTES // (8 * max(parameters, 1))
+    return 1 << max(0, min(4, fit_in_cache.bit_length() - 1))
+
+
+def probe(make_task: Callable[[int], Task], engine: str, chunk: int) -> float:
+    """Seconds per model-step of one engine on the first steps of the real task; best of three."""
+    task = make_task(chunk)
+    run, _ = ENGINES[engine]
+    run(task)  # warm-up: thread pools, caches, kernels
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run(task)
+        _wait(task.device)
+        times.append(time.perf_counter() - start)
+    return min(times) / max(task.schedule.steps * len(task), 1)
+
+
+def choose(seconds: dict[str, float]) -> str:
+    """The first engine of `seconds` (in order of preference) unless another is at least 20 % faster.
+
+    >>> choose({"fused_mlp": 1.0, "sequential": 0.9}), choose({"fused_mlp": 1.0, "sequential": 0.7})
+    ('fused_mlp', 'sequential')
+    """
+    first = next(iter(seconds))
+    best = min(seconds, key=lambda name: seconds[name])
+    return best if seconds[best] <= FASTER * seconds[first] else first
+
+
+def pick_device(wanted: str) -> str:
+    """`auto` is the GPU where torch sees one; ConfigError for a device that is not there."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("engine.device = 'cuda', but torch sees no GPU; use 'auto' or 'cpu'")
+    return wanted
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

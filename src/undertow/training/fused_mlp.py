@@ -1,0 +1,90 @@
+"""Many small perceptrons at once: batched products, hand-written backward, momentum inside the GEMM."""
+
+import torch
+from torch import Tensor
+
+from undertow.training.stacked import DenseShape, Slope, dense_shape, loss_gradient, stack
+from undertow.training.task import Task
+from undertow.types import Params
+
+
+def can_fuse(task: Task) -> bool:
+    """Whether the module is a plain chain of dense layers whose every parameter is trained."""
+    return dense_shape(task.module) is not None and all(p.requires_grad for p in task.module.parameters())
+
+
+@torch.no_grad()
+def fused_mlp(task: Task) -> list[Params]:
+    """Train all models of the task together; equal to `sequential` up to rounding.
+
+    Keep the number of models small enough that their weights and momenta stay in cache (choose.py).
+    """
+    shape = dense_shape(task.module)
+    if shape is None:
+        raise TypeError("fused_mlp trains plain chains of dense layers only")
+    weights = [Slope(stack(task.states, layer.weight, task), task.fit) for layer in shape.layers]
+    biases = [Slope(stack(task.states, layer.bias, task), task.fit) for layer in shape.layers]
+    batches = _Batches(task)
+    for s in range(task.schedule.steps):
+        x, y = batches.at(s)
+        hidden = _forward(shape, weights, biases, x)
+        gradient = loss_gradient(hidden.pop(), y, task.weights[s])
+        _backward(shape, weights, biases, hidden, gradient, float(task.schedule.lr[s]))
+    return [_unstack(shape, weights, biases, m) for m in range(len(task))]
+
+
+def _forward(shape: DenseShape, weights: list[Slope], biases: list[Slope], x: Tensor) -> list[Tensor]:
+    """Inputs of every layer, then the logits: each (k, B, width)."""
+    values = [x]
+    last = len(weights) - 1
+    for depth, (w, b) in enumerate(zip(weights, biases, strict=True)):
+        z = torch.baddbmm(b.value[:, None], values[-1], w.value.transpose(1, 2))
+        if depth < last:
+            z = z.relu_() if shape.activation == "relu" else z.tanh_()
+        values.append(z)
+    return values
+
+
+def _backward(
+    shape: DenseShape, weights: list[Slope], biases: list[Slope], inputs: list[Tensor], gradient: Tensor, lr: float
+) -> None:
+    """Walk back from the logits' gradient (k, B, C), stepping each layer once its input's gradient is out."""
+    for depth in reversed(range(len(weights))):
+        earlier = torch.bmm(gradient, weights[depth].value) if depth else None
+        weights[depth].step_product(gradient.transpose(1, 2), inputs[depth], lr)
+        biases[depth].step(gradient.sum(1), lr)
+        if earlier is not None:
+            h = inputs[depth]
+            gradient = earlier.mul_(h > 0) if shape.activation == "relu" else earlier.mul_(1 - h * h)
+
+
+def _unstack(shape: DenseShape, weights: list[Slope], biases: list[Slope], m: int) -> Params:
+    state: Params = {}
+    for layer, w, b in zip(shape.layers, weights, biases, strict=True):
+        state[layer.weight] = w.value[m].cpu().numpy().copy()
+        state[layer.bias] = b.value[m].cpu().numpy().copy()
+    return state
+
+
+class _Batches:
+    """Step s of every model as one tensor (k, B, D), gathered into the same memory each time."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        flat = task.x.flatten(2) if task.own_x else task.x.flatten(1)
+        count, size = len(task), flat.shape[-2]
+        self.table = flat.reshape(-1, flat.shape[-1])
+        offset = torch.arange(count, device=task.device).view(1, -1, 1) * size if task.own_x else 0
+        self.index = (task.rows + offset).expand(task.schedule.steps, count, task.rows.shape[-1])
+        self.labels = task.y[task.rows].expand(self.index.shape)
+        batch = task.rows.shape[-1]
+        self.out = self.table.new_empty((count * batch, self.table.shape[-1]))
+        self.noise = [make() for make in task.noise] if task.fit.jitter else []
+
+    def at(self, s: int) -> tuple[Tensor, Tensor]:
+        task = self.task
+        torch.index_select(self.table, 0, self.index[s].reshape(-1), out=self.out)
+        x = self.out.view(len(task), -1, self.table.shape[-1])
+        for m, rng in enumerate(self.noise):
+            x[m] += task.draw_jitter(rng, x[m].shape)
+        return x, self.labels[s]

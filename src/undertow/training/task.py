@@ -1,0 +1,71 @@
+"""One training job as data: k models, one schedule. Every engine answers the same question, at its own speed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from undertow.training.schedule import Fit, Schedule
+from undertow.types import Params
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Train k models of one architecture; state m of `states` is where model m begins."""
+
+    module: nn.Module  # the architecture; its own values are overwritten
+    states: Sequence[Params]  # k state dicts
+    x: Tensor  # (N, ...) seen by all, or (k, N, D) one table per model (cached features)
+    y: Tensor  # (N,) int64
+    schedule: Schedule
+    fit: Fit
+    noise: Sequence[Callable[[], np.random.Generator]]  # k; a fresh generator of each model's jitter
+    torch_seeds: Sequence[int]  # k; for layers with randomness of their own (dropout)
+    own_x: bool = False  # x has a leading model axis
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.x.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.x.device
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """(S, k, B), on the device."""
+        return torch.as_tensor(self.schedule.weights(), dtype=self.dtype, device=self.device)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(S, G, B), on the device."""
+        return torch.as_tensor(np.ascontiguousarray(self.schedule.rows), device=self.device)
+
+    def draw_jitter(self, rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
+        """Jitter of one model's batch; drawn in float32 whatever the dtype, so float64 tests see the same."""
+        raw = rng.standard_normal(tuple(shape), dtype=np.float32)
+        return torch.as_tensor(raw, device=self.device).to(self.dtype).mul_(self.fit.jitter)
+
+
+Engine = Callable[[Task], list[Params]]
+
+
+def to_params(state: State) -> Params:
+    """A state dict as NumPy arrays that own their memory."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
+
+
+def load_state(module: nn.Module, state: Params, dtype: torch.dtype) -> None:
+    """Set `module` to `state`, floating values as `dtype`; strict, so nothing is silently left as it was."""
+    tensors = {name: torch.as_tensor(value) for name, value in state.items()}
+    module.load_state_dict(
+        {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}, strict=True
+    )

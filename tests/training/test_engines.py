@@ -1,0 +1,134 @@
+"""Every engine equals `sequential` in float64, whatever the optimiser and the schedule."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn
+
+from undertow.engine.design import Design
+from undertow.rng import stream
+from undertow.training.choose import ENGINES, Plan, candidates, choose, chunk_for
+from undertow.training.schedule import Fit, own_order, shared_order
+from undertow.training.stacked import dense_shape
+from undertow.training.task import Task, to_params
+
+K, N, D, C = 4, 64, 20, 5
+
+
+def build_task(module, fit, order="own", own_x=False, seed=0):
+    torch.manual_seed(seed)
+    design = Design(seed, N, K, 1, N)
+    slots = design.slots("shadow")
+    member = np.stack([s.member for s in slots])
+    states = []
+    for _ in range(K):
+        for layer in module.modules():
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+        states.append(to_params(module.state_dict()))
+    x = torch.as_tensor(stream(seed, "x").normal(size=(K, N, D) if own_x else (N, D)))
+    y = torch.as_tensor(stream(seed, "y").integers(C, size=N))
+    if order == "own":
+        schedule = own_order(fit, "test", slots, [np.flatnonzero(m) for m in member])
+    else:
+        schedule = shared_order(fit, "test", slots, member)
+    noise = [lambda m=m: stream(seed, "noise", m) for m in range(K)]
+    return Task(module, states, x, y, schedule, fit, noise, list(range(K)), own_x)
+
+
+def largest_gap(a, b):
+    return max(float(np.abs(p[n] - q[n]).max()) for p, q in zip(a, b, strict=True) for n in p)
+
+
+def mlp(activation=nn.ReLU):
+    return nn.Sequential(nn.Flatten(), nn.Linear(D, 16), activation(), nn.Linear(16, 8), activation(), nn.Linear(8, C))
+
+
+FITS = {
+    "sgd": Fit(epochs=6, batch=10, lr=0.1, weight_decay=1e-3, jitter=0.05),
+    "adamw": Fit(epochs=6, batch=10, optimizer="adamw", lr=0.01, weight_decay=1e-2, jitter=0.05),
+}
+
+
+@pytest.mark.parametrize("kind", FITS)
+@pytest.mark.parametrize("order", ["own", "shared"])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+def test_fused_mlp_equals_sequential_in_float64(kind, order, activation):
+    task = build_task(mlp(activation), FITS[kind], order)
+    assert task.schedule.steps >= 16
+    assert largest_gap(ENGINES["fused_mlp"][0](task), ENGINES["sequential"][0](task)) < 1e-12
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_fused_heads_on_features_of_their_own_equal_sequential(kind):
+    task = build_task(nn.Linear(D, C), FITS[kind], own_x=True)
+    assert task.schedule.steps >= 16
+    assert largest_gap(ENGINES["fused_mlp"][0](task), ENGINES["sequential"][0](task)) < 1e-12
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_fat_gemm_equals_sequential_in_float64(kind):
+    fit = FITS[kind]
+    task = build_task(nn.Linear(D, C), Fit(**{**vars(fit), "jitter": 0.0}), "shared")
+    assert task.schedule.steps >= 16
+    assert candidates(task) == ["fat_gemm", "fused_mlp", "sequential"]
+    reference = ENGINES["sequential"][0](task)
+    assert largest_gap(ENGINES["fat_gemm"][0](task), reference) < 1e-12
+    assert largest_gap(ENGINES["fused_mlp"][0](task), reference) < 1e-12
+
+
+def test_training_moves_the_weights_and_fits_the_members():
+    fit = Fit(epochs=200, batch=16, lr=0.1)
+    task = build_task(mlp(), fit)
+    trained = ENGINES["fused_mlp"][0](task)
+    assert largest_gap(trained, task.states) > 0.1
+    task.module.load_state_dict({n: torch.as_tensor(v) for n, v in trained[0].items()})
+    rows = np.unique(task.schedule.rows[:, 0])
+    hit = (task.module.double()(task.x[rows]).argmax(-1) == task.y[rows]).double().mean()
+    assert hit > 0.9
+
+
+def test_a_module_that_is_no_plain_perceptron_is_left_to_sequential():
+    odd = nn.Sequential(nn.Linear(D, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, C))
+    assert dense_shape(odd) is None
+    task = build_task(odd, FITS["sgd"])
+    assert candidates(task) == ["sequential"]
+    assert "1.running_mean" in ENGINES["sequential"][0](task)[0]  # buffers are part of a model
+
+
+def test_dropout_is_seeded_per_model():
+    module = nn.Sequential(nn.Linear(D, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, C))
+    task = build_task(module, FITS["sgd"])
+    first, again = ENGINES["sequential"][0](task), ENGINES["sequential"][0](task)
+    assert largest_gap(first, again) == 0
+
+
+def test_own_order_visits_every_member_once_per_epoch():
+    design = Design(3, N, K, 1, N)
+    rows = [np.flatnonzero(s.member) for s in design.slots("shadow")]
+    schedule = own_order(Fit(epochs=2, batch=10), "t", design.slots("shadow"), rows)
+    for m in range(K):
+        seen = schedule.rows[:4, m][schedule.keep[:4, m]]
+        assert sorted(seen) == rows[m].tolist()
+
+
+def test_shared_order_keeps_members_only():
+    design = Design(3, N, K, 1, N)
+    slots = design.slots("shadow")
+    member = np.stack([s.member for s in slots])
+    schedule = shared_order(Fit(epochs=2, batch=10), "t", slots, member)
+    for m in range(K):
+        seen = schedule.rows[:, 0][schedule.keep[:, m]]
+        assert sorted(seen) == sorted(2 * np.flatnonzero(member[m]).tolist())
+
+
+def test_choice_prefers_the_listed_engine_unless_another_is_a_fifth_faster():
+    assert choose({"fat_gemm": 1.0, "fused_mlp": 0.81, "sequential": 2.0}) == "fat_gemm"
+    assert choose({"fat_gemm": 1.0, "fused_mlp": 0.79, "sequential": 2.0}) == "fused_mlp"
+
+
+def test_chunks_are_powers_of_two_that_fit_in_cache():
+    assert chunk_for("fused_mlp", 10_000, "cpu") in (8, 16)
+    assert chunk_for("fused_mlp", 10**7, "cpu") == 1
+    assert Plan("fused_mlp", 4).threads == 1
