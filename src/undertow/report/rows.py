@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from undertow.attacks.catalog import ATTACKS
+from undertow.report.words import count, sample
 from undertow.types import AuditResult, Measurement, Scores
 
 TITLES = {
@@ -17,7 +18,7 @@ SECTIONS = {
     "bound": ("Upper bound", "access that the adversary does not have"),
     "blind": ("Blind", "the records alone, no model: must be at chance"),
 }
-CONTROLS = {"no-pretraining": "the same attacks on models that never saw the pretraining data: must be at chance"}
+CONTROLS = {"no-pretraining": "models that never saw the pretraining data: must be at chance"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,15 @@ def sections(result: AuditResult) -> tuple[Section, ...]:
         note = CONTROLS.get(group, "a control: must be at chance")
         found.append(Section(f"Control: {group}", note, "control", tuple(r for r in every if r.group == group)))
     return tuple(s for s in found if s.rows)
+
+
+def counted(result: AuditResult) -> str:
+    """What the numbers were counted over; the pairs only where every attack saw the same."""
+    found = [m for m in result.measurements if m.metric == "auc"]
+    same = dict.fromkeys(sample(m) for m in found)
+    if len(same) > 1:
+        same = dict.fromkeys(count(m.n, m.unit) for m in found)
+    return " or ".join(same) or "nothing"
 
 
 def realistic(result: AuditResult) -> tuple[Row, ...]:

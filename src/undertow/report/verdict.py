@@ -19,9 +19,10 @@ BADGES = {
     "hint": "Hint of a leak",
     "not-shown": "No leak shown",
     "confounded": "Not a measure of membership",
-    "doubtful": "Control not at chance",
+    "doubtful": "A check failed",
     "undecided": "Undecided",
 }
+SURELY = 5  # a blind guess above chance at 1 in 200 instead of 1 in 40 is no longer called luck
 FEW_MODELS = 8  # below this many, an interval over models rests on too few to be more than rough
 
 
@@ -68,9 +69,9 @@ def verdict(result: AuditResult) -> Verdict:
 def _state(result: AuditResult, choice: tuple[Row, ...], checks: tuple[Check, ...]) -> str:
     best = _auc(choice[0])
     blind = of_kind(result, "blind")
-    if blind and _above_chance(_auc(blind)):
+    if blind and lower_limit(_auc(blind), SURELY) > 0.5:
         return "confounded"
-    if _suspect(result, choice[0]):
+    if (blind and _above_chance(_auc(blind))) or _suspect(result, choice[0]):
         return "doubtful"
     if best.low is None or best.high is None:
         return "undecided"
@@ -89,10 +90,11 @@ def _headline(result: AuditResult, choice: tuple[Row, ...], state: str) -> str:
             "so members and non-members differ in themselves."
         )
     if state == "doubtful":
-        suspect = _suspect(result, row) or row
+        suspect = _suspect(result, row) or of_kind(result, "blind") or row
+        where = f"on the control ({suspect.group})" if suspect.group else "without asking any model"
         return (
-            f"Do not rely on these numbers yet: {suspect.attack} reaches AUC {both(_auc(suspect))} on the control "
-            f"“{suspect.group}”, where there is nothing to find."
+            f"Do not rely on these numbers yet: {suspect.attack} reaches AUC {both(_auc(suspect))} {where}, where "
+            "there should be nothing to find."
         )
     if state == "undecided":
         return f"Nothing can be said: the best {number} ({row.attack}) has no interval, so chance is not excluded."
@@ -145,7 +147,7 @@ def _identified(result: AuditResult, choice: tuple[Row, ...]) -> Iterator[str]:
         m = choice[0].cells.get(label)
         if m is None or m.value is None or m.fpr is None:
             continue
-        text = f"At a false alarm rate of {_rate(m.fpr)}, {out_of(m)} by {m.attack}"
+        text = f"{m.attack} at a false alarm rate of {_rate(m.fpr)}: {out_of(m)}"
         if m.low is None or m.low <= m.fpr:
             text += "; that guessing does as well is not excluded"
         rivals = [(r.attack, c) for r in choice if (c := r.cells.get(label)) and c.value is not None]
@@ -208,11 +210,17 @@ def _blind_check(result: AuditResult) -> Check:
     m = _auc(blind)
     if m.low is None or m.high is None:
         return Check(name, None, f"The blind guess reaches AUC {both(m)}: whether that is chance is not known.")
-    if m.low > 0.5:
+    if lower_limit(m, SURELY) > 0.5:
         text = (
             f"A blind guess that asks no model reaches AUC {both(m)}, above chance: members and non-members differ in "
-            "themselves, and no number here can be read as membership leakage. (By luck alone this happens in about "
-            "1 audit of 40.)"
+            "themselves, and no number here can be read as membership leakage."
+        )
+        return Check(name, False, text)
+    if m.low > 0.5:
+        text = (
+            f"A blind guess that asks no model reaches AUC {both(m)}, just above chance: bad luck (about 1 audit of "
+            "40) or members and non-members that differ in themselves. If a second seed shows it again, no number "
+            "here is membership leakage."
         )
         return Check(name, False, text)
     if m.high < 0.5:
@@ -229,10 +237,10 @@ def _control_check(result: AuditResult, best: Row | None) -> Check:
         return Check(name, None, text)
     twin = next((row for row in every if row.attack == best.attack), every[0])
     m, suspect = _auc(twin), _suspect(result, best)
-    text = f"On the control “{twin.group}”, {twin.attack} reaches AUC {both(m)}"
+    text = f"On the control ({twin.group}), {twin.attack} reaches AUC {both(m)}"
     if suspect is not None:
         if suspect is not twin:
-            text = f"On the control “{suspect.group}”, {suspect.attack} reaches AUC {both(_auc(suspect))}"
+            text = f"On the control ({suspect.group}), {suspect.attack} reaches AUC {both(_auc(suspect))}"
         text += ", above chance, where there is nothing to find: bad luck (about 1 audit of 40) or a flaw. Until it "
         return Check(name, False, text + "is explained, do not rely on the numbers.")
     if m.low is None or m.high is None:

@@ -1,0 +1,73 @@
+"""The baseline that never sees a model.
+
+Rules without shadow models (loss, confidence, entropy, margin, threshold) are signals: `undertow.signals`.
+"""
+
+import numpy as np
+
+from undertow.types import Array, BadInput
+
+FOLDS = 5
+
+
+def blind(features: Array, member: Array, rng: np.random.Generator) -> Array:
+    """How much each record (Q, D) looks like the target's members (T, Q), (T, Q); higher = member.
+
+    Cross-validated ridge LDA of the records on the target's own membership: above chance, members and
+    non-members differ *as records*, and every attack's number is partly that shift (arXiv:2406.16201). The
+    one rule that is told the truth, of other records than the one it scores. The ridge is the mean non-zero
+    eigenvalue of the scatter. BadInput where a target has fewer than 2 of a class.
+    """
+    basis, kept = _basis(np.asarray(features, float).reshape(len(features), -1))
+    return np.stack([_cross_validated(basis, kept, truth, stratified(truth, rng)) for truth in member])
+
+
+def stratified(member: Array, rng: np.random.Generator) -> Array:
+    """A fold (0..4) for each point, (Q,), each with its share of both classes; fewer for a rare class."""
+    rarest = min(int(member.sum()), int((~member).sum()))
+    if rarest < 2:
+        raise BadInput(
+            f"blind: {int(member.sum())} of {len(member)} points are members of a target; cross-validation "
+            "needs at least 2 members and 2 non-members"
+        )
+    fold = np.empty(len(member), int)
+    order = np.concatenate([rng.permutation(np.flatnonzero(side)) for side in (member, ~member)])
+    fold[order] = np.arange(len(member)) % min(FOLDS, rarest)
+    return fold
+
+
+def _basis(x: Array) -> tuple[Array, Array]:
+    """Orthonormal directions (Q, r) of the standardised records; the share (r,) of each the ridge keeps."""
+    x = x - x.mean(0)
+    deviation = x.std(0)
+    u, s, _ = np.linalg.svd(x / np.where(deviation > 0, deviation, 1), full_matrices=False)
+    power = np.square(s)
+    real = power > 1e-12 * power.max(initial=1)
+    return u[:, real], power[real] / (power[real] + power[real].mean()) if real.any() else power[real]
+
+
+def _cross_validated(basis: Array, kept: Array, member: Array, fold: Array) -> Array:
+    """The held-out score of every point, (Q,).
+
+    Ridge regression on +-1 has the direction of ridge LDA, and its held-out predictions follow from the fit
+    to all points (hat matrix H = 1/Q + U diag(kept) U'): those of fold F solve (1 - H_FF) f = H_F,- y_-, and
+    with y_F replaced by f the fit to all points *is* the fit without F. A fold's scores are centred midway
+    between its training class means, so that no fold is higher for the balance of its training part.
+    """
+    y = np.where(member, 1.0, -1.0)
+    score = np.empty(len(y))
+    for held in (fold == f for f in np.unique(fold)):
+        rest = np.where(held, 0.0, y)
+        u = basis[held]
+        own = 1 / len(y) + (u * kept) @ u.T
+        rest[held] = np.linalg.solve(np.eye(len(own)) - own, _smooth(basis, kept, rest)[held])
+        fit = _smooth(basis, kept, rest)
+        middle = (fit[member & ~held].mean() + fit[~member & ~held].mean()) / 2
+        score[held] = fit[held] - middle
+    return score
+
+
+def _smooth(basis: Array, kept: Array, y: Array) -> Array:
+    """H y, (Q,)."""
+    result: Array = y.mean() + (basis * kept) @ (basis.T @ y)
+    return result

@@ -1,0 +1,176 @@
+"""From a configuration to stages: data into the store, engines decided, links made."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from undertow.audits.settings import EngineSettings, LeakageConfig
+from undertow.audits.supply import Supply
+from undertow.engine.design import Design
+from undertow.engine.key import digest, fingerprint, stage_digest
+from undertow.engine.play import Trace, play
+from undertow.models.architecture import Architecture, Mlp, factory, initial_state
+from undertow.rng import stream
+from undertow.stages.common import torch_threads
+from undertow.stages.finetune import Finetune
+from undertow.stages.pretrain import Pretrain
+from undertow.stages.query import Query
+from undertow.training.choose import PROBE_STEPS, Plan, candidates, choose, chunk_for, pick_device, probe
+from undertow.training.schedule import Fit
+from undertow.training.task import Task, to_params
+from undertow.types import Array, BadInput, Examples, Executor, Progress, Slot, Stage, Store
+
+
+S = TypeVar("S", Pretrain, Finetune)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The engine of one stage and what the probe saw."""
+
+    plan: Plan
+    seconds: dict[str, float]  # per model-step, of each engine that was tried; empty where none was
+    steps: int  # of each model
+
+    def note(self) -> dict[str, object]:
+        return {"plan": vars(self.plan), "seconds_per_model_step": self.seconds, "steps": self.steps}
+
+
+@dataclass(frozen=True, eq=False)
+class Host:
+    """Where an audit runs: what keeps its results, who does the work, who is told."""
+
+    store: Store
+    executor: Executor
+    environment: Mapping[str, Any] = field(default_factory=dict)  # versions and machine, for the result
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Workshop:
+    """Builds and plays the chains of one configuration on its records."""
+
+    config: LeakageConfig
+    supply: Supply
+    host: Host
+
+    @property
+    def store(self) -> Store:
+        return self.host.store
+
+    def play(
+        self, chain: Sequence[Stage], slots: Sequence[Slot], secret: str, start: Sequence[str] | None = None
+    ) -> Trace:
+        """engine.play on this host."""
+        host = self.host
+        return play(chain, slots, host.store, host.executor, secret=secret, start=start, progress=host.progress)
+
+    @property
+    def architecture(self) -> Architecture:
+        model = self.config.model
+        return factory(model.factory) if model.factory else Mlp(model.hidden, model.activation)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.supply.secret.x.shape[1:])
+
+    def put_examples(self, examples: Examples) -> str:
+        """Store the examples under their content; returns the key."""
+        return self._put({"x": examples.x, "y": examples.y})
+
+    def put_views(self, points: Array) -> str:
+        """The views (Q, A, ...) of the challenge points: the same for every model, the first one clean."""
+        x = self.supply.secret.x[points]
+        rng = stream(self.config.seed, "views")
+        noise = rng.standard_normal((len(x), self.config.views, *x.shape[1:]), dtype=np.float32)
+        noise[:, 0] = 0
+        return self._put({"x": x[:, None] + self.config.view_jitter * noise})
+
+    def pretrain(self, examples: Examples, fit: Fit, slots: Sequence[Slot]) -> tuple[Pretrain, Decision]:
+        """The pretraining stage on `examples`, its engine decided for models like `slots`."""
+        key, classes = self.put_examples(examples), class_count(examples)
+        bare = Pretrain(key, self.architecture, self.shape, classes, fit, _UNDECIDED)
+        decision = self._decide(bare, lambda s, some: s.task(some, [{}] * len(some), examples), slots)
+        return replace(bare, plan=decision.plan), decision
+
+    def finetune(
+        self, examples: Examples, slots: Sequence[Slot], *, draw: int, shared_base: bool
+    ) -> tuple[Finetune, Decision]:
+        """The finetuning stage on `examples`, its engine decided for models like `slots`."""
+        key, classes, fit = self.put_examples(examples), class_count(examples), self.config.finetune
+        strategy = self.config.strategy
+        bare = Finetune(
+            key, self.architecture, self.shape, classes, strategy, draw, fit, _UNDECIDED, shared_base
+        )
+        start = to_params(initial_state(self.architecture, self.shape, classes, 0))  # a probe needs shapes only
+        decision = self._decide(bare, lambda s, some: s.task(some, [start] * len(some), examples), slots)
+        return replace(bare, plan=decision.plan), decision
+
+    def query(self, stage: Pretrain | Finetune, views: str) -> Query:
+        """Ask the models that come out of `stage`; their accuracy on the test records where there are any."""
+        test = self.put_examples(self.supply.test) if self.supply.test is not None else ""
+        return Query(views, test, stage.architecture, stage.shape, stage.classes, stage.plan)
+
+    def _put(self, arrays: dict[str, Array]) -> str:
+        key = fingerprint(*arrays.values())
+        if not self.store.has(key):
+            self.store.put(key, arrays)
+        return key
+
+    def _decide(
+        self, bare: S, make: Callable[[S, Sequence[Slot]], Task], slots: Sequence[Slot]
+    ) -> Decision:
+        """The plan of a stage: read back if this store has decided before, else probed and written down."""
+        settings = self.config.engine
+        key = digest(["plan", stage_digest(bare), settings.__dict__])
+        note = self.store.get_note(key)
+        if note is None:
+            decision = decide(bare, make, slots, settings)
+            self.store.put_note(key, decision.note())
+            return decision
+        return Decision(Plan(**note["plan"]), note["seconds_per_model_step"], note["steps"])
+
+
+_UNDECIDED = Plan("undecided", 1)
+
+
+def decide(
+    bare: S, make: Callable[[S, Sequence[Slot]], Task], slots: Sequence[Slot], settings: EngineSettings
+) -> Decision:
+    """Probe the engines that can train this stage and choose one (choose.py); a named engine is not probed."""
+    device = pick_device(settings.device)
+    look = Plan("undecided", 1, settings.dtype, settings.threads, device)
+    first = make(replace(bare, plan=look), slots[:1])
+    parameters = sum(int(v.size) for v in first.states[0].values())
+    steps = first.schedule.steps
+    names = candidates(make(replace(bare, plan=look), slots[:2])) if settings.name == "auto" else [settings.name]
+    chunks = {name: settings.chunk or chunk_for(name, parameters, device) for name in names}
+
+    def probe_task(count: int) -> Task:
+        some = [slots[i % len(slots)] for i in range(count)]
+        task = make(replace(bare, plan=look), some)
+        return replace(task, schedule=task.schedule.first(PROBE_STEPS))
+
+    seconds: dict[str, float] = {}
+    if steps:
+        with torch_threads(settings.threads):
+            seconds = {name: probe(probe_task, name, min(chunks[name], 8) if name == "sequential" else chunks[name])
+                       for name in names}
+    name = choose(seconds) if seconds else names[0]
+    return Decision(replace(look, engine=name, chunk=chunks[name]), seconds, steps)
+
+
+def class_count(examples: Examples) -> int:
+    """K for labels 0..K-1; BadInput where only one class is there."""
+    count = int(examples.y.max()) + 1
+    if len(np.unique(examples.y)) < 2:
+        raise BadInput(f"{examples.name}: only one class is there; a classifier needs at least two")
+    return count
+
+
+def design_of(config: LeakageConfig, supply: Supply) -> Design:
+    """The coin flips of this configuration on these records."""
+    population = len(supply.secret)
+    return Design(config.seed, population, config.shadows, config.victims, config.challenge or population)

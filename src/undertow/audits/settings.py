@@ -1,0 +1,132 @@
+"""What an audit that trains models can be told: the configuration file, as frozen values.
+
+Every field carries its own explanation; `undertow init-config` prints them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from undertow.training.schedule import Fit
+from undertow.types import ConfigError
+
+
+def setting(default: Any, about: str) -> Any:
+    """A dataclass field with its explanation."""
+    return field(default=default, metadata={"about": about})
+
+
+def section(default: Any, about: str) -> Any:
+    """A dataclass field that is a table of its own."""
+    return field(default_factory=lambda: default, metadata={"about": about})
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which records, and how many."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    source: str = setting("digits", "'digits' (embedded), or a folder with pretrain.npz and finetune.npz")
+    pool: int = setting(0, "records whose membership is the secret; even; 0: all there are")
+    other: int = setting(0, "records of the stage that is not audited; 0: all there are")
+    draw: int = setting(0, "tmi: finetuning rows each model draws from those; 0: all")
+    label_noise: float = setting(0.0, "share of the audited pool given a random label (makes small models memorise)")
+    same_labels: bool = setting(False, "tmi: pretraining and finetuning classes are the same ones")
+    drop_duplicates: bool = setting(False, "remove records that occur twice, instead of refusing them")
+
+    def __post_init__(self) -> None:
+        for name in ("pool", "other", "draw"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"data.{name} = {getattr(self, name)}; it cannot be negative")
+        if not 0 <= self.label_noise <= 1:
+            raise ConfigError(f"data.label_noise = {self.label_noise}; it is a share, 0 to 1")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What is trained."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    hidden: tuple[int, ...] = setting((128, 128), "widths of the perceptron's hidden layers")
+    activation: Literal["relu", "tanh"] = setting("relu", "relu | tanh")
+    factory: str = setting("", "your own model instead: 'package.module:function', called as f(shape, classes)")
+
+    def __post_init__(self) -> None:
+        if any(width < 1 for width in self.hidden):
+            raise ConfigError(f"model.hidden = {list(self.hidden)}; every width is at least 1")
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How the models are trained: speed, not meaning; decided once and kept for a resumed run."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    name: Literal["auto", "fat_gemm", "fused_mlp", "sequential"] = setting("auto", "auto: a short timed probe chooses")
+    chunk: int = setting(0, "models trained together; 0: what fits in cache")
+    dtype: Literal["float32", "float64"] = setting("float32", "float32 | float64")
+    threads: int = setting(1, "threads per process; more processes (--workers) pay better")
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: the GPU where there is one")
+
+    def __post_init__(self) -> None:
+        if self.chunk < 0 or self.threads < 1:
+            raise ConfigError(f"engine.chunk = {self.chunk}, engine.threads = {self.threads}; too small")
+
+
+@dataclass(frozen=True)
+class LeakageConfig:
+    """One membership audit of the chain pretrain > finetune."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    seed: int = setting(0, "everything random descends from it")
+    shadows: int = setting(64, "models the attacker trains; even; more: stronger attacks, more time")
+    victims: int = setting(16, "held-out models that are attacked; intervals are over these")
+    challenge: int = setting(0, "records of the pool that are attacked; 0: all")
+    views: int = setting(8, "slightly changed copies of a record that each model is asked about")
+    view_jitter: float = setting(0.05, "Gaussian noise of those copies (the first is clean)")
+    strategy: Literal["linear", "full"] = setting("linear", "finetuning: linear (head only) | full (all layers)")
+    attacks: tuple[str, ...] = setting((), "names of the attacks; empty: all that apply")
+    control: bool = setting(True, "tmi: also play the game without pretraining; attacks must fall to chance")
+    data: DataSettings = section(DataSettings(), "which records")
+    model: ModelSettings = section(ModelSettings(), "what is trained")
+    pretrain: Fit = section(Fit(), "how the base is trained; epochs = 0: not at all")
+    finetune: Fit = section(Fit(epochs=20, lr=0.05, decay="constant"), "how it is finetuned")
+    engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
+
+    def __post_init__(self) -> None:
+        if self.views < 1 or self.view_jitter < 0 or self.challenge < 0 or self.seed < 0:
+            raise ConfigError("views is at least 1; view_jitter, challenge and seed are not negative")
+
+
+# Setting D of the TMI specification: 8x8 digits, 30 % random labels so that the base memorises, clean
+# downstream images that no pretraining saw.
+_DIGITS = LeakageConfig(
+    challenge=200,
+    data=DataSettings(pool=400, other=1000, draw=500, label_noise=0.3, same_labels=True),
+    pretrain=Fit(epochs=40, batch=100, lr=0.1, jitter=0.05),
+    finetune=Fit(epochs=20, batch=100, lr=0.05, decay="constant"),
+)
+_FOLDER = LeakageConfig(pretrain=Fit(epochs=40, lr=0.05), finetune=Fit(epochs=20, lr=0.05, decay="constant"))
+
+PRESETS: Mapping[str, Mapping[str, tuple[str, LeakageConfig]]] = {
+    "tmi": {
+        "digits": ("embedded scanned digits, linear probe (the default)", _DIGITS),
+        "folder": ("your own records: --data DIR with pretrain.npz and finetune.npz", _FOLDER),
+    },
+    "mia": {
+        "digits": (
+            "embedded scanned digits, full finetuning of one base (the default)",
+            replace(_DIGITS, strategy="full", finetune=Fit(epochs=40, batch=100, lr=0.05, jitter=0.05)),
+        ),
+        "folder": (
+            "your own records: --data DIR with finetune.npz, and pretrain.npz for the base",
+            replace(_FOLDER, strategy="full"),
+        ),
+    },
+}
+
+
+def preset(audit: str, name: str) -> LeakageConfig:
+    """The named preset of an audit; ConfigError naming those there are."""
+    if name not in PRESETS[audit]:
+        raise ConfigError(f"no preset {name!r} for {audit}; there are: {', '.join(PRESETS[audit])}")
+    return PRESETS[audit][name][1]

@@ -1,0 +1,181 @@
+"""An audit as one self-contained HTML page: no script, no request, every name escaped."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from undertow.metrics import exposure
+from undertow.report.figures import Drawing, histogram, roc
+from undertow.report.pictures import Picture
+from undertow.report.prose import HOW_TO_READ, threat_model
+from undertow.report.rows import TITLES, Row, columns, controls, counted, of_kind, realistic, scores_of, sections
+from undertow.report.text import warnings
+from undertow.report.verdict import Verdict, verdict
+from undertow.report.words import interval, plain, seconds, value
+from undertow.types import AuditResult, Measurement
+
+EXPOSED = 12
+
+
+@dataclass(frozen=True)
+class Card:
+    """One key figure."""
+
+    name: str
+    value: str
+    interval: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """One of the most exposed records."""
+
+    name: str
+    share: str
+    trained: int  # models that were trained on it
+    picture: Picture | None
+
+
+def page(result: AuditResult, records: Mapping[str, Picture] | None = None) -> str:
+    """One self-contained HTML page of an audit; the same result gives the same bytes.
+
+    `records` maps ids to pictures of the records. Without it the page names records by id only: a report is
+    shared, and the members are private.
+    """
+    choice = realistic(result)
+    best, bound = choice[0] if choice else None, of_kind(result, "bound")
+    histograms = [(row, drawn) for row in (best, bound) if row is not None and (drawn := histogram(result, row))]
+    return _templates().get_template("page.html").render(
+        result=result,
+        title=TITLES.get(result.audit, "Audit"),
+        data_name=plain(result.data["name"]) if result.data.get("name") else None,
+        verdict=verdict(result),
+        cards=list(_cards(result)),
+        counted=counted(result),
+        warnings=warnings(result),
+        roc=roc(result),
+        labels=columns(result),
+        sections=sections(result),
+        notes=_notes(result),
+        histograms=histograms,
+        best=best,
+        exposed=_exposed(result, best, records or {}),
+        pictured=bool(records),
+        threat=threat_model(result),
+        how=HOW_TO_READ,
+        utility=[(_spaced(key), _measured(key, x)) for key, x in result.utility.items()],
+        timing=[(_spaced(key), seconds(float(x))) for key, x in result.timing.items()],
+        total=seconds(float(sum(result.timing.values()))),
+        data=list(_flat(result.data)),
+        environment=list(_flat(result.environment)),
+        config=list(_flat(result.config)),
+    )
+
+
+def index_page(results: Mapping[str, AuditResult]) -> str:
+    """One page over several audits, keyed by the relative link to the page of each."""
+    entries: list[tuple[str, AuditResult, str, Verdict, list[Card]]] = [
+        (_relative(link), r, TITLES.get(r.audit, "Audit"), verdict(r), list(_cards(r))[:4])
+        for link, r in results.items()
+    ]
+    return _templates().get_template("index.html").render(entries=entries)
+
+
+def _templates() -> Environment:
+    env = Environment(
+        loader=PackageLoader("undertow.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= {"number": value, "interval": interval, "figure": _figure, "header": _header}
+    env.tests["percent"] = lambda m: m.metric != "auc"
+    return env
+
+
+def _figure(drawing: Drawing) -> Markup:
+    """Both shapes; the style sheet shows one. The SVG was written by matplotlib, which escapes its texts."""
+    return Markup(drawing.wide + drawing.narrow)  # noqa: S704
+
+
+def _header(label: str) -> tuple[str, str]:
+    """A column's name and its second line."""
+    return ("TPR", f"at {label.removeprefix('TPR@').removesuffix('%')} % FPR") if "@" in label else (label, "")
+
+
+def _cards(result: AuditResult) -> Iterator[Card]:
+    """The few numbers to take away, most important first."""
+    choice = realistic(result)
+    if not choice:
+        return
+    best = choice[0]
+    yield from _card("Best attack, AUC", best.auc, f"{best.attack}; guessing gives 0.5")
+    resolved = [m for label in columns(result) if (m := best.cells.get(label)) and m.fpr and m.value is not None]
+    for m in resolved[:2]:
+        rate = f"{100 * (m.fpr or 0):g} %"
+        yield from _card(f"Members found at {rate} false alarms", m, f"{best.attack}; guessing finds {rate}")
+    named = [("Upper bound, AUC", of_kind(result, "bound"), "direct access to the pretrained model")]
+    twin = next((row for row in controls(result) if row.attack == best.attack), None)
+    named += [("Control, AUC", twin, "must be at chance"), ("Blind, AUC", of_kind(result, "blind"), "must be at chance")]
+    for name, row, note in named:
+        if row is not None:
+            yield from _card(name, row.auc, f"{row.attack}; {note}")
+
+
+def _card(name: str, m: Measurement | None, note: str) -> Iterator[Card]:
+    if m is not None:
+        unit = "" if m.metric == "auc" else " %"
+        yield Card(name, value(m) + unit, interval(m), note)
+
+
+def _notes(result: AuditResult) -> dict[str, int]:
+    """Reasons and warnings of single numbers, numbered in the order of the table."""
+    labels = columns(result)
+    cells = [row.cells[x] for s in sections(result) for row in s.rows for x in labels if x in row.cells]
+    texts = (text for m in cells for text in (m.reason if m.value is None else None, m.warning) if text)
+    return {text: i for i, text in enumerate(dict.fromkeys(texts), 1)}
+
+
+def _exposed(result: AuditResult, best: Row | None, records: Mapping[str, Picture]) -> list[Exposed]:
+    """The records that the best attack tells apart most often."""
+    scores = None if best is None else scores_of(result, best)
+    if scores is None:
+        return []
+    share = np.ma.asarray(exposure(scores))
+    order = np.argsort(-share.filled(-1.0), kind="stable")[:EXPOSED]
+    trained = scores.member.sum(0)
+    names = result.ids or tuple(f"record {q}" for q in range(len(share)))
+    return [
+        Exposed(names[q], f"{100 * share[q]:.1f}", int(trained[q]), records.get(names[q]))
+        for q in order
+        if not np.ma.getmaskarray(share)[q]
+    ]
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A nested mapping as dotted keys and texts."""
+    for key, x in mapping.items():
+        if isinstance(x, Mapping):
+            yield from _flat(x, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", plain(x)
+
+
+def _spaced(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _measured(key: str, x: float) -> str:
+    return f"{100 * x:.1f} %" if "accuracy" in key and 0 <= x <= 1 else plain(float(x))
+
+
+def _relative(link: str) -> str:
+    """A link that stays inside the folder: a colon or a leading slash would make it an address."""
+    return quote(link.lstrip("/\\"), safe="/.-_~#?&=")

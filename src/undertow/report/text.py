@@ -1,0 +1,113 @@
+"""An audit as text for a terminal: one table, the reading, the warnings."""
+
+from rich.table import Table
+from rich.text import Text
+
+from undertow.report.rows import TITLES, Row, columns, counted, sections
+from undertow.report.verdict import verdict
+from undertow.report.words import both, plain, wrapped
+from undertow.types import AuditResult, Measurement
+
+WIDTH = 88  # of prose; a table line is at most a little wider
+NAME = 24  # of an attack's name before it is cut
+SHOWN = ("auc", "tpr")  # balanced accuracy is on the page
+
+
+def summary(result: AuditResult) -> str:
+    """The audit as plain text without colour, ready for a pipe; ends without a newline."""
+    parts = [_head(result), _table(result)]
+    found = verdict(result)
+    parts.append(f"VERDICT: {found.badge}\n" + wrapped(found.headline, WIDTH, "", ""))
+    if found.sentences:
+        parts.append("\n".join(wrapped(line, WIDTH, "- ", "  ") for line in found.sentences))
+    marks = {True: "[ok] ", False: "[!!] ", None: "[??] "}
+    checks = [wrapped(check.text, WIDTH, marks[check.passed], " " * 5) for check in found.checks]
+    parts.append("CHECKS\n" + "\n".join(checks))
+    if warned := warnings(result):
+        parts.append("WARNINGS\n" + "\n".join(wrapped(line, WIDTH, "- ", "  ") for line in warned))
+    return "\n\n".join(parts)
+
+
+def table(result: AuditResult) -> Table:
+    """The same table with colour and rules, for a rich console."""
+    shown = _shown(result)
+    found = Table(title=_title(result), caption=counted(result), title_justify="left", caption_justify="left")
+    found.add_column("attack", no_wrap=True)
+    for label in shown:
+        found.add_column(_header(label), justify="right", no_wrap=True)
+    for section in sections(result):
+        found.add_section()
+        found.add_row(Text(section.name, style="bold"), *("" for _ in shown))
+        for row in section.rows:
+            style = "" if section.kind == "attack" else "dim"
+            found.add_row(Text("  " + _cut(row.attack)), *(Text(cell) for cell in _cells(row, shown)), style=style)
+    return found
+
+
+def warnings(result: AuditResult) -> tuple[str, ...]:
+    """Every warning once: the audit's own, then those of single numbers, with the numbers they concern."""
+    single: dict[tuple[str, str], list[str]] = {}
+    for m in (*result.measurements, *result.controls):
+        if m.warning:
+            single.setdefault((m.label, m.warning), []).append(m.attack)
+    return (
+        *dict.fromkeys(result.warnings),
+        *(f"{label} of {_who(attacks)}: {text}" for (label, text), attacks in single.items()),
+    )
+
+
+def _who(attacks: list[str]) -> str:
+    return ", ".join(attacks) if len(attacks) <= 3 else f"{len(attacks)} rows"
+
+
+def _head(result: AuditResult) -> str:
+    lines = [_title(result)]
+    if name := result.data.get("name"):
+        lines.append(f"data   {plain(name)}")
+    lines += [f"seed   {result.seed}", f"counts {counted(result)}"]
+    return "\n".join(lines)
+
+
+def _title(result: AuditResult) -> str:
+    return f"{TITLES.get(result.audit, 'Audit')} ({result.audit})"
+
+
+def _shown(result: AuditResult) -> tuple[str, ...]:
+    """At most three columns, so that a line fits a terminal: AUC and the two loosest resolved rates."""
+    every = [m for m in (*result.measurements, *result.controls) if m.metric in SHOWN]
+    resolved = {m.label for m in every if m.value is not None} or {m.label for m in every}
+    return tuple(label for label in columns(result) if label in resolved)[:3]
+
+
+def _header(label: str) -> str:
+    return f"{label} (%)" if label.startswith("TPR@") else label
+
+
+def _cells(row: Row, shown: tuple[str, ...]) -> list[str]:
+    return [_cell(row.cells.get(label)) for label in shown]
+
+
+def _cell(m: Measurement | None) -> str:
+    return "-" if m is None else both(m)
+
+
+def _table(result: AuditResult) -> str:
+    shown = _shown(result)
+    lines: list[list[str] | str] = [["95 % interval in brackets", *(_header(label) for label in shown)]]
+    for section in sections(result):
+        lines.append(f"\n{section.name}: {section.note}")
+        lines += [["  " + _cut(row.attack), *_cells(row, shown)] for row in section.rows]
+    cells = [line for line in lines if isinstance(line, list)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(shown) + 1)]
+    return "\n".join(line if isinstance(line, str) else _line(line, widths) for line in lines)
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths)))
+    return "  ".join([first, *rest]).rstrip()
+
+
+def _cut(name: str) -> str:
+    """`name` on one line of bounded width, without control characters (a file chose it)."""
+    clean = "".join(c if c.isprintable() else "?" for c in name)
+    return clean if len(clean) <= NAME else clean[: NAME - 3] + "..."

@@ -1,0 +1,82 @@
+"""What the training stages share: their data, their threads, and the padding of a chunk."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from undertow.rng import seed_for, stream
+from undertow.training.choose import ENGINES, Plan
+from undertow.training.task import Task
+from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
+
+
+def load_examples(store: Store, key: str) -> Examples:
+    """The examples stored under `key`."""
+    arrays = store.get(key)
+    return Examples(arrays["x"], arrays["y"], key[:12])
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Run the body with `count` threads: sums are split by threads, so their number decides bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def tensor(values: Array, plan: Plan) -> torch.Tensor:
+    """`values` on the plan's device; floating ones in the plan's dtype."""
+    raw = torch.as_tensor(np.ascontiguousarray(values))
+    if raw.is_floating_point():
+        return raw.to(device=plan.device, dtype=getattr(torch, plan.dtype))
+    return raw.to(plan.device)
+
+
+def noise_makers(stage: str, slots: Sequence[Slot]) -> list[Callable[[], np.random.Generator]]:
+    """A maker of each model's jitter generator."""
+    return [lambda s=s: stream(s.seed, stage, s.role, s.index, "jitter") for s in slots]  # type: ignore[misc]
+
+
+def torch_seeds(stage: str, slots: Sequence[Slot]) -> list[int]:
+    """Each model's seed for layers with randomness of their own."""
+    return [seed_for(s.seed, stage, s.role, s.index, "layers") for s in slots]
+
+
+def in_place(slots: Sequence[Slot], before: Sequence[Params], chunk: int) -> tuple[list[Slot], list[Params]]:
+    """The chunk with every place filled: model i at place i % chunk, absent ones by a copy of the first.
+
+    Batched kernels may round differently at another batch size; a model's bits must not depend on who else
+    was still missing.
+    """
+    full = [replace(slots[0]) for _ in range(chunk)]
+    full_before = [before[0]] * chunk
+    for slot, state in zip(slots, before, strict=True):
+        full[slot.index % chunk], full_before[slot.index % chunk] = slot, state
+    return full, full_before
+
+
+def train(make: Callable[[Sequence[Slot], Sequence[Params]], Task], slots: Sequence[Slot],
+          before: Sequence[Params], plan: Plan) -> list[Params]:
+    """Run the plan's engine on the task of these models; results in the order of `slots`."""
+    run, fits = ENGINES[plan.engine]
+    with torch_threads(plan.threads):
+        if plan.engine == "sequential":
+            results = run(make(slots, before))
+        else:
+            task = make(*in_place(slots, before, plan.chunk))
+            if not fits(task):
+                raise ConfigError(f"engine {plan.engine!r} cannot train this model; use 'auto'")
+            placed = run(task)
+            results = [placed[slot.index % plan.chunk] for slot in slots]
+    for slot, result in zip(slots, results, strict=True):
+        if not all(np.isfinite(value).all() for value in result.values() if value.dtype.kind == "f"):
+            raise ConfigError(
+                f"training of {slot.role} {slot.index} diverged (NaN or infinite weights): lower the learning rate"
+            )
+    return results

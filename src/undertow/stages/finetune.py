@@ -1,0 +1,128 @@
+"""The second link: give the model a new head and train it on the downstream task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from undertow.models.architecture import Architecture, Shape, head_name, initial_state
+from undertow.rng import seed_for, stream
+from undertow.stages.common import load_examples, noise_makers, tensor, torch_seeds, train
+from undertow.training.choose import Plan
+from undertow.training.schedule import Fit, own_order, shared_order
+from undertow.training.task import Task, load_state, to_params
+from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
+
+Strategy = Literal["linear", "full"]
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Finetune each model on its own rows: those dealt where this stage holds the secret, else a random draw.
+
+    `linear` trains the fresh head on cached frozen features: every other parameter and buffer stays
+    bit-identical. `full` trains everything.
+    """
+
+    data: str  # store key of the downstream examples
+    architecture: Architecture
+    shape: Shape
+    classes: int
+    strategy: Strategy
+    draw: int  # rows each model draws from the pool; 0: all of them
+    fit: Fit
+    plan: Plan
+    shared_base: bool = False  # all models start from one base: its features are computed once
+    name: ClassVar[str] = "finetune"
+    version: ClassVar[int] = 1
+
+    @property
+    def chunk(self) -> int:
+        return self.plan.chunk
+
+    def __call__(self, slots: Sequence[Slot], before: Sequence[Params], store: Store) -> list[Params]:
+        examples = load_examples(store, self.data)
+        results = train(lambda s, b: self.task(s, b, examples), slots, before, self.plan)
+        if self.strategy == "full":
+            return results
+        head = head_name(self.architecture.build(self.shape, self.classes))
+        return [_with_head(base, head, new) for base, new in zip(before, results, strict=True)]
+
+    def task(self, slots: Sequence[Slot], before: Sequence[Params], examples: Examples) -> Task:
+        """The training job of these models, starting from `before`."""
+        module = self.architecture.build(self.shape, self.classes)
+        head = head_name(module)
+        fresh = [self._fresh_head(slot, head) for slot in slots]
+        x, y = tensor(examples.x, self.plan), tensor(examples.y.astype(np.int64), self.plan)
+        own_x = False
+        if self.strategy == "linear":
+            states, own_x = fresh, not self.shared_base
+            distinct = before[:1] if self.shared_base else before
+            tables = [features(module, _with_head(b, head, f), head, x) for b, f in zip(distinct, fresh, strict=False)]
+            x = torch.stack(tables) if own_x else tables[0]
+            module = _linear(module, head)
+        else:
+            states = [_with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
+        rows = [self._rows(slot, len(examples)) for slot in slots]
+        if self.shared_base and self.strategy == "linear":
+            schedule = shared_order(self.fit, self.name, slots, _masks(rows, len(examples)))
+        else:
+            schedule = own_order(self.fit, self.name, slots, rows)
+        noise, seeds = noise_makers(self.name, slots), torch_seeds(self.name, slots)
+        return Task(module, states, x, y, schedule, self.fit, noise, seeds, own_x)
+
+    def _rows(self, slot: Slot, population: int) -> Array:
+        if slot.member is not None:
+            return np.flatnonzero(slot.member)
+        count = self.draw or population
+        if count > population:
+            raise ConfigError(f"each model draws {count} finetuning rows, but there are only {population}")
+        rng = stream(slot.seed, self.name, slot.role, slot.index, "rows")
+        return np.sort(rng.permutation(population)[:count])
+
+    def _fresh_head(self, slot: Slot, head: str) -> Params:
+        seed = seed_for(slot.seed, self.name, slot.role, slot.index, "head")
+        state = to_params(initial_state(self.architecture, self.shape, self.classes, seed))
+        return {n.removeprefix(head + "."): v for n, v in state.items() if n.startswith(head + ".")}
+
+
+@torch.no_grad()
+def features(module: nn.Module, state: Params, head: str, x: Tensor) -> Tensor:
+    """What enters the head for every row of `x`, (N, D), in evaluation mode."""
+    load_state(module.to(x.device, x.dtype), state, x.dtype)
+    module.eval()
+    seen: list[Tensor] = []
+    hook = module.get_submodule(head).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    try:
+        for block in x.split(4096):
+            module(block)
+    finally:
+        hook.remove()
+    table = torch.cat(seen)
+    if table.dim() != 2:
+        raise ConfigError(f"the head {head!r} receives {tuple(table.shape[1:])} per record; it must be one vector")
+    return table
+
+
+def _linear(module: nn.Module, head: str) -> nn.Linear:
+    """An `nn.Linear` like the module's head."""
+    old = module.get_submodule(head)
+    if not isinstance(old, nn.Linear):
+        raise ConfigError(f"the head {head!r} is not an nn.Linear")
+    return nn.Linear(old.in_features, old.out_features, bias=old.bias is not None)
+
+
+def _with_head(base: Params, head: str, new: Params) -> Params:
+    """`base` with the head's tensors replaced; everything else is the same arrays."""
+    kept = {n: v for n, v in base.items() if not n.startswith(head + ".")}
+    return kept | {f"{head}.{n}": v for n, v in new.items()}
+
+
+def _masks(rows: Sequence[Array], population: int) -> Array:
+    masks = np.zeros((len(rows), population), bool)
+    for m, mine in enumerate(rows):
+        masks[m, mine] = True
+    return masks

@@ -1,0 +1,57 @@
+"""The first link: train a model from its own random start."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from undertow.models.architecture import Architecture, Shape, initial_state
+from undertow.rng import seed_for
+from undertow.stages.common import load_examples, noise_makers, tensor, torch_seeds, train
+from undertow.training.choose import Plan
+from undertow.training.schedule import Fit, own_order
+from undertow.training.task import Task, to_params
+from undertow.types import Examples, Params, Slot, Store
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Train on the rows a slot was dealt (all rows where it has no secret), from an independent start."""
+
+    data: str  # store key of the examples
+    architecture: Architecture
+    shape: Shape
+    classes: int
+    fit: Fit
+    plan: Plan
+    name: ClassVar[str] = "pretrain"
+    version: ClassVar[int] = 1
+
+    @property
+    def chunk(self) -> int:
+        return self.plan.chunk
+
+    def __call__(self, slots: Sequence[Slot], before: Sequence[Params], store: Store) -> list[Params]:
+        examples = load_examples(store, self.data)
+        return train(lambda s, b: self.task(s, b, examples), slots, before, self.plan)
+
+    def task(self, slots: Sequence[Slot], before: Sequence[Params], examples: Examples) -> Task:
+        """The training job of these models (`before` is empty: this is the first link)."""
+        everything = np.arange(len(examples))
+        rows = [everything if s.member is None else np.flatnonzero(s.member) for s in slots]
+        states = [
+            to_params(initial_state(self.architecture, self.shape, self.classes,
+                                    seed_for(s.seed, self.name, s.role, s.index, "init")))
+            for s in slots
+        ]
+        return Task(
+            self.architecture.build(self.shape, self.classes),
+            states,
+            tensor(examples.x, self.plan),
+            tensor(examples.y.astype(np.int64), self.plan),
+            own_order(self.fit, self.name, slots, rows),
+            self.fit,
+            noise_makers(self.name, slots),
+            torch_seeds(self.name, slots),
+        )

@@ -1,0 +1,124 @@
+"""Where records come from: the embedded digits, or a folder of npz files."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from undertow.audits.settings import DataSettings
+from undertow.audits.supply import Supply, split, with_label_noise
+from undertow.types import Array, BadInput, Examples, MissingExtra
+
+FILES = {"pretrain": "pretrain.npz", "finetune": "finetune.npz", "test": "test.npz"}
+
+
+def load_supply(audit: str, settings: DataSettings, seed: int) -> Supply:
+    """The records of an audit, label noise applied; raises BadInput or ConfigError naming file and fix."""
+    if settings.source == "digits":
+        supply = digits(settings, seed)
+    else:
+        supply = folder(audit, Path(settings.source), settings, seed)
+    if settings.label_noise:
+        classes = int(supply.secret.y.max()) + 1
+        supply = replace(supply, secret=with_label_noise(supply.secret, settings.label_noise, classes, seed))
+    return supply
+
+
+def digits(settings: DataSettings, seed: int) -> Supply:
+    """The 1,797 scanned 8x8 digits that scikit-learn ships, split into audited, other and test records."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingExtra("scikit-learn", "train") from error
+    raw = load_digits()
+    x = raw.data.astype(np.float32) / 16
+    x = (x - x.mean(0)) / (x.std(0) + 0.1)  # some pixels are always blank
+    records = Examples(x, raw.target.astype(np.int64), "digits")
+    audited, other, rest = split(records, np.arange(len(x)), seed, settings.pool or 400, settings.other or 1000)
+    pictures = (255 - raw.images[audited] * 15.9).astype(np.uint8)
+    return Supply(
+        name="digits (scikit-learn)",
+        secret=records.take(audited),
+        other=records.take(other),
+        test=records.take(rest) if len(rest) else None,
+        ids=tuple(f"digit-{i}" for i in audited),
+        embedded=True,
+        pictures=pictures,
+    )
+
+
+def folder(audit: str, path: Path, settings: DataSettings, seed: int) -> Supply:
+    """`pretrain.npz`, `finetune.npz` and optionally `test.npz` in a folder; each holds x (N, ...), y (N,).
+
+    Inputs are standardised by the mean and deviation of the data that is not audited.
+    """
+    if not path.is_dir():
+        raise BadInput(f"--data {path}: no such folder")
+    parts = {stage: read_examples(path / name) for stage, name in FILES.items() if (path / name).is_file()}
+    secret, other = ("pretrain", "finetune") if audit == "tmi" else ("finetune", "pretrain")
+    needed = (secret, other) if audit == "tmi" else (secret,)
+    for stage in needed:
+        if stage not in parts:
+            raise BadInput(f"--data {path}: {FILES[stage]} is missing; it holds x (N, ...) and y (N,) of the {stage} data")
+    ids = _ids(path / FILES[secret], len(parts[secret]))
+    order = split(parts[secret], ids, seed, settings.pool or len(parts[secret]), 0)[0]
+    if not settings.pool:
+        order = np.arange(len(parts[secret]))
+    rest = parts.get(other)
+    if rest is not None and settings.other:
+        rest = rest.take(split(rest, ids, seed + 1, settings.other, 0)[0])
+    reference = (rest or parts[secret]).x
+    scale = [_standardise(p, reference) for p in (parts[secret].take(order), rest, parts.get("test"))]
+    if scale[0] is None:
+        raise BadInput(f"--data {path}: {FILES[secret]} is empty")
+    return Supply(path.name or str(path), scale[0], scale[1], scale[2], tuple(str(ids[i]) for i in order))
+
+
+def read_examples(path: Path) -> Examples:
+    """x and y of one npz file (no pickled objects); BadInput naming the file and the key."""
+    arrays = read_npz(path)
+    for key in ("x", "y"):
+        if key not in arrays:
+            raise BadInput(f"{path}: key {key!r} is missing; found: {', '.join(arrays) or 'nothing'}")
+    x, y = arrays["x"], arrays["y"]
+    if x.dtype.kind not in "fiub":
+        raise BadInput(f"{path}: x holds {x.dtype}; it must be numbers")
+    if x.dtype == np.uint8:
+        x = x.astype(np.float32) / 255
+    x = x.astype(np.float32)
+    bad = np.argwhere(~np.isfinite(x))
+    if len(bad):
+        raise BadInput(f"{path}: x holds {x[tuple(bad[0])]} at record {bad[0][0]}; remove or repair it")
+    if y.dtype.kind not in "iu":
+        raise BadInput(f"{path}: y holds {y.dtype}; it must be whole class numbers 0..K-1")
+    return Examples(x, y.astype(np.int64), path.name)
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """The arrays of an npz file; pickled objects are refused, never read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if isinstance(file, np.ndarray):
+                raise BadInput(f"{path} is a single .npy array; write an .npz with named arrays")
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise BadInput(f"{path} cannot be read as npz without unpickling: {error}") from error
+
+
+def _ids(path: Path, count: int) -> Array:
+    ids = read_npz(path).get("id")
+    if ids is None:
+        return np.arange(count).astype(str)
+    if ids.shape != (count,):
+        raise BadInput(f"{path}: id has shape {ids.shape}; it must name each of the {count} records")
+    return ids.astype(str)
+
+
+def _standardise(part: Examples | None, reference: Array) -> Examples | None:
+    if part is None:
+        return None
+    axes = {2: (0,), 4: (0, 2, 3)}.get(reference.ndim)  # per feature; per channel of (N, C, H, W); else over all
+    mean, deviation = reference.mean(axes, keepdims=True), reference.std(axes, keepdims=True)
+    return replace(part, x=((part.x - mean) / (deviation + 1e-3)).astype(np.float32))

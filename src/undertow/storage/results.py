@@ -1,0 +1,130 @@
+"""`result.json` (versioned), `scores.npz` and `records.csv`: written for people and programs, read back whole."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from undertow.metrics import exposure
+from undertow.storage.datasets import read_npz
+from undertow.storage.store import write_atomic
+from undertow.types import AuditResult, BadInput, Measurement, Scores, StoreError
+
+SCHEMA = "undertow.result/1"
+PRIVATE = 0o600  # who scores high is who is exposed: for the owner's eyes
+_ALWAYS = ("attack", "metric", "value", "low", "high", "n", "unit")
+
+
+def result_json(result: AuditResult) -> str:
+    """The result as JSON text; NaN never appears."""
+    body = {
+        "schema": SCHEMA,
+        "audit": result.audit,
+        "config": result.config,
+        "seed": result.seed,
+        "environment": result.environment,
+        "data": result.data,
+        "measurements": [_row(m) for m in result.measurements],
+        "controls": [_row(m) for m in result.controls],
+        "timing": {k: round(v, 3) for k, v in result.timing.items()},
+        "utility": result.utility,
+        "warnings": list(result.warnings),
+    }
+    return json.dumps(body, indent=1, allow_nan=False) + "\n"
+
+
+def save_result(result: AuditResult, out: Path) -> None:
+    """Write result.json, scores.npz and records.csv into `out`; each whole or not at all."""
+    write_atomic(out / "result.json", result_json(result).encode())
+    if result.scores:
+        write_atomic(out / "scores.npz", _scores_npz(result), PRIVATE)
+        write_atomic(out / "records.csv", _records_csv(result).encode(), PRIVATE)
+
+
+def load_result(path: str | Path) -> AuditResult:
+    """The result in a run folder, or in a `result.json`; with its scores where they lie beside it.
+
+    Raises StoreError where there is none, or where it is not one this version can read.
+    """
+    file = Path(path)
+    file = file / "result.json" if file.is_dir() else file
+    try:
+        body = json.loads(file.read_text(encoding="utf8"))
+    except FileNotFoundError as error:
+        raise StoreError(f"{file}: no result there (was the audit interrupted? run the same command again)") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file} cannot be read as JSON: {error}") from error
+    schema = body.get("schema") if isinstance(body, dict) else None
+    if schema != SCHEMA:
+        raise StoreError(f"{file} has schema {schema!r}; this version reads {SCHEMA!r}")
+    try:
+        scores, ids = _load_scores(file.with_name("scores.npz"))
+        return AuditResult(
+            audit=body["audit"],
+            config=body["config"],
+            seed=body["seed"],
+            environment=body["environment"],
+            data=body["data"],
+            measurements=_measurements(body["measurements"]),
+            controls=_measurements(body["controls"]),
+            timing=body["timing"],
+            utility=body.get("utility", {}),
+            warnings=tuple(body.get("warnings", ())),
+            scores=scores,
+            ids=ids,
+        )
+    except (KeyError, TypeError, BadInput) as error:
+        raise StoreError(f"{file} is damaged ({error}): run the audit again") from error
+
+
+def _row(measurement: Measurement) -> dict[str, Any]:
+    return {k: v for k, v in asdict(measurement).items() if v is not None or k in _ALWAYS}
+
+
+def _measurements(rows: Sequence[Mapping[str, Any]]) -> tuple[Measurement, ...]:
+    known = {f.name for f in fields(Measurement)}
+    return tuple(Measurement(**{k: v for k, v in row.items() if k in known}) for row in rows)
+
+
+def _scores_npz(result: AuditResult) -> bytes:
+    """attack (A,), group (A,), values (A, T, Q), member (T, Q), id (Q,)."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        attack=np.array([s.attack for s in result.scores]),
+        group=np.array([s.group or "" for s in result.scores]),
+        values=np.stack([s.values for s in result.scores]),
+        member=result.scores[0].member,
+        id=np.array(result.ids),
+    )
+    return buffer.getvalue()
+
+
+def _load_scores(path: Path) -> tuple[tuple[Scores, ...], tuple[str, ...]]:
+    if not path.is_file():
+        return (), ()
+    arrays = read_npz(path)
+    rows = zip(arrays["attack"], arrays["group"], arrays["values"], strict=True)
+    scores = tuple(Scores(str(a), v, arrays["member"], str(g) or None) for a, g, v in rows)
+    return scores, tuple(str(i) for i in arrays["id"])
+
+
+def _records_csv(result: AuditResult) -> str:
+    """id, score, rank, attack: how exposed each record is (metrics.exposure), 1 = most exposed first."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("id", "score", "rank", "attack"))
+    for scores in result.scores:
+        if scores.group is not None:
+            continue
+        exposed = exposure(scores)
+        known = np.flatnonzero(~np.ma.getmaskarray(exposed))
+        order = known[np.argsort(-exposed.data[known], kind="stable")]
+        for rank, q in enumerate(order, 1):
+            writer.writerow((result.ids[q], f"{exposed.data[q]:.6g}", rank, scores.attack))
+    return text.getvalue()

@@ -1,0 +1,200 @@
+"""What the commands do, below the screen: read, run, write, render. Nothing here prints."""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undertow.engine.executor import choose_executor
+from undertow.types import AuditResult, ConfigError, MissingExtra, Progress, StoreError
+
+if TYPE_CHECKING:
+    from undertow.audits.estimate import Estimate
+    from undertow.audits.settings import LeakageConfig
+    from undertow.audits.supply import Supply
+
+AUDITS = ("mia", "tmi")
+BOTH = "mia+tmi"  # the run folder of `undertow audit`
+
+
+@dataclass(frozen=True)
+class Request:
+    """Where an audit runs and what it leaves behind."""
+
+    out: Path
+    store: Path | None = None  # default: OUT/store
+    workers: int = 1
+    include_examples: bool = False  # show the audited records in the report
+    progress: Progress | None = None
+
+    def inside(self, name: str) -> "Request":
+        """The same, one folder deeper, with the store kept where it is."""
+        return replace(self, out=self.out / name, store=self.store or self.out / "store")
+
+
+def configure(
+    audit: str, preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> "LeakageConfig":
+    """The configuration of an audit: a preset, changed by a file, changed by options; all checked.
+
+    Without a preset, `folder` where the data is the user's own, else the embedded `digits`.
+    """
+    from undertow.audits.settings import preset
+    from undertow.config import override
+
+    data = {**dict(changes.get("data", {})), **dict(overrides.get("data", {}))} if _tables(changes) else {}
+    own = data.get("source", "digits") != "digits"
+    base = preset(audit, preset_name or ("folder" if own else "digits"))
+    return override(override(base, changes), overrides)
+
+
+def _tables(changes: Mapping[str, Any]) -> bool:
+    return isinstance(changes.get("data", {}), Mapping)
+
+
+def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditResult:
+    """Run one audit into its folder: result.json, scores.npz, records.csv, report.html. Rerunning resumes."""
+    need_torch()
+    from undertow.audits.chain import Host
+    from undertow.audits.mia import audit_mia
+    from undertow.audits.tmi import audit_tmi
+    from undertow.storage.datasets import load_supply
+    from undertow.storage.results import save_result
+    from undertow.storage.run import environment, open_run, open_store
+
+    supply = load_supply(audit, config.data, config.seed)
+    open_run(request.out, audit)
+    store = open_store(request.store or request.out / "store")
+    executor = choose_executor(request.workers)
+    host = Host(store, executor, {**environment(), "workers": request.workers}, request.progress)
+    result = {"mia": audit_mia, "tmi": audit_tmi}[audit](config, supply, host)
+    save_result(result, request.out)
+    write_report(result, request.out, supply if supply.embedded or request.include_examples else None)
+    return result
+
+
+def run_both(configs: Mapping[str, "LeakageConfig"], request: Request) -> dict[str, AuditResult]:
+    """Run `mia` and `tmi` into OUT/mia and OUT/tmi, and OUT/report.html over both."""
+    from undertow.storage.run import open_run
+
+    open_run(request.out, BOTH)
+    results = {audit: run_audit(audit, config, request.inside(audit)) for audit, config in configs.items()}
+    write_index(results, request.out)
+    return results
+
+
+def plan_audit(audit: str, config: "LeakageConfig", workers: int) -> "Estimate":
+    """Models, seconds and bytes the audit will take; nothing is written."""
+    need_torch()
+    from undertow.audits.chain import Host
+    from undertow.audits.estimate import estimate
+    from undertow.storage.datasets import load_supply
+    from undertow.storage.store import MemoryStore
+
+    supply = load_supply(audit, config.data, config.seed)
+    return estimate(audit, config, supply, Host(MemoryStore(), choose_executor(1)), workers)
+
+
+def run_score(
+    signals: Path, attacks: Sequence[str], seed: int, out: Path | None, drop_duplicates: bool, progress: Progress | None
+) -> AuditResult:
+    """Apply the rules to a signals file; with `out`, write the same result and report as an audit."""
+    from undertow.audits.score import audit_score
+    from undertow.storage.results import save_result
+    from undertow.storage.run import environment, open_run
+    from undertow.storage.signals_file import read_signals
+
+    signal_set = read_signals(signals)
+    if out is not None:
+        open_run(out, "score")
+    result = audit_score(
+        signal_set, attacks, seed, drop_duplicates=drop_duplicates, environment=environment(), progress=progress
+    )
+    if out is not None:
+        save_result(result, out)
+        write_report(result, out, None)
+    return result
+
+
+def render_reports(run: Path, include_examples: bool) -> list[Path]:
+    """Draw the report(s) of a finished run again; returns their paths."""
+    from undertow.storage.results import load_result
+
+    parts = [run / audit for audit in AUDITS if (run / audit / "result.json").is_file()]
+    if not (run / "result.json").is_file() and not parts:
+        raise StoreError(f"{run}: no finished run of undertow there (no result.json)")
+    folders = parts if not (run / "result.json").is_file() else [run]
+    results = {folder: load_result(folder) for folder in folders}
+    for folder, result in results.items():
+        write_report(result, folder, _supply_of(result, include_examples))
+    if parts and folders is parts:
+        write_index({folder.name: result for folder, result in results.items()}, run)
+        folders = [*folders, run]
+    return [folder / "report.html" for folder in folders]
+
+
+def write_report(result: AuditResult, out: Path, supply: "Supply | None") -> None:
+    """`report.html` beside the result; records are shown only where a supply is given."""
+    from undertow.report.html import page
+    from undertow.storage.store import write_atomic
+
+    write_atomic(out / "report.html", page(result, _records(result, supply)).encode())
+
+
+def write_index(results: Mapping[str, AuditResult], out: Path) -> None:
+    """One page over several audits, linking to theirs."""
+    from undertow.report.html import index_page
+    from undertow.storage.store import write_atomic
+
+    pages = {f"{name}/report.html": result for name, result in results.items()}
+    write_atomic(out / "report.html", index_page(pages).encode())
+
+
+def _records(result: AuditResult, supply: "Supply | None") -> dict[str, Any] | None:
+    """id -> picture, for the records the report may show."""
+    if supply is None or supply.pictures is None:
+        return None
+    from undertow.report.pictures import Picture, picture
+
+    wanted = set(result.ids)
+    labels = supply.secret.y
+    return {
+        name: Picture(f"{name}, label {labels[i]}", picture(supply.pictures[i]))
+        for i, name in enumerate(supply.ids)
+        if name in wanted
+    }
+
+
+def _supply_of(result: AuditResult, include_examples: bool) -> "Supply | None":
+    """The records behind a finished result, where they may be shown and can be had again."""
+    if result.audit not in AUDITS or not (result.data.get("embedded") or include_examples):
+        return None
+    from undertow.audits.settings import LeakageConfig, preset
+    from undertow.audits.supply import without_duplicates
+    from undertow.config import override
+    from undertow.storage.datasets import load_supply
+
+    config: LeakageConfig = override(preset(result.audit, "digits"), result.config)
+    supply = without_duplicates(load_supply(result.audit, config.data, config.seed), True)
+    if supply.describe()["sha256"] != result.data["sha256"]:
+        raise StoreError("the audited data has changed since the run: the report cannot show its records")
+    return supply
+
+
+def need_torch() -> None:
+    """Refuse early, with the pip command, where the training extra is absent."""
+    for module, package in (("torch", "torch"), ("sklearn", "scikit-learn")):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtra(package, "train")
+
+
+def split_tables(changes: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A configuration file for both audits holds their tables, [mia] and [tmi]; nothing else."""
+    odd = [key for key in changes if key not in AUDITS]
+    if odd:
+        raise ConfigError(
+            f"unknown key {odd[0]!r}: a file for `undertow audit` holds tables [mia] and [tmi]; "
+            "a file for one audit goes to `undertow audit mia` or `undertow audit tmi`"
+        )
+    return {audit: changes.get(audit, {}) for audit in AUDITS}
