@@ -55,6 +55,11 @@ class GateUndecided(AuditError):
     """A --fail-if condition cannot be decided with the data at hand; unknown is never a pass."""
 
 
+def setting(default: Any, about: str) -> Any:
+    """A dataclass field that explains itself: `undertow init-config` prints `about` beside it."""
+    return field(default=default, metadata={"about": about})
+
+
 @dataclass(frozen=True, eq=False)
 class Examples:
     """Records and their labels."""

@@ -184,9 +184,8 @@ def _supply_of(result: AuditResult, include_examples: bool) -> "Supply | None":
 
 def need_torch() -> None:
     """Refuse early, with the pip command, where the training extra is absent."""
-    for module, package in (("torch", "torch"), ("sklearn", "scikit-learn")):
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtra(package, "train")
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtra("torch", "train")
 
 
 def split_tables(changes: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

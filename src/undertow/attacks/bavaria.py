@@ -76,10 +76,11 @@ def inverse_trigamma(y: float) -> float:
 
 
 def _log_student(squared: Array, freedom: Array) -> Array:
-    """Log-density of t at sqrt(squared), up to the constant that all freedoms share; infinite = normal."""
+    """Log-density of Student's t at sqrt(squared); of the normal where the freedom is infinite."""
+    result: Array
     if np.isinf(freedom).any():
-        return -(squared + np.log(2 * np.pi)) / 2
-    result: Array = (
-        -np.log(freedom) / 2 - betaln(freedom / 2, 0.5) - (freedom + 1) / 2 * np.log1p(squared / freedom)
-    )
+        result = -(squared + np.log(2 * np.pi)) / 2
+    else:
+        tail = (freedom + 1) / 2 * np.log1p(squared / freedom)
+        result = -np.log(freedom) / 2 - betaln(freedom / 2, 0.5) - tail
     return result

@@ -24,8 +24,6 @@ from undertow.types import Array
 Layers = tuple[Array, Array]  # (P, F + 1, H) and (P, 2, H + 1)
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's, as torch has them
 BLOCK = 100_000  # hidden activations per block: two float32 arrays of 400 kB, for an L2 cache of 1 MB
-    100_000  # hidden activations per block: 400 kB of float32, two arrays of that size at work in 1 MB of L2
-)
 
 
 @dataclass(frozen=True)
@@ -141,8 +139,9 @@ class _State:
 def _start(chances: list[Chance], batch: int, dtype: DTypeLike) -> _State:
     theta = np.stack([np.concatenate([c.hidden.ravel(), c.output.ravel()]) for c in chances]).astype(dtype)
     shape = len(chances), batch, chances[0].hidden.shape[1]
-    moments = [np.zeros_like(theta) for _ in range(3)]
-    return _State(theta, *moments, np.empty(shape, dtype), np.empty(shape, dtype), np.empty(shape, np.uint8))
+    gradient, m, v = (np.zeros_like(theta) for _ in range(3))
+    active, mask, bits = np.empty(shape, dtype), np.empty(shape, dtype), np.empty(shape, np.uint8)
+    return _State(theta, gradient, m, v, active, mask, bits)
 
 
 def _train_block(inputs: Array, labels: Array, recipe: Recipe, chances: list[Chance]) -> Array:
@@ -167,7 +166,7 @@ def _train_block(inputs: Array, labels: Array, recipe: Recipe, chances: list[Cha
 
 
 def _backward(state: _State, x: Array, y: Array, keep: Array, scale: float) -> None:
-    """Gradient of the mean cross-entropy of one batch; `scale` is what dropout multiplies the kept units by."""
+    """Gradient of the mean cross-entropy of one batch; dropout multiplies the units it keeps by `scale`."""
     size, features, h = y.shape[1], x.shape[2] - 1, keep.shape[2]
     active, mask, bits = state.active[:, :size], state.mask[:, :size], state.bits[:, :size]
     hidden, output = _views(state.theta, features, h)

@@ -81,11 +81,9 @@ def tmi_global(shadow: Signals, target: Array, rng: np.random.Generator) -> Arra
     rows, asked = (_calibrated(z, centre) for z in (phi, averaged(target)))
     mean, spread = rows.mean((0, 1)), rows.std((0, 1))
     scale = np.maximum(spread, resolution(mean))
-    flat, labels = _float32((rows - mean) / scale), shadow.member.reshape(1, -1)
-    networks = fit(flat.reshape(1, -1, flat.shape[-1]), labels, GLOBAL, rng)
-    return log_odds(networks, _float32((asked - mean) / scale).reshape(1, -1, flat.shape[-1])).reshape(
-        target.shape[:2]
-    )
+    rows, asked = (_float32((z - mean) / scale).reshape(1, -1, len(scale)) for z in (rows, asked))
+    networks = fit(rows, shadow.member.reshape(1, -1), GLOBAL, rng)
+    return log_odds(networks, asked).reshape(target.shape[:2])
 
 
 def tmi_knn(shadow: Signals, target: Array, k: int = 15) -> Array:
@@ -99,7 +97,8 @@ def tmi_knn(shadow: Signals, target: Array, k: int = 15) -> Array:
     labels = np.repeat(shadow.member.T, shadow.values.shape[2], 1).astype(float)
     k = max(1, min(k, rows.shape[1] // 2))
     share = np.stack([_knn(*point, k) for point in zip(rows, labels, asked)])
-    return share.reshape(len(share), len(target), -1).mean(-1).T
+    result: Array = share.reshape(len(share), len(target), -1).mean(-1).T
+    return result
 
 
 def adapted_lira(shadow: Signals, target: Array, ridge: float = 1e-3) -> Array:
@@ -150,7 +149,7 @@ def top_k(logits: Array, k: int) -> Array:
     """Log-probabilities (..., C) with the k largest kept and the rest of 1 spread equally over the others."""
     if k < 1:
         raise ConfigError(f"tmi-top-k: k = {k}; it must be at least 1")
-    log_p = log_softmax(np.asarray(logits, float), -1)
+    log_p: Array = log_softmax(np.asarray(logits, float), -1)
     others = log_p.shape[-1] - k
     if others < 1:
         return log_p
@@ -160,7 +159,8 @@ def top_k(logits: Array, k: int) -> Array:
 
 
 def _one_hot(logits: Array) -> Array:
-    return np.eye(logits.shape[-1])[logits.argmax(-1)]
+    result: Array = np.eye(logits.shape[-1])[logits.argmax(-1)]
+    return result
 
 
 def _released(shadow: Signals, rows: Array, asked: Array, rng: np.random.Generator) -> Array:
@@ -169,17 +169,18 @@ def _released(shadow: Signals, rows: Array, asked: Array, rng: np.random.Generat
 
 
 def _per_point(rows: Array, member: Array, asked: Array, recipe: Recipe, rng: np.random.Generator) -> Array:
-    """Log-odds (T, Q, A) of `asked` (T, Q, A, F) from one network per point, fitted to `rows` (M, Q, A, F)."""
+    """Log-odds (T, Q, A) of `asked` (T, Q, A, F) from a network per point fitted to `rows` (M, Q, A, F)."""
     require(member)
     labels = np.repeat(member.T, rows.shape[2], 1)
     networks = fit(_float32(_by_point(rows)), labels, recipe, rng)
     odds = log_odds(networks, _float32(_by_point(asked)))
-    return odds.reshape(odds.shape[0], len(asked), -1).transpose(1, 0, 2)
+    return odds.reshape(len(odds), len(asked), -1).swapaxes(0, 1)
 
 
 def _by_point(values: Array) -> Array:
     """(M, Q, A, F) as (Q, M A, F): all rows of a point together."""
-    return values.swapaxes(0, 1).reshape(values.shape[1], -1, values.shape[-1])
+    result: Array = values.swapaxes(0, 1).reshape(values.shape[1], -1, values.shape[-1])
+    return result
 
 
 def _float32(values: Array) -> Array:
@@ -215,15 +216,17 @@ def _ridged(covariance: Array, ridge: float, mean: Array) -> Array:
     size = covariance.shape[-1]
     diagonal = np.trace(covariance, axis1=1, axis2=2) / size
     extra = ridge * diagonal + (resolution(mean) ** 2).max(-1)
-    return covariance + extra[:, None, None] * np.eye(size)
+    result: Array = covariance + extra[:, None, None] * np.eye(size)
+    return result
 
 
 def _log_normal(x: Array, values: Array, side: Array, ridge: float) -> Array:
-    """Log-density at x (Q, A) of the normal fitted to one side of `values` (M, Q, A), less a constant, (Q,)."""
+    """Log-density (Q,) at x (Q, A), less a constant, of the normal fitted to a side of `values` (M, Q, A)."""
     count = side.sum(0)
     mean = values.mean(0, where=side[..., None])
     residual = np.where(side[..., None], values - mean, 0)
     covariance = _scatter(residual, residual) / (count - 1)[:, None, None]
     root = np.linalg.cholesky(_ridged(covariance, ridge, mean))
     z = np.linalg.solve(root, (x - mean)[..., None])[..., 0]
-    return -np.square(z).sum(-1) / 2 - np.log(np.diagonal(root, axis1=1, axis2=2)).sum(-1)
+    result: Array = -np.square(z).sum(-1) / 2 - np.log(np.diagonal(root, axis1=1, axis2=2)).sum(-1)
+    return result

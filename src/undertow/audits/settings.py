@@ -8,12 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from undertow.training.schedule import Fit
-from undertow.types import ConfigError
-
-
-def setting(default: Any, about: str) -> Any:
-    """A dataclass field with its explanation."""
-    return field(default=default, metadata={"about": about})
+from undertow.types import ConfigError, setting
 
 
 def section(default: Any, about: str) -> Any:
@@ -25,7 +20,6 @@ def section(default: Any, about: str) -> Any:
 class DataSettings:
     """Which records, and how many."""
 
-    __pydantic_config__ = {"extra": "forbid"}
     source: str = setting("digits", "'digits' (embedded), or a folder with pretrain.npz and finetune.npz")
     pool: int = setting(0, "records whose membership is the secret; even; 0: all there are")
     other: int = setting(0, "records of the stage that is not audited; 0: all there are")
@@ -46,7 +40,6 @@ class DataSettings:
 class ModelSettings:
     """What is trained."""
 
-    __pydantic_config__ = {"extra": "forbid"}
     hidden: tuple[int, ...] = setting((128, 128), "widths of the perceptron's hidden layers")
     activation: Literal["relu", "tanh"] = setting("relu", "relu | tanh")
     factory: str = setting("", "your own model instead: 'package.module:function', called as f(shape, classes)")
@@ -60,7 +53,6 @@ class ModelSettings:
 class EngineSettings:
     """How the models are trained: speed, not meaning; decided once and kept for a resumed run."""
 
-    __pydantic_config__ = {"extra": "forbid"}
     name: Literal["auto", "fat_gemm", "fused_mlp", "sequential"] = setting("auto", "auto: a short timed probe chooses")
     chunk: int = setting(0, "models trained together; 0: what fits in cache")
     dtype: Literal["float32", "float64"] = setting("float32", "float32 | float64")
@@ -76,7 +68,6 @@ class EngineSettings:
 class LeakageConfig:
     """One membership audit of the chain pretrain > finetune."""
 
-    __pydantic_config__ = {"extra": "forbid"}
     seed: int = setting(0, "everything random descends from it")
     shadows: int = setting(64, "models the attacker trains; even; more: stronger attacks, more time")
     victims: int = setting(16, "held-out models that are attacked; intervals are over these")

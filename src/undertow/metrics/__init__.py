@@ -1,0 +1,20 @@
+"""Scores -> Measurement."""
+
+from undertow.metrics.exposure import exposure
+from undertow.metrics.gate import Gate, apply_gate, parse_gate
+from undertow.metrics.interval import FPRS, measure
+from undertow.metrics.roc import auc, roc_curve, threshold_at, tpr_at, tpr_band
+
+__all__ = [
+    "FPRS",
+    "Gate",
+    "apply_gate",
+    "auc",
+    "exposure",
+    "measure",
+    "parse_gate",
+    "roc_curve",
+    "threshold_at",
+    "tpr_at",
+    "tpr_band",
+]

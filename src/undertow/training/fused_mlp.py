@@ -34,28 +34,30 @@ def fused_mlp(task: Task) -> list[Params]:
 
 
 def _forward(shape: DenseShape, weights: list[Slope], biases: list[Slope], x: Tensor) -> list[Tensor]:
-    """Inputs of every layer, then the logits: each (k, B, width)."""
+    """Inputs of every layer, each (k, B, width), then the logits (k, C, B)."""
     values = [x]
-    last = len(weights) - 1
-    for depth, (w, b) in enumerate(zip(weights, biases, strict=True)):
+    for w, b in zip(weights[:-1], biases[:-1], strict=True):
         z = torch.baddbmm(b.value[:, None], values[-1], w.value.transpose(1, 2))
-        if depth < last:
-            z = z.relu_() if shape.activation == "relu" else z.tanh_()
-        values.append(z)
+        values.append(z.relu_() if shape.activation == "relu" else z.tanh_())
+    values.append(torch.baddbmm(biases[-1].value[:, :, None], weights[-1].value, values[-1].transpose(1, 2)))
     return values
 
 
 def _backward(
     shape: DenseShape, weights: list[Slope], biases: list[Slope], inputs: list[Tensor], gradient: Tensor, lr: float
 ) -> None:
-    """Walk back from the logits' gradient (k, B, C), stepping each layer once its input's gradient is out."""
-    for depth in reversed(range(len(weights))):
-        earlier = torch.bmm(gradient, weights[depth].value) if depth else None
-        weights[depth].step_product(gradient.transpose(1, 2), inputs[depth], lr)
-        biases[depth].step(gradient.sum(1), lr)
+    """Walk back from the logits' gradient (k, C, B), stepping each layer once its input's gradient is out."""
+    slope = torch.ops.aten.threshold_backward if shape.activation == "relu" else _tanh_backward
+    for depth in reversed(range(len(weights))):  # gradient is (k, width out, B) throughout
+        earlier = torch.bmm(gradient.transpose(1, 2), weights[depth].value) if depth else None
+        weights[depth].step_product(gradient, inputs[depth], lr)
+        biases[depth].step(gradient.sum(2), lr)
         if earlier is not None:
-            h = inputs[depth]
-            gradient = earlier.mul_(h > 0) if shape.activation == "relu" else earlier.mul_(1 - h * h)
+            gradient = slope(earlier, inputs[depth], 0).transpose(1, 2)
+
+
+def _tanh_backward(gradient: Tensor, value: Tensor, _: int) -> Tensor:
+    return gradient.addcmul_(gradient * value, value, value=-1)
 
 
 def _unstack(shape: DenseShape, weights: list[Slope], biases: list[Slope], m: int) -> Params:

@@ -11,21 +11,21 @@ from typing import Literal
 import numpy as np
 
 from undertow.rng import stream
-from undertow.types import Array, ConfigError, Slot
+from undertow.types import Array, ConfigError, Slot, setting
 
 
 @dataclass(frozen=True)
 class Fit:
     """How a model is trained: minibatches, optimiser, step sizes."""
 
-    epochs: int = 40
-    batch: int = 100
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9  # SGD's momentum, AdamW's beta1
-    weight_decay: float = 0.0  # coupled in SGD, decoupled in AdamW, as in torch
-    decay: Literal["cosine", "constant"] = "cosine"
-    jitter: float = 0.0  # Gaussian noise added to inputs, fresh at every step
+    epochs: int = setting(40, "times every row is visited")
+    batch: int = setting(100, "rows per step; the last batch of an epoch may be short")
+    optimizer: Literal["sgd", "adamw"] = setting("sgd", "sgd | adamw")
+    lr: float = setting(0.1, "step size at the start")
+    momentum: float = setting(0.9, "SGD's momentum; AdamW's beta1")
+    weight_decay: float = setting(0.0, "coupled in SGD, decoupled in AdamW, as in torch")
+    decay: Literal["cosine", "constant"] = setting("cosine", "cosine: half a cosine down to 0 | constant")
+    jitter: float = setting(0.0, "Gaussian noise added to inputs, fresh at every step")
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 0), ("batch", 1), ("lr", 0), ("weight_decay", 0), ("jitter", 0)):

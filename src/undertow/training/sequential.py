@@ -1,7 +1,7 @@
 """One model after the other: any `nn.Module`, data resident, no loader. The reference for every engine."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from undertow.training.schedule import Fit
@@ -15,34 +15,37 @@ def sequential(task: Task) -> list[Params]:
 
 
 def _train_one(task: Task, m: int) -> Params:
-    module = task.module
-    module.to(device=task.device, dtype=task.dtype)
+    module = task.module.to(device=task.device, dtype=task.dtype)
     load_state(module, task.states[m], task.dtype)
     x = task.x[m] if task.own_x else task.x
     schedule, rng = task.schedule, task.noise[m]()
-    order = 0 if schedule.rows.shape[1] == 1 else m
-    kept = schedule.keep[:, m]
-    whole = bool(kept.all())
     optimizer = make_optimizer(module, task.fit)
+    group = optimizer.param_groups[0]
     module.train()
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
         torch.manual_seed(task.torch_seeds[m])
-        for s in range(schedule.steps):
-            rows = task.rows[s, order]
+        for (rows, kept), lr in zip(_batches(task, m), schedule.lr.tolist(), strict=True):
             batch = x[rows]
             if task.fit.jitter:
-                batch = batch + task.draw_jitter(rng, batch.shape)
-            labels = task.y[rows]
-            if not whole:
-                chosen = torch.as_tensor(kept[s].nonzero()[0], device=task.device)
-                batch, labels = batch[chosen], labels[chosen]
-            for group in optimizer.param_groups:
-                group["lr"] = float(schedule.lr[s])
+                # Drawn for the whole batch and then thinned: every engine draws the same noise.
+                noise = task.draw_jitter(rng, (schedule.rows.shape[-1], *batch.shape[1:]))
+                batch = batch + (noise if kept is None else noise[kept])
+            group["lr"] = lr
             optimizer.zero_grad(set_to_none=True)
-            loss = cross_entropy(module(batch), labels, reduction="sum") / max(len(labels), 1)
-            loss.backward()
+            if len(rows):
+                cross_entropy(module(batch), task.y[rows]).backward()
             optimizer.step()
     return to_params(module.state_dict())
+
+
+def _batches(task: Task, m: int) -> list[tuple[Tensor, Tensor | None]]:
+    """Rows of each step of model m, and which places of the batch they are (None: all of them)."""
+    order = 0 if task.schedule.rows.shape[1] == 1 else m
+    kept = torch.as_tensor(task.schedule.keep[:, m].copy(), device=task.device)
+    rows = task.rows[:, order]
+    if bool(kept.all()):
+        return [(r, None) for r in rows.unbind()]
+    return [(r[k], k) for r, k in zip(rows.unbind(), kept.unbind(), strict=True)]
 
 
 def make_optimizer(module: nn.Module, fit: Fit) -> torch.optim.Optimizer:

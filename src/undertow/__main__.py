@@ -1,0 +1,5 @@
+"""`python -m undertow`."""
+
+from undertow.cli import main
+
+main()

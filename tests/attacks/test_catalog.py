@@ -1,0 +1,145 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.oracles.auc import auc
+from tests.oracles.noise import noise
+from undertow.attacks.catalog import ATTACKS, check_names, missing, run
+from undertow.attacks.lira import lira
+from undertow.rng import stream
+from undertow.signals import label_confidence
+from undertow.types import BadInput, ConfigError, Evidence, Signals
+
+SHADOWS, TARGETS = np.arange(12), np.arange(12, 16)
+
+
+def scores(name, evidence, seed=0):
+    return run(ATTACKS[name], evidence, SHADOWS, TARGETS, stream(seed, "attack", name))
+
+
+def leaky(leak):
+    """Evidence in which every kind of output, and the records of the targets, give membership away."""
+    clean = noise(0, 16, 100)
+    own = leak * np.eye(4)[clean.labels][None, :, None] * clean.member[:, :, None, None]
+    return replace(
+        clean,
+        values=clean.values + leak * clean.member,
+        logits=clean.logits + own,
+        pretrained_logits=clean.pretrained_logits + own,
+    )
+
+
+def test_the_names():
+    assert (
+        list(ATTACKS)
+        == ["threshold", "loss", "confidence", "entropy", "margin", "lira", "lira-offline", "rmia"]
+        + ["rmia-offline", "bavaria", "tmi", "tmi-averaged", "tmi-lda", "tmi-global", "tmi-knn"]
+        + ["tmi-label-only", "tmi-top-k", "adapted-lira", "adapted-lira-averaged", "direct-lira", "blind"]
+    )
+    kinds = {name: attack.kind for name, attack in ATTACKS.items() if attack.kind != "attack"}
+    baselines = dict.fromkeys(["threshold", "loss", "confidence", "entropy", "margin"], "baseline")
+    assert kinds == {**baselines, "direct-lira": "bound", "blind": "blind"}
+    assert {name for name, attack in ATTACKS.items() if not attack.shadows} == {*baselines, "blind"}
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in ("blind", "tmi-label-only")])
+def test_sees_a_planted_leak(name):
+    evidence = leaky(4.0)
+    found = scores(name, evidence)
+    assert found.shape == (4, 100)
+    assert found.dtype == np.float64
+    assert auc(found, evidence.member[TARGETS]) > 0.65
+
+
+def test_label_only_sees_a_leak_that_turns_labels():
+    clean = noise(0, 16, 100)
+    turned = np.where(clean.member[:, :, None, None], np.roll(clean.logits, 1, -1), clean.logits)
+    assert auc(scores("tmi-label-only", replace(clean, logits=turned)), clean.member[TARGETS]) > 0.9
+
+
+def test_blind_sees_a_shift_of_the_records():
+    clean = noise(0, 16, 100)
+    shifted = replace(clean, features=clean.features + 2 * clean.member[12][:, None])
+    assert auc(scores("blind", shifted)[0], clean.member[12]) > 0.8
+
+
+@pytest.mark.parametrize("name", list(ATTACKS))
+@pytest.mark.parametrize(("views", "classes"), [(1, 2), (2, 3)])
+def test_finite_at_extreme_logits(name, views, classes):
+    evidence = noise(1, 16, 20, views, classes)
+    extremes = np.where(evidence.logits > 0, 100.0, -100.0)
+    evidence = replace(evidence, logits=extremes, pretrained_logits=extremes, values=np.full((16, 20), 100.0))
+    assert np.isfinite(scores(name, evidence)).all()
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "blind"])
+def test_the_targets_membership_is_out_of_reach(name):
+    evidence = leaky(1.0)
+    member = evidence.member.copy()
+    member[TARGETS] = ~member[TARGETS]
+    np.testing.assert_array_equal(scores(name, evidence), scores(name, replace(evidence, member=member)))
+
+
+@pytest.mark.parametrize("name", list(ATTACKS))
+def test_a_target_is_scored_alone_or_in_company(name):
+    evidence = leaky(1.0)
+    alone = run(ATTACKS[name], evidence, SHADOWS, TARGETS[:1], stream(0, "attack", name))
+    np.testing.assert_allclose(alone, scores(name, evidence)[:1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.shadows])
+def test_too_few_shadows_names_the_point(name):
+    evidence = noise(2, 16, 20)
+    member = evidence.member.copy()
+    member[:12, 7] = False
+    if name in ("lira-offline", "rmia-offline"):
+        member[:12, 7] = True
+    with pytest.raises(BadInput, match="point 7 is IN"):
+        scores(name, replace(evidence, member=member))
+
+
+@pytest.mark.parametrize("name", ["threshold", "lira", "lira-offline", "bavaria"])
+def test_given_values_are_used_as_they_are(name):
+    evidence = noise(3, 16, 20)
+    np.testing.assert_array_equal(
+        scores(name, evidence), scores(name, replace(evidence, logits=None, labels=None))
+    )
+
+
+def test_without_values_the_confidence_in_the_label_is_read():
+    evidence = replace(noise(4, 16, 20), values=None)
+    values = label_confidence(evidence.logits, evidence.labels)
+    expected = lira(Signals(values[SHADOWS], evidence.member[SHADOWS]), values[TARGETS])
+    np.testing.assert_array_equal(scores("lira", evidence), expected)
+
+
+def test_missing_names_the_absent_keys():
+    full = noise(5, 8, 20)
+    nothing = Evidence(full.member)
+    assert all(missing(attack, full) is None for attack in ATTACKS.values())
+    assert all(missing(attack, nothing) for attack in ATTACKS.values())
+    assert missing(ATTACKS["loss"], nothing) == "missing logits and labels"
+    assert missing(ATTACKS["loss"], Evidence(full.member, logits=full.logits)) == "missing labels"
+    assert missing(ATTACKS["lira"], nothing) == "missing values, or logits and labels"
+    assert missing(ATTACKS["lira"], Evidence(full.member, values=full.values)) is None
+    assert missing(ATTACKS["direct-lira"], nothing) == "missing pretrained_logits and pretrained_labels"
+    with pytest.raises(BadInput, match="blind: missing features"):
+        run(ATTACKS["blind"], nothing, SHADOWS, TARGETS, stream(0, "test"))
+
+
+def test_a_model_is_never_its_own_shadow():
+    evidence = noise(6, 8, 20)
+    with pytest.raises(BadInput, match=r"models \[2\]"):
+        run(ATTACKS["lira"], evidence, np.arange(6), np.array([2]), stream(0, "test"))
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    check_names(ATTACKS)
+    with pytest.raises(ConfigError, match="did you mean 'lira-offline'"):
+        check_names(["lira", "lira_offline"])
+
+
+def test_attacks_travel_to_other_processes():
+    names = list(Processes(2).map(_name, ATTACKS.values()))
+    assert names == list(ATTACKS)
