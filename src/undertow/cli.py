@@ -13,6 +13,7 @@ from undertow.types import AuditError, AuditResult, ConfigError, GateUndecided, 
 
 OK, OVER, ERROR = 0, 1, 2
 
+UsageProblem = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
 COMMANDS = ("audit", "score", "report", "init-config", "doctor")  # in the order a newcomer needs them
 
 
@@ -26,7 +27,6 @@ class _InOrder(typer.core.TyperGroup):
 app = typer.Typer(
     cls=_InOrder,
     help="Audit the privacy of the pretrain -> finetune supply chain.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -311,5 +311,12 @@ def _reporter(bars: Any) -> Callable[[str, int, int], None]:
 
 
 def main() -> None:
-    """Entry point of the `undertow` command."""
-    app()
+    """Entry point of the `undertow` command: a mistyped option is one line too, and exit 2."""
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except UsageProblem as error:
+        typer.echo(f"undertow: {error.format_message()}", err=True)
+        code = ERROR
+    except typer.Abort:
+        code = 130
+    sys.exit(code if isinstance(code, int) else OK)

@@ -56,14 +56,14 @@ def _tables(changes: Mapping[str, Any]) -> bool:
 def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditResult:
     """Run one audit into its folder: result.json, scores.npz, records.csv, report.html. Rerunning resumes."""
     need_torch()
-    from undertow.audits.chain import Host
+    from undertow.audits.chain import Host, ready
     from undertow.audits.mia import audit_mia
     from undertow.audits.tmi import audit_tmi
     from undertow.storage.datasets import load_supply
     from undertow.storage.results import save_result
     from undertow.storage.run import environment, open_run, open_store
 
-    supply = load_supply(audit, config.data, config.seed)
+    supply = ready(config, load_supply(audit, config.data, config.seed))
     open_run(request.out, audit)
     store = open_store(request.store or request.out / "store")
     executor = choose_executor(request.workers)

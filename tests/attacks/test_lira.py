@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-
 from tests.oracles.auc import auc
 from tests.oracles.lira import lira_by_hand, lira_offline_by_hand
+
 from undertow.attacks.lira import PER_EXAMPLE, lira, lira_offline
 from undertow.rng import stream
 from undertow.types import BadInput, ConfigError, Signals

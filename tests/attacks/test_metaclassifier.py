@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from tests.oracles.metaclassifier import odds_with_torch, train_with_torch
+
 from undertow.attacks.metaclassifier import Recipe, draw, fit, log_odds, train
 from undertow.rng import stream
 

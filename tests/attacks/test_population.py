@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-
 from tests.oracles.auc import auc
 from tests.oracles.blind import blind_by_hand
+
 from undertow.attacks.population import blind, stratified
 from undertow.rng import stream
 from undertow.types import BadInput

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
 from tests.oracles.auc import auc
 from tests.oracles.rmia import rmia_share
+
 from undertow.attacks.rmia import _share, rmia, rmia_offline
 from undertow.rng import stream
 from undertow.types import BadInput, ConfigError, Signals
@@ -44,7 +44,7 @@ def test_the_tie_break_never_reorders_shares(log_ratio):
     for scores, ratio in zip(_share(log_ratio, 2.0), log_ratio):
         count = [(r - ratio >= np.log(2)).sum() for r in ratio]
         assert all(np.diff(np.array(count)[np.argsort(scores, kind="stable")]) >= 0)
-        assert ((0 <= scores) & (scores < 1)).all()
+        assert ((scores >= 0) & (scores < 1)).all()
 
 
 def test_strong_members_are_not_tied():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from tests.oracles import tmi as oracle
+
 from undertow.attacks import tmi
 from undertow.attacks.lira import PER_EXAMPLE
 from undertow.attacks.metaclassifier import Recipe

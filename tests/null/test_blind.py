@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from tests.oracles.auc import auc
+
 from undertow.attacks.population import blind
 from undertow.rng import stream
 

@@ -6,8 +6,8 @@ shadow models and are not independent. The bounds on it say what a leak must be 
 
 import numpy as np
 import pytest
-
 from tests.oracles.noise import attacked, noise
+
 from undertow.attacks.catalog import ATTACKS
 
 METACLASSIFIERS = ("tmi", "tmi-averaged", "tmi-global", "tmi-label-only", "tmi-top-k")
@@ -48,9 +48,9 @@ def test_metaclassifiers_at_64_models(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "below"), [("tmi", 0.05), ("tmi-knn", 0.3), ("tmi-lda", 0.48), ("bavaria", 0.48)]
+    ("name", "below"), [("tmi", 0.05), ("tmi-knn", 0.3), ("tmi-lda", 0.48), ("bavaria", 0.49)]
 )
 def test_counts_leak_where_only_the_target_is_left_out(name, below):
     """In a balanced design the counts that remain then say what the target was: why `folds` drops pairs."""
-    mean, error = null(name, 8, 20 if name in CHEAP else 4, naive=True)
+    mean, error = null(name, 8, 30 if name in CHEAP else 4, naive=True)
     assert mean + 2 * error < below

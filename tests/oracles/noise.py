@@ -1,8 +1,8 @@
 """Games without a leak: outputs that know nothing of membership, under the design the audits use."""
 
 import numpy as np
-
 from tests.oracles.auc import auc
+
 from undertow.attacks.catalog import ATTACKS, run
 from undertow.engine.design import Design, folds
 from undertow.rng import stream

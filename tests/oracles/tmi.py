@@ -2,9 +2,9 @@
 
 import numpy as np
 from scipy.stats import multivariate_normal
-
 from tests.oracles.lira import lira_by_hand
 from tests.oracles.metaclassifier import odds_with_torch, train_with_torch
+
 from undertow.attacks.metaclassifier import draw
 from undertow.types import Signals
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm, t
+from scipy.stats import norm
 
-from undertow.metrics import roc_curve, tpr_band
+from undertow.metrics import measure
 from undertow.rng import stream
-from undertow.types import AuditResult, Measurement, Scores
+from undertow.types import AuditResult, Scores
 
 TMI = {
     "tmi": 0.674, "tmi-averaged": 0.698, "tmi-lda": 0.703, "tmi-global": 0.583, "tmi-knn": 0.607, "tmi-label-only": 0.534,
@@ -19,7 +19,6 @@ MIA = {
     "lira": 0.665, "lira-offline": 0.621, "rmia": 0.672, "rmia-offline": 0.64, "bavaria": 0.678, "loss": 0.571,
     "confidence": 0.553, "entropy": 0.55, "margin": 0.57, "blind": 0.5,
 }  # fmt: skip
-FPRS = (0.01, 0.001, 0.0001)
 
 
 def scores(attack, auc, group=None, models=16, points=200):
@@ -28,34 +27,6 @@ def scores(attack, auc, group=None, models=16, points=200):
     rng = stream(7, "sample", attack, group or "")
     lean = rng.gamma(3.0, 1 / 3, points) * np.sqrt(2) * norm.ppf(auc)
     return Scores(attack, rng.normal(size=member.shape) + np.where(member, lean, 0.0), member, group)
-
-
-def measured(s):
-    """Measurements in the form the metrics room gives them: Student interval over models."""
-    members, outsiders = int(s.member.sum()), int((~s.member).sum())
-    common = dict(n=len(s.member), unit="models", group=s.group, members=members, non_members=outsiders)
-    each = np.array([_auc(v, m) for v, m in zip(s.values, s.member)])
-    value = _auc(s.values, s.member)
-    half = t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / np.sqrt(len(each))
-    yield Measurement(s.attack, "auc", value, value - half, value + half, **common)
-    bal = 0.5 + (value - 0.5) * 0.72
-    yield Measurement(s.attack, "balanced_accuracy", bal, bal - half, bal + half, **common)
-    fpr, tpr = roc_curve(s.values, s.member)
-    low, high = tpr_band(s, np.array(FPRS), stream(0, "sample", "band"))
-    for i, rate in enumerate(FPRS):
-        if rate * outsiders < 1:
-            reason = f"{outsiders:,} non-members cannot resolve a false positive rate of {rate * 100:g}%"
-            yield Measurement(s.attack, "tpr", None, None, None, fpr=rate, reason=reason, **common)
-            continue
-        few = "fewer than 10 non-members lie above this threshold" if rate * outsiders < 10 else None
-        found = tpr[np.searchsorted(fpr, rate, side="right") - 1]
-        yield Measurement(
-            s.attack, "tpr", float(found), float(low[i]), float(high[i]), fpr=rate, warning=few, **common
-        )
-
-
-def _auc(values, member):
-    return float(np.trapezoid(*roc_curve(values, member)[::-1]))
 
 
 def build(audit, aucs, controls=None, **changes):
@@ -68,11 +39,22 @@ def build(audit, aucs, controls=None, **changes):
             "seed": 0,
             "data": {"name": "digits", "pool": 400, "finetune": 500, "noise": None},
             "pretrain": {"model": "mlp", "hidden": [128], "epochs": 40, "lr": 0.1, "momentum": 0.9},
-            "finetune": {"strategy": "linear", "epochs": 20, "lr": 0.05, "dp": {"epsilon": None, "clip": 1.0}},
+            "finetune": {
+                "strategy": "linear",
+                "epochs": 20,
+                "lr": 0.05,
+                "dp": {"epsilon": None, "clip": 1.0},
+            },
             "attack": {"names": list(aucs), "shadows": 64, "victims": 16, "views": 8},
         },
         seed=0,
-        environment={"undertow": "0.1.0", "python": "3.11.9", "numpy": "2.4.6", "platform": "Linux-x86_64", "schema": 1},
+        environment={
+            "undertow": "0.1.0",
+            "python": "3.11.9",
+            "numpy": "2.4.6",
+            "platform": "Linux-x86_64",
+            "schema": 1,
+        },
         data={
             "name": "digits",
             "records": 1797,
@@ -80,10 +62,16 @@ def build(audit, aucs, controls=None, **changes):
             "sha256": {"pool": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
             "embedded": True,
         },
-        measurements=tuple(m for s in every for m in measured(s)),
-        controls=tuple(m for s in control for m in measured(s)),
+        measurements=tuple(
+            m for s in every for m in measure(s, stream(0, "sample", s.attack), resamples=200)
+        ),
+        controls=tuple(m for s in control for m in measure(s, stream(0, "sample", s.attack), resamples=200)),
         timing={"pretrain": 126.2, "finetune": 63.7, "signals": 4.25, "attacks": 71.0, "measure": 0.02},
-        utility={"pretrain_test_accuracy": 0.7541, "finetune_test_accuracy": 0.9435, "finetune_test_loss": 0.2137},
+        utility={
+            "pretrain_test_accuracy": 0.7541,
+            "finetune_test_accuracy": 0.9435,
+            "finetune_test_loss": 0.2137,
+        },
         warnings=("The finetuning sets of shadows and victims come from one pool and overlap.",),
         scores=(*every, *control),
         ids=tuple(f"digits/{q:05d}" for q in range(200)),

@@ -81,7 +81,7 @@ def run(
 
 @lru_cache(maxsize=1)
 def _signal(attack: Attack, evidence: Evidence) -> Array:
-    """Read once for all folds of an attack: leave-one-out runs up to M of them on the same evidence."""
+    """Read once for all folds of an attack, which are up to M; the last evidence read stays in memory."""
     return attack.read(evidence)
 
 

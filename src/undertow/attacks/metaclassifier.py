@@ -61,15 +61,21 @@ class Networks:
 
 def draw(rng: np.random.Generator, rows: int, features: int, recipe: Recipe) -> Chance:
     """The chance of one network, with torch's default initialisation U(+-1/sqrt(fan in)) of nn.Linear."""
-    h, bits = recipe.hidden, rows * recipe.hidden
-    hidden = rng.uniform(-1, 1, (features + 1, h)) / np.sqrt(features)
-    output = rng.uniform(-1, 1, (2, h + 1)) / np.sqrt(h)
+    hidden = rng.uniform(-1, 1, (features + 1, recipe.hidden)) / math.sqrt(features)
+    output = rng.uniform(-1, 1, (2, recipe.hidden + 1)) / math.sqrt(recipe.hidden)
     order = rng.permuted(np.tile(np.arange(rows), (recipe.epochs, 1)), axis=1)
-    if recipe.dropout == 0.5:  # a fair coin is one random bit
-        keep = np.frombuffer(rng.bytes(recipe.epochs * -(-bits // 8)), np.uint8).reshape(recipe.epochs, -1)
-    else:
-        keep = np.packbits(rng.random((recipe.epochs, bits), np.float32) >= recipe.dropout, axis=1)
+    keep = np.stack([_coins(rng, rows * recipe.hidden, recipe.dropout) for _ in range(recipe.epochs)])
     return Chance(hidden, output, order, keep)
+
+
+def _coins(rng: np.random.Generator, count: int, dropout: float) -> Array:
+    """`count` packed bits, each 0 with probability `dropout`."""
+    size = -(-count // 8)
+    if dropout == 0:
+        return np.full(size, 255, np.uint8)
+    if dropout == 0.5:  # a fair coin is one random bit
+        return np.frombuffer(rng.bytes(size), np.uint8)
+    return np.packbits(rng.random(count, np.float32) >= dropout)
 
 
 def fit(inputs: Array, labels: Array, recipe: Recipe, rng: np.random.Generator) -> Networks:

@@ -53,7 +53,7 @@ def _cross_validated(basis: Array, kept: Array, member: Array, fold: Array) -> A
     to all points, H = 1/Q + U diag(kept) U': those of fold F solve (1 - H_FF) f = H_F,- y_-, with - the rest.
 
     Ranks, because scores of two folds must not be compared: each point trained the other's classifier, which
-    puts the AUC of random membership below .5 (.475 at Q = 12). Within a fold the classifier knows nothing of
+    puts the AUC of random membership below .5 (.47 at Q = 12). Within a fold the classifier knows nothing of
     the labels, so ranks give exactly .5 on average, for any records and any number of them.
     """
     y = np.where(member, 1.0, -1.0)

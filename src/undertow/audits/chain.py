@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from undertow.attacks.catalog import check_names
 from undertow.audits.settings import EngineSettings, LeakageConfig
-from undertow.audits.supply import Supply
+from undertow.audits.supply import Supply, without_duplicates
 from undertow.engine.design import Design
 from undertow.engine.key import digest, fingerprint, stage_digest
 from undertow.engine.play import Trace, play
@@ -168,6 +169,17 @@ def class_count(examples: Examples) -> int:
     if len(np.unique(examples.y)) < 2:
         raise BadInput(f"{examples.name}: only one class is there; a classifier needs at least two")
     return count
+
+
+def ready(config: LeakageConfig, supply: Supply) -> Supply:
+    """The records fit to be audited; refuses, before anything is written, what cannot be played.
+
+    Raises ConfigError (unknown attack, odd pool, too many challenge points) or BadInput (duplicates).
+    """
+    check_names(config.attacks)
+    supply = without_duplicates(supply, config.data.drop_duplicates)
+    design_of(config, supply)
+    return supply
 
 
 def design_of(config: LeakageConfig, supply: Supply) -> Design:

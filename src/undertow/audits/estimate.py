@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from undertow.audits import mia, tmi
-from undertow.audits.chain import Decision, Host, Workshop
-from undertow.audits.leakage import attack_all, choose_attacks
+from undertow.audits.chain import Decision, Host, Workshop, ready
+from undertow.audits.leakage import attack_all, choose_attacks, held_out
 from undertow.audits.settings import LeakageConfig
-from undertow.audits.supply import Supply, without_duplicates
+from undertow.audits.supply import Supply
 from undertow.rng import stream
 from undertow.types import Array, Evidence, Params
 
@@ -35,7 +35,7 @@ class _Leg:
 
 def estimate(audit: str, config: LeakageConfig, supply: Supply, host: Host, workers: int = 1) -> Estimate:
     """Models, seconds and bytes of `undertow audit mia|tmi`: probed on the real data, nothing trained."""
-    supply = without_duplicates(supply, config.data.drop_duplicates)
+    supply = ready(config, supply)
     workshop = Workshop(config, supply, host)
     legs = _tmi_legs(workshop) if audit == "tmi" else _mia_legs(workshop)
     training = sum(leg.models * leg.decision.steps * _pace(leg.decision) for leg in legs)
@@ -87,7 +87,7 @@ def _attack_seconds(audit: str, config: LeakageConfig, supply: Supply, points: i
     module = tmi if audit == "tmi" else mia
     names = choose_attacks(config.attacks, module.OFFERED, evidence)
     start = time.perf_counter()
-    attack_all(evidence, [module.held_out(config.shadows, config.victims)], names, config.seed)
+    attack_all(evidence, [held_out(config.shadows, config.victims)], names, config.seed)
     return (time.perf_counter() - start) * asked / few
 
 

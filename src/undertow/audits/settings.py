@@ -84,6 +84,10 @@ class LeakageConfig:
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
 
     def __post_init__(self) -> None:
+        if self.shadows < 4 or self.shadows % 2:
+            raise ConfigError(f"shadows = {self.shadows}; it must be even and at least 4 (complementary pairs)")
+        if self.victims < 1:
+            raise ConfigError(f"victims = {self.victims}; at least 1 is needed")
         if self.views < 1 or self.view_jitter < 0 or self.challenge < 0 or self.seed < 0:
             raise ConfigError("views is at least 1; view_jitter, challenge and seed are not negative")
 

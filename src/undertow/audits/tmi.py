@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from undertow.attacks.catalog import check_names
-from undertow.audits.chain import Decision, Host, Workshop, design_of
+from undertow.audits.chain import Decision, Host, Workshop, design_of, ready
 from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, held_out, measure_all, plain
 from undertow.audits.settings import LeakageConfig
-from undertow.audits.supply import Supply, without_duplicates
+from undertow.audits.supply import Supply
 from undertow.engine.design import Design, Fold
 from undertow.engine.play import Trace
 from undertow.stages.finetune import Finetune
@@ -50,8 +49,7 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
 
     Raises ConfigError, BadInput, StoreError or WorkerDied; whatever was finished stays in the host's store.
     """
-    check_names(config.attacks)
-    supply = without_duplicates(supply, config.data.drop_duplicates)
+    supply = ready(config, supply)
     workshop, clock = Workshop(config, supply, host), Stopwatch()
     with clock.stage("choose engines"):
         game, first, second = lay_table(workshop)

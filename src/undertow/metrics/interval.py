@@ -24,8 +24,8 @@ def measure(
     """AUC, balanced accuracy, and the TPR at each FPR (fractions), of one attack, in that order.
 
     The statistics are of the pooled pairs. The bootstrap draws models where there are at least two (so the
-    interval speaks of other models and the same points), otherwise points; see `intervals`. A TPR that asks for
-    less than one false positive has a reason in place of a value. BadInput where a class is missing.
+    interval speaks of other models and the same points), otherwise points; see `intervals`. A TPR that asks
+    for less than one false positive has a reason in place of a value. BadInput where a class is missing.
     """
     if not all(0 < fpr < 1 for fpr in fprs):
         raise ConfigError(f"fprs = {tuple(fprs)}; they must be fractions between 0 and 1, such as 0.001")
@@ -87,16 +87,16 @@ def intervals(value: Array, resampled: Array, units: int, trials: Array) -> tupl
         logit(value) -+ t sqrt(U / (U - 1)) sd(resampled) / (value (1 - value)).
 
     Hesterberg 2015 (arXiv:1411.5279, sections 4.2 and 5.3) makes the same two corrections by moving the
-    percentiles, to Phi(-+ t sqrt(U / (U - 1))). But percentiles never leave the range of the drawn models: for
-    an AUC they cover .50 at 2 models and .77 to .91 at 4 (this: .92 to .97), and they miss the skew near 1 that
-    the logit takes up (.91, this .95, at AUC .93 with 16). `units` is the count of the rarer class: one less is
-    a lower bound of Satterthwaite's degrees of freedom when the classes are drawn apart.
+    percentiles, to Phi(-+ t sqrt(U / (U - 1))). But percentiles never leave the range of the drawn models:
+    for an AUC they cover .50 at 2 models and .77 to .91 at 4 (this: .92 to .97), and they miss the skew near
+    1 that the logit takes up (.91, this .95, at AUC .93 with 16). `units` is the count of the rarer class:
+    less one, a lower bound of Satterthwaite's degrees of freedom where the classes are drawn apart.
 
     At 0 or 1, where all resamples agree, or with one unit, the resamples say little. The interval is then the
     hull with Clopper and Pearson's for `trials` (K,) independent trials: for a TPR the members, given the
-    threshold; for an AUC min(m, n) disjoint pairs, which are all concordant with probability AUC^min(m, n); for
-    balanced accuracy both ends of those pairs (Hoeffding 1956). What pairs of one model have in common it
-    cannot see: with models as units such an interval is still too narrow rather than too wide.
+    threshold; for an AUC min(m, n) disjoint pairs, all concordant with probability AUC^min(m, n); for
+    balanced accuracy both ends of those pairs (Hoeffding 1956). It cannot see what the pairs of one model
+    have in common: with models as units it is still too narrow rather than too wide.
     """
     inside = (value > 0) & (value < 1)
     silent = ~inside | (np.ptp(resampled, 0) == 0) | (units < 2)

@@ -60,8 +60,9 @@ class Shape:
     beside: bool  # legend beside the axes, else below
 
 
-WIDE = Shape("wide", 760, 350, 10.5, True)
-NARROW = Shape("narrow", 360, 270, 11, False)
+WIDE = Shape("wide", 760, 370, 10.5, True)
+HALF = Shape("wide", 460, 250, 10.5, False)
+NARROW = Shape("narrow", 340, 260, 11, False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +100,10 @@ def roc(result: AuditResult) -> Drawing | None:
         _log_axis(axes, floor)
         axes.set_xlabel("false positive rate: share of non-members accused")
         axes.set_ylabel("true positive rate: members found")
-        names = [f"{_safe(c.row.title)}\n{c.role}AUC {_auc(c.row):.3f}" for c in curves]
+        names = [f"{_safe(c.row.attack)}\n{c.role}AUC {_auc(c.row):.3f}" for c in curves]
         return [*zip(handles, names), (guess, "guessing, AUC 0.5")]
 
-    return _both_shapes(draw, "roc", label, 1.0)
+    return _both_shapes(draw, (WIDE, NARROW), "roc", label, 1.0)
 
 
 def histogram(result: AuditResult, row: Row) -> Drawing | None:
@@ -137,7 +138,7 @@ def histogram(result: AuditResult, row: Row) -> Drawing | None:
         dashed = Line2D([], [], color=RED, lw=1.6, ls=(0, (4, 1.5)))
         return [(solid, f"members ({member.sum():,})"), (dashed, f"non-members ({(~member).sum():,})")]
 
-    return _both_shapes(draw, f"hist-{row.attack}", label, 0.72)
+    return _both_shapes(draw, (HALF, NARROW), f"hist-{row.attack}", label, 0.72)
 
 
 def _curves(result: AuditResult) -> Iterator[Curve]:
@@ -193,7 +194,13 @@ def _draw_curve(
             x, np.maximum(low, below), np.maximum(high, below), color=curve.color, alpha=0.13, lw=0, zorder=2
         )
     (drawn,) = axes.plot(
-        x, np.maximum(y, below), color=curve.color, ls=curve.line, lw=curve.width, drawstyle="steps-post", zorder=3
+        x,
+        np.maximum(y, below),
+        color=curve.color,
+        ls=curve.line,
+        lw=curve.width,
+        drawstyle="steps-post",
+        zorder=3,
     )
     return drawn
 
@@ -224,9 +231,13 @@ def _edges(values: Array, bars: int = 40) -> Array:
 
 
 def _both_shapes(
-    draw: Callable[[Axes], list[tuple[Line2D, str]]], name: str, label: str, stretch: float
+    draw: Callable[[Axes], list[tuple[Line2D, str]]],
+    shapes: tuple[Shape, Shape],
+    name: str,
+    label: str,
+    stretch: float,
 ) -> Drawing:
-    wide, narrow = (_render(draw, shape, f"{name}-{shape.name}", stretch) for shape in (WIDE, NARROW))
+    wide, narrow = (_render(draw, shape, f"{name}-{shape.name}", stretch) for shape in shapes)
     return Drawing(wide, narrow, label)
 
 
@@ -248,14 +259,18 @@ def _layout(draw: Callable[[Axes], list[tuple[Line2D, str]]], shape: Shape, stre
     row = shape.font * 1.28
     legend = 0.0 if shape.beside else lines * row + len(keys) * row * 0.35 + 10
     left, bottom, top = 5.6 * shape.font, 4.4 * shape.font, 8.0
-    right = 0.33 * shape.width if shape.beside else 1.6 * shape.font
+    right = 0.27 * shape.width if shape.beside else 1.6 * shape.font
     height = shape.height * stretch
     total = bottom + height + top + legend
     figure.set_size_inches(shape.width / 72, total / 72)
     axes.set_position(
         (left / shape.width, (bottom + legend) / total, 1 - (left + right) / shape.width, height / total)
     )
-    anchor = ((shape.width - right + 14) / shape.width, 1 - top / total) if shape.beside else (0.02, legend / total)
+    anchor = (
+        ((shape.width - right + 14) / shape.width, 1 - top / total)
+        if shape.beside
+        else (0.02, legend / total)
+    )
     figure.legend(
         [handle for handle, _ in keys],
         [text for _, text in keys],
@@ -272,14 +287,18 @@ def _layout(draw: Callable[[Axes], list[tuple[Line2D, str]]], shape: Shape, stre
 def _svg(figure: Figure, prefix: str) -> str:
     """The figure as one <svg> element for inlining: no prolog, no metadata, every id prefixed."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314 - written by matplotlib one line above
     for parent in list(root.iter()):
         for child in [c for c in parent if c.tag.endswith("}metadata")]:
             parent.remove(child)
     for element in root.iter():
         element.tag = element.tag.split("}")[-1]
-        element.attrib = {key.split("}")[-1]: _renamed(key, text, prefix) for key, text in element.attrib.items()}
+        element.attrib = {
+            key.split("}")[-1]: _renamed(key, text, prefix) for key, text in element.attrib.items()
+        }
     width, height = (root.attrib.pop(side).removesuffix("pt") for side in ("width", "height"))
     root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "width": width, "height": height}
     root.attrib |= {"class": f"shape-{prefix.rsplit('-', 1)[-1]}", "aria-hidden": "true"}
@@ -298,7 +317,7 @@ def _renamed(key: str, text: str, prefix: str) -> str:
 def _safe(name: str) -> str:
     """A name that the drawing's font has glyphs for; a legend hides a leading underscore."""
     clean = "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in name)
-    short = clean if len(clean) <= 34 else clean[:31] + "..."
+    short = clean if len(clean) <= 26 else clean[:23] + "..."
     return short if not short.startswith("_") else " " + short
 
 

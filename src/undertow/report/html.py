@@ -13,10 +13,20 @@ from undertow.metrics import exposure
 from undertow.report.figures import Drawing, histogram, roc
 from undertow.report.pictures import Picture
 from undertow.report.prose import HOW_TO_READ, threat_model
-from undertow.report.rows import TITLES, Row, columns, controls, counted, of_kind, realistic, scores_of, sections
+from undertow.report.rows import (
+    TITLES,
+    Row,
+    columns,
+    controls,
+    counted,
+    of_kind,
+    realistic,
+    scores_of,
+    sections,
+)
 from undertow.report.text import warnings
 from undertow.report.verdict import Verdict, verdict
-from undertow.report.words import interval, plain, seconds, value
+from undertow.report.words import interval, plain, seconds, unbroken, value
 from undertow.types import AuditResult, Measurement
 
 EXPOSED = 12
@@ -41,6 +51,11 @@ class Exposed:
     trained: int  # models that were trained on it
     picture: Picture | None
 
+    @property
+    def caption(self) -> str:
+        """What the picture's caption adds to the name."""
+        return self.picture.caption.removeprefix(self.name).lstrip(", ") if self.picture else ""
+
 
 def page(result: AuditResult, records: Mapping[str, Picture] | None = None) -> str:
     """One self-contained HTML page of an audit; the same result gives the same bytes.
@@ -50,31 +65,37 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None) -> s
     """
     choice = realistic(result)
     best, bound = choice[0] if choice else None, of_kind(result, "bound")
-    histograms = [(row, drawn) for row in (best, bound) if row is not None and (drawn := histogram(result, row))]
-    return _templates().get_template("page.html").render(
-        result=result,
-        title=TITLES.get(result.audit, "Audit"),
-        data_name=plain(result.data["name"]) if result.data.get("name") else None,
-        verdict=verdict(result),
-        cards=list(_cards(result)),
-        counted=counted(result),
-        warnings=warnings(result),
-        roc=roc(result),
-        labels=columns(result),
-        sections=sections(result),
-        notes=_notes(result),
-        histograms=histograms,
-        best=best,
-        exposed=_exposed(result, best, records or {}),
-        pictured=bool(records),
-        threat=threat_model(result),
-        how=HOW_TO_READ,
-        utility=[(_spaced(key), _measured(key, x)) for key, x in result.utility.items()],
-        timing=[(_spaced(key), seconds(float(x))) for key, x in result.timing.items()],
-        total=seconds(float(sum(result.timing.values()))),
-        data=list(_flat(result.data)),
-        environment=list(_flat(result.environment)),
-        config=list(_flat(result.config)),
+    histograms = [
+        (row, drawn) for row in (best, bound) if row is not None and (drawn := histogram(result, row))
+    ]
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            result=result,
+            title=TITLES.get(result.audit, "Audit"),
+            data_name=plain(result.data["name"]) if result.data.get("name") else None,
+            verdict=verdict(result),
+            cards=list(_cards(result)),
+            counted=counted(result),
+            warnings=warnings(result),
+            roc=roc(result),
+            labels=columns(result),
+            sections=sections(result),
+            notes=_notes(result),
+            histograms=histograms,
+            best=best,
+            exposed=_exposed(result, best, records or {}),
+            pictured=bool(records),
+            threat=threat_model(result),
+            how=HOW_TO_READ,
+            utility=[(_spaced(key), _measured(key, x)) for key, x in result.utility.items()],
+            timing=[(_spaced(key), seconds(float(x))) for key, x in result.timing.items()],
+            total=seconds(float(sum(result.timing.values()))),
+            data=list(_flat(result.data)),
+            environment=list(_flat(result.environment)),
+            config=list(_flat(result.config)),
+        )
     )
 
 
@@ -95,7 +116,14 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= {"number": value, "interval": interval, "figure": _figure, "header": _header}
+    env.filters |= {
+        "number": value,
+        "interval": interval,
+        "figure": _figure,
+        "header": _header,
+        "unbroken": unbroken,
+        "dotted": _dotted,
+    }
     env.tests["percent"] = lambda m: m.metric != "auc"
     return env
 
@@ -107,7 +135,7 @@ def _figure(drawing: Drawing) -> Markup:
 
 def _header(label: str) -> tuple[str, str]:
     """A column's name and its second line."""
-    return ("TPR", f"at {label.removeprefix('TPR@').removesuffix('%')} % FPR") if "@" in label else (label, "")
+    return ("TPR", f"at {label.removeprefix('TPR@')} FPR") if "@" in label else (label, "")
 
 
 def _cards(result: AuditResult) -> Iterator[Card]:
@@ -117,13 +145,18 @@ def _cards(result: AuditResult) -> Iterator[Card]:
         return
     best = choice[0]
     yield from _card("Best attack, AUC", best.auc, f"{best.attack}; guessing gives 0.5")
-    resolved = [m for label in columns(result) if (m := best.cells.get(label)) and m.fpr and m.value is not None]
+    resolved = [
+        m for label in columns(result) if (m := best.cells.get(label)) and m.fpr and m.value is not None
+    ]
     for m in resolved[:2]:
-        rate = f"{100 * (m.fpr or 0):g} %"
+        rate = f"{100 * (m.fpr or 0):g}%"
         yield from _card(f"Members found at {rate} false alarms", m, f"{best.attack}; guessing finds {rate}")
     named = [("Upper bound, AUC", of_kind(result, "bound"), "direct access to the pretrained model")]
     twin = next((row for row in controls(result) if row.attack == best.attack), None)
-    named += [("Control, AUC", twin, "must be at chance"), ("Blind, AUC", of_kind(result, "blind"), "must be at chance")]
+    named += [
+        ("Control, AUC", twin, "must be at chance"),
+        ("Blind, AUC", of_kind(result, "blind"), "must be at chance"),
+    ]
     for name, row, note in named:
         if row is not None:
             yield from _card(name, row.auc, f"{row.attack}; {note}")
@@ -131,7 +164,7 @@ def _cards(result: AuditResult) -> Iterator[Card]:
 
 def _card(name: str, m: Measurement | None, note: str) -> Iterator[Card]:
     if m is not None:
-        unit = "" if m.metric == "auc" else " %"
+        unit = "" if m.metric == "auc" else "%"
         yield Card(name, value(m) + unit, interval(m), note)
 
 
@@ -168,12 +201,21 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield f"{prefix}{key}", plain(x)
 
 
+def _dotted(key: str) -> Markup:
+    """A dotted key that may break after a dot."""
+    return (
+        Markup("<wbr>").join(part + "." for part in key.split(".")[:-1])
+        + Markup("<wbr>")
+        + key.split(".")[-1]
+    )
+
+
 def _spaced(key: str) -> str:
     return key.replace("_", " ")
 
 
 def _measured(key: str, x: float) -> str:
-    return f"{100 * x:.1f} %" if "accuracy" in key and 0 <= x <= 1 else plain(float(x))
+    return f"{100 * x:.1f}%" if "accuracy" in key and 0 <= x <= 1 else plain(float(x))
 
 
 def _relative(link: str) -> str:

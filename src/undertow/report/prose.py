@@ -42,11 +42,11 @@ HOW_TO_READ = (
     ),
     (
         "Balanced accuracy",
-        "Members and non-members weigh the same; 50 % is guessing.",
+        "Members and non-members weigh the same; 50% is guessing.",
     ),
     (
         "Interval",
-        "95 %. It resamples the unit given under the table. Records inside one trained model are not independent "
+        "95%. It resamples the unit given under the table. Records inside one trained model are not independent "
         "trials, so where several models were audited the unit is the model.",
     ),
     (

@@ -5,7 +5,7 @@ from rich.text import Text
 
 from undertow.report.rows import TITLES, Row, columns, counted, sections
 from undertow.report.verdict import verdict
-from undertow.report.words import both, plain, wrapped
+from undertow.report.words import both, one_line, plain, wrapped
 from undertow.types import AuditResult, Measurement
 
 WIDTH = 88  # of prose; a table line is at most a little wider
@@ -40,7 +40,9 @@ def table(result: AuditResult) -> Table:
         found.add_row(Text(section.name, style="bold"), *("" for _ in shown))
         for row in section.rows:
             style = "" if section.kind == "attack" else "dim"
-            found.add_row(Text("  " + _cut(row.attack)), *(Text(cell) for cell in _cells(row, shown)), style=style)
+            found.add_row(
+                Text("  " + _cut(row.attack)), *(Text(cell) for cell in _cells(row, shown)), style=style
+            )
     return found
 
 
@@ -63,7 +65,7 @@ def _who(attacks: list[str]) -> str:
 def _head(result: AuditResult) -> str:
     lines = [_title(result)]
     if name := result.data.get("name"):
-        lines.append(f"data   {plain(name)}")
+        lines.append(f"data   {one_line(plain(name))}")
     lines += [f"seed   {result.seed}", f"counts {counted(result)}"]
     return "\n".join(lines)
 
@@ -93,7 +95,7 @@ def _cell(m: Measurement | None) -> str:
 
 def _table(result: AuditResult) -> str:
     shown = _shown(result)
-    lines: list[list[str] | str] = [["95 % interval in brackets", *(_header(label) for label in shown)]]
+    lines: list[list[str] | str] = [["95% interval in brackets", *(_header(label) for label in shown)]]
     for section in sections(result):
         lines.append(f"\n{section.name}: {section.note}")
         lines += [["  " + _cut(row.attack), *_cells(row, shown)] for row in section.rows]
@@ -103,11 +105,13 @@ def _table(result: AuditResult) -> str:
 
 
 def _line(cells: list[str], widths: list[int]) -> str:
-    first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths)))
+    first, *rest = (
+        cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths))
+    )
     return "  ".join([first, *rest]).rstrip()
 
 
 def _cut(name: str) -> str:
     """`name` on one line of bounded width, without control characters (a file chose it)."""
-    clean = "".join(c if c.isprintable() else "?" for c in name)
+    clean = one_line(name)
     return clean if len(clean) <= NAME else clean[: NAME - 3] + "..."

@@ -4,11 +4,12 @@ The words never claim safety: an attack that finds nothing bounds only itself.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from scipy.special import expit, logit
 from scipy.stats import t as student
 
-from undertow.report.rows import Row, columns, controls, of_kind, realistic, rows
+from undertow.report.rows import Row, columns, controls, of_kind, realistic
 from undertow.report.words import both, count, out_of
 from undertow.types import AuditResult, Measurement
 
@@ -107,7 +108,7 @@ def _headline(result: AuditResult, choice: tuple[Row, ...], state: str) -> str:
         where, m = tail
         return (
             f"A leak is hinted at for a few records: the best {number} ({row.attack}) does not establish one, but "
-            f"{where.attack} reaches {m.label} {both(m)} %, more than guessing."
+            f"{where.attack} reaches {m.label} {both(m)} (%), more than guessing."
         )
     if state == "hint":
         return (
@@ -133,7 +134,7 @@ def _findings(result: AuditResult, choice: tuple[Row, ...]) -> Iterator[str]:
         )
     yield from _against_baselines(choice)
     yield from _against_bound(result, row)
-    wrong = [r.attack for r in rows(result) if r.group is None and (m := r.auc) and m.high is not None and m.high < 0.5]
+    wrong = [r.attack for r in choice if upper_limit(_auc(r), len(choice)) < 0.5]
     if wrong:
         yield (
             f"Below chance: {', '.join(wrong)}. No leak does that; in given signals it often means a flipped sign "
@@ -153,7 +154,7 @@ def _identified(result: AuditResult, choice: tuple[Row, ...]) -> Iterator[str]:
         rivals = [(r.attack, c) for r in choice if (c := r.cells.get(label)) and c.value is not None]
         name, top = max(rivals, key=lambda rival: rival[1].value or 0.0)
         if (top.value or 0.0) > m.value:
-            text += f". {name} identifies more: {both(top)} %"
+            text += f". {name} identifies {both(top)} in 100"
         yield text + "."
 
 
@@ -181,8 +182,13 @@ def _against_bound(result: AuditResult, row: Row) -> Iterator[str]:
     best, other = _auc(row), _auc(bound)
     text = f"With direct access to the pretrained model, which the adversary does not have, {bound.attack} reaches AUC "
     text += f"{both(other)}: "
-    if _apart(other, best):
-        yield text + f"more than {row.attack}, so these attacks recover only part of it through the finetuned model."
+    if other.low is not None and other.low <= 0.5:
+        yield text + "not above chance either, so these attacks found nothing even there."
+    elif _apart(other, best):
+        yield (
+            text
+            + f"more than {row.attack}, so these attacks recover only part of it through the finetuned model."
+        )
     elif _apart(best, other):
         yield text + f"less than {row.attack}, so it bounds nothing here."
     else:
@@ -209,7 +215,9 @@ def _blind_check(result: AuditResult) -> Check:
         return Check(name, None, text)
     m = _auc(blind)
     if m.low is None or m.high is None:
-        return Check(name, None, f"The blind guess reaches AUC {both(m)}: whether that is chance is not known.")
+        return Check(
+            name, None, f"The blind guess reaches AUC {both(m)}: whether that is chance is not known."
+        )
     if lower_limit(m, SURELY) > 0.5:
         text = (
             f"A blind guess that asks no model reaches AUC {both(m)}, above chance: members and non-members differ in "
@@ -246,7 +254,9 @@ def _control_check(result: AuditResult, best: Row | None) -> Check:
     if m.low is None or m.high is None:
         return Check(name, None, text + ": whether that is chance is not known.")
     if m.high < 0.5:
-        return Check(name, False, text + ", below chance: bad luck (about 1 audit of 40) or a flaw in the folds.")
+        return Check(
+            name, False, text + ", below chance: bad luck (about 1 audit of 40) or a flaw in the folds."
+        )
     text += ": at chance"
     if _apart(_auc(best), m):
         text += f", and the interval of {best.attack} ({both(_auc(best))}) lies above it"
@@ -268,7 +278,7 @@ def _unit_check(m: Measurement) -> Check:
             "and say nothing about another training run."
         )
         return Check(name, None, text)
-    text = f"The intervals are 95 % over {count(m.n, 'models')} trained alike"
+    text = f"The intervals are 95% over {count(m.n, 'models')} trained alike"
     if m.n < FEW_MODELS:
         return Check(name, None, text + ": so few that they are rough.")
     return Check(name, True, text + ", so they hold for the training procedure, not for one model only.")
@@ -283,28 +293,45 @@ def _resolution_checks(result: AuditResult) -> Iterator[Check]:
         return
     name = "Every false alarm rate could be resolved"
     if not missing:
-        yield Check(name, True, "Every false alarm rate asked for could be resolved.")
+        yield Check(name, True, "Every false alarm rate asked for could be resolved with this sample.")
         return
     why = "; ".join(f"{rate}: {reason.rstrip('.')}" for rate, reason in missing.items())
-    yield Check(name, False, f"Some false alarm rates cannot be resolved with this sample ({why}): unknown, not zero.")
+    yield Check(
+        name, None, f"Some false alarm rates cannot be resolved with this sample ({why}): unknown, not zero."
+    )
 
 
 def lower_limit(m: Measurement, choices: int) -> float:
-    """Lower limit of `m` when it was picked as the best of `choices`: the lower half of the interval, widened.
+    """Lower limit of `m` when it was picked as the best of `choices`; 0 where there is no interval.
 
-    Bonferroni over the choices on Student's t with n - 1 degrees of freedom; exact only for an estimate that is
-    close to normal, and conservative where the choices agree with each other. 0 where there is no interval.
+    Bonferroni over the choices: the interval, which is Student's t on the logit scale (`metrics.interval`), is
+    read again at 0.025 / choices. Conservative where the choices agree with each other. Where the value or the
+    limit is 0 or 1 there is no logit, and the plain distance is widened instead.
     """
     if m.value is None or m.low is None:
         return 0.0
     df = max(m.n - 1, 1)
     ratio = float(student.isf(0.025 / max(choices, 1), df) / student.isf(0.025, df))
+    if 0 < m.low <= m.value < 1:
+        return float(expit(logit(m.value) - (logit(m.value) - logit(m.low)) * ratio))
     return max(0.0, m.value - (m.value - m.low) * ratio)
+
+
+def upper_limit(m: Measurement, choices: int) -> float:
+    """Upper limit of `m` when it was picked as the worst of `choices`; 1 where there is no interval."""
+    if m.value is None or m.low is None or m.high is None:
+        return 1.0
+    return 1 - lower_limit(replace(m, value=1 - m.value, low=1 - m.high, high=1 - m.low), choices)
 
 
 def _tail(result: AuditResult, choice: tuple[Row, ...]) -> tuple[Row, Measurement] | None:
     """The true positive rate furthest above its false positive rate, if beyond what picking it explains."""
-    cells = [(r, m) for r in choice for label in _rates(result) if (m := r.cells.get(label)) and m.value is not None]
+    cells = [
+        (r, m)
+        for r in choice
+        for label in _rates(result)
+        if (m := r.cells.get(label)) and m.value is not None
+    ]
     sure = [(r, m) for r, m in cells if m.fpr is not None and lower_limit(m, len(cells)) > m.fpr]
     return max(sure, key=lambda found: (found[1].value or 0.0) / (found[1].fpr or 1.0)) if sure else None
 
@@ -337,7 +364,7 @@ def _rates(result: AuditResult) -> tuple[str, ...]:
 
 
 def _rate(fpr: float) -> str:
-    return f"{100 * fpr:g} %"
+    return f"{100 * fpr:g}%"
 
 
 def _why_nothing(result: AuditResult) -> str:

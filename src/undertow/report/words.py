@@ -1,6 +1,7 @@
 """Numbers as people write them: no NaN, no false precision, and never a percent sign left to guess."""
 
 import math
+import re
 import textwrap
 from typing import Any
 
@@ -106,8 +107,8 @@ def plain(x: Any) -> str:
 def seconds(x: float) -> str:
     """A duration.
 
-    >>> seconds(0.004), seconds(12.34), seconds(5025)
-    ('under 0.1 s', '12.3 s', '1 h 24 min')
+    >>> seconds(0.004), seconds(12.34), seconds(126), seconds(5025)
+    ('under 0.1 s', '12.3 s', '2 min 6 s', '1 h 24 min')
     """
     if not math.isfinite(x):
         return plain(x)
@@ -115,12 +116,36 @@ def seconds(x: float) -> str:
         return "under 0.1 s"
     if x < 60:
         return f"{x:.1f} s"
-    minutes = round(x / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    hours, minutes = divmod(round(x) // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {round(x) % 60} s"
+
+
+def unbroken(text: str, space: str = "\N{NO-BREAK SPACE}") -> str:
+    """`text` with every interval held together at line ends.
+
+    >>> unbroken("0.7 [0.6, 0.8] there", "_")
+    '0.7_[0.6,_0.8] there'
+    """
+    return re.sub(r"(?<=\d) (\[[\d.,]+,) (?=[\d.,]+\])", rf"{space}\1{space}", text)
 
 
 def wrapped(text: str, width: int, first: str, rest: str) -> str:
-    """`text` in lines of at most `width`; long words (paths) are kept whole."""
-    return textwrap.fill(
-        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    """`text` in lines of at most `width`; long words (paths) and intervals are kept whole."""
+    lines = textwrap.fill(
+        unbroken(one_line(text), "\0"),
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return lines.replace("\0", " ")
+
+
+def one_line(text: str) -> str:
+    """`text` without control characters: a name from a file must not drive the terminal.
+
+    >>> one_line("lira" + chr(27) + "[31m")
+    'lira?[31m'
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,0 +1,239 @@
+"""Every number with an interval that holds what it claims, at any size of audit."""
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
+
+from undertow.metrics import auc, measure, tpr_at
+from undertow.metrics.interval import intervals
+from undertow.rng import stream
+from undertow.types import BadInput, ConfigError, Scores
+
+
+def play(rng, models, points, leak=1.0, between=0.0, within=0.0):
+    """Normal scores; each model shifts all its scores (`between`) and leaks more or less (`within`)."""
+    member = np.argsort(rng.random((models, points)), 1) < points // 2
+    shift, extra = between * rng.normal(size=(models, 1)), within * rng.normal(size=(models, 1))
+    return Scores("loss", rng.normal(size=member.shape) + shift + (leak + extra) * member, member)
+
+
+def coverage(games, truth, index, rng, **options):
+    """The share of `games` whose interval of row `index` holds `truth`."""
+    rows = [measure(game, rng, **options)[index] for game in games]
+    return float(np.mean([row.low <= truth <= row.high for row in rows]))
+
+
+def pooled_truth(metric, **world):
+    return metric(*(getattr(play(stream(0, "truth"), 10_000, 200, **world), f) for f in ("values", "member")))
+
+
+def test_the_rows_and_their_numbers():
+    scores = play(stream(0, "test"), 12, 1000)
+    rows = measure(scores, stream(0, "interval"), resamples=100)
+    assert [row.label for row in rows] == ["AUC", "balanced accuracy", "TPR@1%", "TPR@0.1%", "TPR@0.01%"]
+    assert rows[0].value == auc(scores.values, scores.member)
+    assert [row.value for row in rows[2:4]] == [
+        tpr_at(scores.values, scores.member, f) for f in (0.01, 0.001)
+    ]
+    for row in rows:
+        assert (row.attack, row.n, row.unit, row.members, row.non_members) == (
+            "loss",
+            12,
+            "models",
+            6000,
+            6000,
+        )
+    assert all(row.low < row.value < row.high for row in rows[:4])
+
+
+def test_the_group_is_passed_through():
+    scores = play(stream(0, "test"), 2, 50)
+    control = Scores("loss", scores.values, scores.member, "no-pretraining")
+    assert {row.group for row in measure(control, stream(0, "interval"), resamples=20)} == {"no-pretraining"}
+
+
+def test_one_model_is_measured_over_points():
+    row = measure(play(stream(0, "test"), 1, 300), stream(0, "interval"), resamples=50)[0]
+    assert (row.unit, row.n, row.members, row.warning) == ("points", 300, 150, None)
+
+
+@pytest.mark.parametrize("models", [1, 9])
+def test_the_same_generator_gives_the_same_numbers(models):
+    scores = play(stream(0, "test"), models, 400)
+    assert measure(scores, stream(5, "interval")) == measure(scores, stream(5, "interval"))
+    assert measure(scores, stream(5, "interval")) != measure(scores, stream(6, "interval"))
+
+
+def test_only_the_order_of_scores_counts():
+    scores = play(stream(0, "test"), 5, 200)
+    cubed = Scores("loss", scores.values**3, scores.member)
+    assert measure(cubed, stream(0, "interval")) == measure(scores, stream(0, "interval"))
+
+
+def test_the_error_agrees_with_delong():
+    """For one model the bootstrap must find the textbook standard error (DeLong 1988) of the AUC."""
+    scores = play(stream(3, "test"), 1, 2000)
+    x, y = scores.values[scores.member], scores.values[~scores.member]
+    wins = x[:, None] > y
+    value, error = wins.mean(), np.sqrt(wins.mean(1).var(ddof=1) / len(x) + wins.mean(0).var(ddof=1) / len(y))
+    row = measure(scores, stream(0, "interval"), resamples=2000)[0]
+    assert row.high - row.low == pytest.approx(2 * 1.96 * error, rel=0.06)
+    assert row.value == value
+
+
+# Coverage. 300 games have a standard error of .013.
+
+
+@pytest.mark.parametrize(
+    ("models", "world"),
+    [(16, {"leak": 0.5, "between": 1.0, "within": 0.3}), (3, {"leak": 0.5, "between": 0.5})],
+)
+def test_the_auc_interval_covers_over_models(models, world):
+    truth = pooled_truth(auc, **world)
+    games = [play(stream(g, "game"), models, 200, **world) for g in range(300)]
+    share = coverage(games, truth, 0, stream(0, "interval"), fprs=(), resamples=300)
+    assert 0.92 <= share <= 0.98, f"AUC over {models} models covers {share:.3f}"
+
+
+def test_the_auc_interval_covers_over_points():
+    games = [play(stream(g, "game"), 1, 300) for g in range(300)]
+    share = coverage(games, norm.cdf(np.sqrt(0.5)), 0, stream(0, "interval"), fprs=(), resamples=300)
+    assert 0.92 <= share <= 0.98, f"AUC over points covers {share:.3f}"
+
+
+@pytest.mark.parametrize("models", [1, 16])
+def test_the_tpr_interval_covers_where_it_is_resolvable(models):
+    """10 to 15 false positives set the threshold: a rough number, whose interval must know it."""
+    truth = norm.sf(norm.isf(0.01) - 1)
+    games = [play(stream(g, "game"), models, 3000 // models) for g in range(300)]
+    share = coverage(games, truth, 2, stream(0, "interval"), fprs=(0.01,), resamples=300)
+    assert 0.92 <= share <= 0.985, f"TPR at 1 % with unit {models} covers {share:.3f}"
+
+
+@pytest.mark.parametrize("models", [1, 16])
+def test_the_null_is_inside_its_intervals(models):
+    games = [play(stream(g, "null"), models, 3200 // models, leak=0.0, between=0.5) for g in range(150)]
+    rows = [measure(game, stream(0, "interval"), fprs=(0.01,), resamples=200) for game in games]
+    for index, truth in enumerate((0.5, 0.5, 0.01)):
+        share = np.mean([row[index].low <= truth <= row[index].high for row in rows])
+        assert share > 0.89, f"{rows[0][index].label}: the null is covered in {share:.3f}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("models", [2, 4, 8, 16, 64])
+@pytest.mark.parametrize(
+    "world",
+    [
+        {"leak": 0.0, "between": 0.5},
+        {"leak": 0.5},
+        {"leak": 0.5, "between": 1.0, "within": 0.3},
+        {"leak": 2.5, "between": 0.5, "within": 0.5},
+    ],
+)
+def test_coverage_over_models_at_length(models, world):
+    """1000 games: standard error .007. Four models of AUC .93 are the hardest."""
+    games = [play(stream(g, "game"), models, 400, **world) for g in range(1000)]
+    rows = [measure(game, stream(0, "interval"), fprs=(0.01,), resamples=500) for game in games]
+    truths = pooled_truth(auc, **world), pooled_truth(lambda v, m: tpr_at(v, m, 0.01), **world)
+    for index, truth in zip((0, 2), truths):
+        share = np.mean([row[index].low <= truth <= row[index].high for row in rows])
+        assert 0.90 <= share <= 0.99, f"{rows[0][index].label} over {models} models covers {share:.3f}"
+
+
+# Degenerate audits.
+
+
+@pytest.mark.parametrize("models", [1, 4])
+@pytest.mark.parametrize("gap", [9.0, -9.0])
+def test_perfect_scores_have_an_interval_with_room(models, gap):
+    member = np.tile(np.arange(200) < 100, (models, 1))
+    rows = measure(Scores("loss", gap * member, member), stream(0, "interval"), fprs=(0.01,), resamples=50)
+    for row in (rows[0], rows[2]):
+        assert row.value == (gap > 0)
+        assert 0 < (row.high - row.low) < 0.05
+        assert row.low <= row.value <= row.high
+
+
+def test_no_member_found_has_the_clopper_pearson_bound():
+    member = np.arange(500)[None] < 250
+    row = measure(Scores("loss", -1.0 * member, member), stream(0, "interval"), fprs=(0.01,), resamples=50)[2]
+    assert row.value == row.low == 0
+    assert row.high == pytest.approx(binomtest(0, 250).proportion_ci(0.95, "exact").high)
+
+
+def test_constant_scores_are_half_with_room():
+    member = np.arange(200)[None] < 100
+    rows = measure(Scores("loss", np.zeros((1, 200)), member), stream(0, "interval"), fprs=(), resamples=50)
+    assert [row.value for row in rows] == [0.5, 0.5]
+    assert all(0.3 < row.low < 0.5 < row.high < 0.7 for row in rows)
+
+
+def test_one_member_says_almost_nothing():
+    member = np.arange(1000)[None] == 3
+    values = stream(0, "test").normal(size=(1, 1000)) + 2 * member
+    row = measure(Scores("canary", values, member), stream(0, "interval"), resamples=50)[0]
+    assert row.high - row.low > 0.9
+
+
+@given(st.integers(1, 4), st.integers(1, 12), st.integers(0, 10**6), st.sampled_from([1, 3, 100]))
+def test_every_small_audit_has_finite_ordered_intervals(models, points, seed, levels):
+    rng = stream(seed, "test")
+    member, values = rng.random((models, points)) < 0.5, rng.integers(levels, size=(models, points)) * 1.0
+    if member.all() or not member.any():
+        return
+    for row in measure(Scores("loss", values, member), rng, fprs=(0.5, 0.1), resamples=10):
+        assert not any(isinstance(field, float) and np.isnan(field) for field in astuple(row))
+        if row.reason is None:
+            assert 0 <= row.low <= row.value <= row.high <= 1
+            assert row.low < row.high
+
+
+def test_intervals_agree_with_scipy_where_they_are_exact():
+    value = np.array([0.0, 0.25, 1.0])
+    low, high = intervals(value, np.tile(value, (10, 1)), 30, np.array([40, 40, 40]))
+    exact = [binomtest(k, 40).proportion_ci(0.95, "exact") for k in (0, 10, 40)]
+    np.testing.assert_allclose(low, [e.low for e in exact])
+    np.testing.assert_allclose(high, [e.high for e in exact])
+
+
+# What the rows say of themselves.
+
+
+def test_a_rate_that_no_non_member_resolves_has_a_reason_and_no_value():
+    scores = play(stream(0, "test"), 1, 1998)
+    row = measure(scores, stream(0, "interval"), fprs=(0.001,), resamples=20)[2]
+    assert (row.value, row.low, row.high, row.warning) == (None, None, None, None)
+    assert row.reason == "not resolvable with 999 non-members"
+
+
+def test_just_resolvable_is_measured_with_a_warning():
+    scores = play(stream(0, "test"), 1, 2000)
+    row = measure(scores, stream(0, "interval"), fprs=(0.001,), resamples=20)[2]
+    assert (row.reason, row.warning) == (None, "only 1 expected false positives")
+    assert row.value is not None
+
+
+def test_few_false_positives_and_few_models_are_said_together():
+    rows = measure(play(stream(0, "test"), 4, 160), stream(0, "interval"), fprs=(0.01, 0.1), resamples=20)
+    assert rows[0].warning == rows[3].warning == "only 4 models were resampled"
+    assert rows[2].warning == "only 3.2 expected false positives; only 4 models were resampled"
+
+
+def test_enough_of_both_needs_no_warning():
+    rows = measure(play(stream(0, "test"), 8, 250), stream(0, "interval"), fprs=(0.01,), resamples=20)
+    assert [row.warning for row in rows] == [None] * 3
+
+
+def test_a_missing_class_is_bad_input():
+    with pytest.raises(BadInput, match="lira: no members"):
+        measure(Scores("lira", np.zeros((2, 3)), np.zeros((2, 3), bool)), stream(0, "interval"))
+
+
+@pytest.mark.parametrize("fpr", [0.0, 1.0, 5.0])
+def test_a_rate_that_is_no_fraction_is_refused(fpr):
+    with pytest.raises(ConfigError, match="fractions"):
+        measure(play(stream(0, "test"), 2, 50), stream(0, "interval"), fprs=(fpr,))
