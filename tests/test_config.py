@@ -6,7 +6,8 @@ import pytest
 
 pytest.importorskip("torch")
 from undertow.audits.settings import PRESETS, LeakageConfig, preset
-from undertow.config import override, read_toml, to_dict, to_toml
+from undertow.config import override, to_dict, to_toml
+from undertow.storage.files import read_toml
 from undertow.types import ConfigError
 from undertow.workflow import configure, split_tables
 

@@ -51,16 +51,22 @@ Include = Annotated[bool, typer.Option("--include-examples", help="Show your rec
 RUN = Path("undertow-run")
 
 
-@app.callback()
-def undertow(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
-) -> None:
-    """Audit the privacy of the pretrain -> finetune supply chain."""
-    if version:
-        import undertow as package
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import undertow
 
-        typer.echo(package.__version__)
+        typer.echo(undertow.__version__)
         raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+]
+
+
+@app.callback()
+def undertow(version: Version = False) -> None:
+    """Audit the privacy of the pretrain -> finetune supply chain."""
 
 
 @audit_app.callback()
@@ -176,7 +182,7 @@ def _audit(audits: tuple[str, ...], o: Any) -> None:
         if o.list_presets:
             _print_presets(audits)
             return
-        from undertow.config import read_toml
+        from undertow.storage.files import read_toml
 
         changes = read_toml(o.config) if o.config else {}
         tables = {audits[0]: changes} if len(audits) == 1 else split_tables(changes)

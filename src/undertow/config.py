@@ -1,11 +1,9 @@
 """TOML <-> frozen dataclasses, one to one. An unknown key is an error that names the nearest known one."""
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,16 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 from undertow.types import ConfigError
 
 C = TypeVar("C")
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The tables of a TOML file; ConfigError naming the file and the line."""
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"--config {path}: no such file") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"--config {path}: {error}") from error
 
 
 def override(base: C, changes: Mapping[str, Any]) -> C:
@@ -100,4 +88,3 @@ def _first_problem(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     found = problem.get("input")
     return f"{where} = {found!r}: {problem['msg'].lower()}"
-

@@ -95,8 +95,7 @@ class Signals:
     def __post_init__(self) -> None:
         if self.member.dtype != bool or self.values.shape[:2] != self.member.shape:
             raise BadInput(
-                f"member must be bool (M, Q) = {self.values.shape[:2]}, "
-                f"got {self.member.dtype} {self.member.shape}"
+                f"member must be bool (M, Q) = {self.values.shape[:2]}, got {self.member.dtype} {self.member.shape}"
             )
 
 

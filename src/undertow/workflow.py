@@ -137,7 +137,7 @@ def render_reports(run: Path, include_examples: bool) -> list[Path]:
 def write_report(result: AuditResult, out: Path, supply: "Supply | None") -> None:
     """`report.html` beside the result; records are shown only where a supply is given."""
     from undertow.report.html import page
-    from undertow.storage.store import write_atomic
+    from undertow.storage.files import write_atomic
 
     write_atomic(out / "report.html", page(result, _records(result, supply)).encode())
 
@@ -145,7 +145,7 @@ def write_report(result: AuditResult, out: Path, supply: "Supply | None") -> Non
 def write_index(results: Mapping[str, AuditResult], out: Path) -> None:
     """One page over several audits, linking to theirs."""
     from undertow.report.html import index_page
-    from undertow.storage.store import write_atomic
+    from undertow.storage.files import write_atomic
 
     pages = {f"{name}/report.html": result for name, result in results.items()}
     write_atomic(out / "report.html", index_page(pages).encode())

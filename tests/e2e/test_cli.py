@@ -25,9 +25,7 @@ def quick(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quick")
     config = folder / "both.toml"
     body = QUICK.replace('["tmi-lda", "confidence"]', '["lira", "confidence"]')
-    config.write_text(
-        _table("mia", body) + _table("tmi", QUICK)
-    )
+    config.write_text(_table("mia", body) + _table("tmi", QUICK))
     code, said, errors = undertow("audit", "--config", config, "--out", folder / "run")
     assert code == 0, errors
     return folder, said

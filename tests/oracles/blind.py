@@ -5,8 +5,8 @@ import numpy as np
 
 def blind_by_hand(features, member, fold):
     """Rank in its fold of every point (Q,), from the linear discriminant fitted to the other folds."""
-    deviation = features.std(0)
-    x = (features - features.mean(0)) / np.where(deviation > 0, deviation, 1)
+    constant = (features == features[0]).all(0)
+    x = (features - features.mean(0))[:, ~constant] / features.std(0)[~constant]
     eigenvalues = np.linalg.eigvalsh(x.T @ x)
     ridge = eigenvalues[eigenvalues > 1e-9 * eigenvalues.max()].mean()
     result = np.zeros(len(x))

@@ -11,14 +11,14 @@ from undertow.rng import stream
 from undertow.types import AuditResult, Scores
 
 TMI = {
-    "tmi": 0.674, "tmi-averaged": 0.698, "tmi-lda": 0.703, "tmi-global": 0.583, "tmi-knn": 0.607, "tmi-label-only": 0.534,
-    "tmi-top-k": 0.577, "adapted-lira": 0.564, "adapted-lira-averaged": 0.651, "confidence": 0.537, "entropy": 0.529,
-    "direct-lira": 0.901, "blind": 0.5,
-}  # fmt: skip
+    **{"tmi": 0.674, "tmi-averaged": 0.698, "tmi-lda": 0.703, "tmi-global": 0.583, "tmi-knn": 0.607},
+    **{"tmi-label-only": 0.534, "tmi-top-k": 0.577, "adapted-lira": 0.564, "adapted-lira-averaged": 0.651},
+    **{"confidence": 0.537, "entropy": 0.529, "direct-lira": 0.901, "blind": 0.5},
+}
 MIA = {
-    "lira": 0.665, "lira-offline": 0.621, "rmia": 0.672, "rmia-offline": 0.64, "bavaria": 0.678, "loss": 0.571,
-    "confidence": 0.553, "entropy": 0.55, "margin": 0.57, "blind": 0.5,
-}  # fmt: skip
+    **{"lira": 0.665, "lira-offline": 0.621, "rmia": 0.672, "rmia-offline": 0.64, "bavaria": 0.678},
+    **{"loss": 0.571, "confidence": 0.553, "entropy": 0.55, "margin": 0.57, "blind": 0.5},
+}
 
 
 def scores(attack, auc, group=None, models=16, points=200):
@@ -94,4 +94,4 @@ def mia():
 @pytest.fixture(scope="session")
 def null():
     """Nothing leaks anywhere."""
-    return build("tmi", {a: 0.5 for a in TMI}, {a: 0.5 for a in ("tmi", "tmi-lda")})
+    return build("tmi", dict.fromkeys(TMI, 0.5), dict.fromkeys(("tmi", "tmi-lda"), 0.5))

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from undertow.storage import store as store_module
-from undertow.storage.store import DiskStore, MemoryStore, remove_leftovers, write_atomic
+from undertow.storage import files
+from undertow.storage.files import write_atomic
+from undertow.storage.store import DiskStore, MemoryStore, remove_leftovers
 from undertow.types import StoreError
 
 ENTRY = {"weight": np.arange(6.0, dtype=np.float32).reshape(2, 3), "member": np.array([True, False]), "n": np.array(3)}
@@ -76,12 +77,14 @@ def test_leftovers_of_dead_writers_go_and_of_live_ones_stay(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [f".y.{os.getpid()}.part"]
 
 
-@pytest.mark.parametrize(("number", "says"), [(errno.ENOSPC, "disk full"), (errno.EROFS, "read-only"), (errno.EIO, "cannot write")])
+@pytest.mark.parametrize(
+    ("number", "says"), [(errno.ENOSPC, "disk full"), (errno.EROFS, "read-only"), (errno.EIO, "cannot write")]
+)
 def test_refusals_of_the_disk_are_one_clear_line(tmp_path, monkeypatch, number, says):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(store_module.os, "replace", refuse)
+    monkeypatch.setattr(files.os, "replace", refuse)
     with pytest.raises(StoreError, match=says):
         write_atomic(tmp_path / "x", b"data")
     assert list(tmp_path.iterdir()) == []  # nothing half-written stays
@@ -93,7 +96,7 @@ def test_old_content_survives_a_failed_write(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(store_module.os, "replace", refuse)
+    monkeypatch.setattr(files.os, "replace", refuse)
     with pytest.raises(StoreError):
         write_atomic(tmp_path / "x", b"new")
     assert (tmp_path / "x").read_bytes() == b"old"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from undertow.attacks.population import blind
 from undertow.attacks.rmia import rmia, rmia_offline
 from undertow.types import Array, BadInput, ConfigError, Evidence, Signals
 
+Plain = Callable[[Signals, Array], Array]
 Rule = Callable[[Signals, Array, np.random.Generator], Array]
 Kind = Literal["attack", "baseline", "blind", "bound"]
 Needs = tuple[tuple[str, ...], ...]
@@ -51,7 +52,7 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def missing(attack: Attack, evidence: Evidence) -> str | None:
-    """What to add before `attack` can run, for people ("missing labels, or values"); None if nothing."""
+    """What to add before `attack` can run, for people ("missing values, or labels"); None if nothing."""
     absent = [[key for key in keys if getattr(evidence, key) is None] for keys in attack.needs]
     if not all(absent):
         return None
@@ -85,9 +86,7 @@ def _signal(attack: Attack, evidence: Evidence) -> Array:
     return attack.read(evidence)
 
 
-def _deterministic(
-    rule: Callable[[Signals, Array], Array], shadow: Signals, target: Array, _rng: Any
-) -> Array:
+def _deterministic(rule: Plain, shadow: Signals, target: Array, _rng: np.random.Generator) -> Array:
     return rule(shadow, target)
 
 
@@ -113,67 +112,49 @@ def _pretrained(evidence: Evidence) -> Array:
     return signals.label_confidence(_key("pretrained_logits", evidence), _key("pretrained_labels", evidence))
 
 
-_logits = partial(_key, "logits")
-_log_p = partial(_labelled, signals.label_log_probability)
-_plain = partial(partial, _deterministic)
+def _baseline(name: str, title: str, needs: Needs, read: Callable[[Evidence], Array]) -> Attack:
+    return Attack(name, "baseline", title, needs, read)
+
+
+def _of_signal(name: str, title: str, rule: Plain) -> Attack:
+    return Attack(name, "attack", title, ONE_SIGNAL, _one_signal, _plain(rule))
+
+
+def _of_probability(name: str, title: str, rule: Plain) -> Attack:
+    read = partial(_labelled, signals.label_log_probability)
+    return Attack(name, "attack", title, LABELLED, read, _plain(rule))
+
+
+def _of_logits(name: str, title: str, rule: Rule) -> Attack:
+    return Attack(name, "attack", title, LOGITS, partial(_key, "logits"), rule)
+
+
+def _plain(rule: Plain) -> Rule:
+    return partial(_deterministic, rule)
+
 
 _ALL = (
-    Attack("threshold", "baseline", "the given signal, as it is", (("values",),), partial(_key, "values")),
-    Attack(
-        "loss",
-        "baseline",
-        "small loss (Yeom et al. 2018)",
-        LABELLED,
-        partial(_labelled, signals.negative_loss),
-    ),
-    Attack(
-        "confidence", "baseline", "large top probability", LOGITS, partial(_unlabelled, signals.confidence)
-    ),
-    Attack("entropy", "baseline", "small entropy", LOGITS, partial(_unlabelled, signals.negative_entropy)),
-    Attack("margin", "baseline", "large margin of the label", LABELLED, partial(_labelled, signals.margin)),
-    Attack("lira", "attack", "LiRA, online (Carlini et al. 2022)", ONE_SIGNAL, _one_signal, _plain(lira)),
-    Attack(
-        "lira-offline",
-        "attack",
-        "LiRA, offline: OUT models only",
-        ONE_SIGNAL,
-        _one_signal,
-        _plain(lira_offline),
-    ),
-    Attack("rmia", "attack", "RMIA, online (Zarifzadeh et al. 2024)", LABELLED, _log_p, _plain(rmia)),
-    Attack(
-        "rmia-offline", "attack", "RMIA, offline: OUT models only", LABELLED, _log_p, _plain(rmia_offline)
-    ),
-    Attack(
-        "bavaria", "attack", "LiRA with a prior on the variance", ONE_SIGNAL, _one_signal, _plain(bavaria)
-    ),
-    Attack(
-        "tmi", "attack", "TMI metaclassifier, as released (Abascal et al. 2024)", LOGITS, _logits, tmi.tmi
-    ),
-    Attack("tmi-averaged", "attack", "TMI metaclassifier, views averaged", LOGITS, _logits, tmi.tmi_averaged),
-    Attack(
-        "tmi-lda", "attack", "TMI, closed form: Gaussian LDA per point", LOGITS, _logits, _plain(tmi.tmi_lda)
-    ),
-    Attack("tmi-global", "attack", "TMI, one metaclassifier for all points", LOGITS, _logits, tmi.tmi_global),
-    Attack("tmi-knn", "attack", "TMI, nearest neighbours", LOGITS, _logits, _plain(tmi.tmi_knn)),
-    Attack(
-        "tmi-label-only", "attack", "TMI from predicted labels alone", LOGITS, _logits, tmi.tmi_label_only
-    ),
-    Attack("tmi-top-k", "attack", "TMI from the largest probability alone", LOGITS, _logits, tmi.tmi_top_k),
-    Attack(
-        "adapted-lira",
-        "attack",
-        "LiRA on the predicted label, per view",
-        LOGITS,
-        _logits,
-        _plain(tmi.adapted_lira),
-    ),
-    Attack(
+    _baseline("threshold", "the given signal, as it is", (("values",),), partial(_key, "values")),
+    _baseline("loss", "small loss (Yeom et al. 2018)", LABELLED, partial(_labelled, signals.negative_loss)),
+    _baseline("confidence", "large top probability", LOGITS, partial(_unlabelled, signals.confidence)),
+    _baseline("entropy", "small entropy", LOGITS, partial(_unlabelled, signals.negative_entropy)),
+    _baseline("margin", "large margin of the label", LABELLED, partial(_labelled, signals.margin)),
+    _of_signal("lira", "LiRA, online (Carlini et al. 2022)", lira),
+    _of_signal("lira-offline", "LiRA, offline: OUT models only", lira_offline),
+    _of_probability("rmia", "RMIA, online (Zarifzadeh et al. 2024)", rmia),
+    _of_probability("rmia-offline", "RMIA, offline: OUT models only", rmia_offline),
+    _of_signal("bavaria", "LiRA with a prior on the variance", bavaria),
+    _of_logits("tmi", "TMI metaclassifier, as released (Abascal et al. 2024)", tmi.tmi),
+    _of_logits("tmi-averaged", "TMI metaclassifier, views averaged", tmi.tmi_averaged),
+    _of_logits("tmi-lda", "TMI, closed form: Gaussian LDA per point", _plain(tmi.tmi_lda)),
+    _of_logits("tmi-global", "TMI, one metaclassifier for all points", tmi.tmi_global),
+    _of_logits("tmi-knn", "TMI, nearest neighbours", _plain(tmi.tmi_knn)),
+    _of_logits("tmi-label-only", "TMI from predicted labels alone", tmi.tmi_label_only),
+    _of_logits("tmi-top-k", "TMI from the largest probability alone", tmi.tmi_top_k),
+    _of_logits("adapted-lira", "LiRA on the predicted label, per view", _plain(tmi.adapted_lira)),
+    _of_logits(
         "adapted-lira-averaged",
-        "attack",
         "LiRA on the predicted label, views averaged",
-        LOGITS,
-        _logits,
         _plain(tmi.adapted_lira_averaged),
     ),
     Attack(
@@ -186,4 +167,4 @@ _ALL = (
     ),
     Attack("blind", "blind", "the records alone, no model", (("features",),), partial(_key, "features")),
 )
-ATTACKS = {attack.name: attack for attack in _ALL}
+ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ALL}

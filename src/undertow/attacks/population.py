@@ -38,9 +38,9 @@ def stratified(member: Array, rng: np.random.Generator) -> Array:
 
 def _basis(x: Array) -> tuple[Array, Array]:
     """Orthonormal directions (Q, r) of the standardised records; the share (r,) of each the ridge keeps."""
-    x = x - x.mean(0)
     deviation = x.std(0)
-    u, s, _ = np.linalg.svd(x / np.where(deviation > 0, deviation, 1), full_matrices=False)
+    varies = deviation > 1e-9 * np.abs(x).max(0)  # a constant column has a deviation of rounding
+    u, s, _ = np.linalg.svd((x - x.mean(0)) / np.where(varies, deviation, np.inf), full_matrices=False)
     power = np.square(s)
     real = power > 1e-12 * power.max(initial=1)
     return u[:, real], power[real] / (power[real] + power[real].mean()) if real.any() else power[real]

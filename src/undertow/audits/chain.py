@@ -23,7 +23,6 @@ from undertow.training.schedule import Fit
 from undertow.training.task import Task, to_params
 from undertow.types import Array, BadInput, Examples, Executor, Progress, Slot, Stage, Store
 
-
 S = TypeVar("S", Pretrain, Finetune)
 
 
@@ -102,9 +101,7 @@ class Workshop:
         """The finetuning stage on `examples`, its engine decided for models like `slots`."""
         key, classes, fit = self.put_examples(examples), class_count(examples), self.config.finetune
         strategy = self.config.strategy
-        bare = Finetune(
-            key, self.architecture, self.shape, classes, strategy, draw, fit, _UNDECIDED, shared_base
-        )
+        bare = Finetune(key, self.architecture, self.shape, classes, strategy, draw, fit, _UNDECIDED, shared_base)
         start = to_params(initial_state(self.architecture, self.shape, classes, 0))  # a probe needs shapes only
         decision = self._decide(bare, lambda s, some: s.task(some, [start] * len(some), examples), slots)
         return replace(bare, plan=decision.plan), decision
@@ -120,9 +117,7 @@ class Workshop:
             self.store.put(key, arrays)
         return key
 
-    def _decide(
-        self, bare: S, make: Callable[[S, Sequence[Slot]], Task], slots: Sequence[Slot]
-    ) -> Decision:
+    def _decide(self, bare: S, make: Callable[[S, Sequence[Slot]], Task], slots: Sequence[Slot]) -> Decision:
         """The plan of a stage: read back if this store has decided before, else probed and written down."""
         settings = self.config.engine
         key = digest(["plan", stage_digest(bare), settings.__dict__])
@@ -157,8 +152,10 @@ def decide(
     seconds: dict[str, float] = {}
     if steps:
         with torch_threads(settings.threads):
-            seconds = {name: probe(probe_task, name, min(chunks[name], 8) if name == "sequential" else chunks[name])
-                       for name in names}
+            seconds = {
+                name: probe(probe_task, name, min(chunks[name], 8) if name == "sequential" else chunks[name])
+                for name in names
+            }
     name = choose(seconds) if seconds else names[0]
     return Decision(replace(look, engine=name, chunk=chunks[name]), seconds, steps)
 

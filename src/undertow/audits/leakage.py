@@ -15,6 +15,7 @@ from undertow.metrics import measure
 from undertow.rng import stream
 from undertow.types import BadInput, Evidence, Measurement, Progress, Scores
 
+
 @dataclass
 class Stopwatch:
     """Seconds spent per stage of an audit."""

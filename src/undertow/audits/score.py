@@ -40,7 +40,7 @@ def audit_score(
     evidence = check_evidence(signals)
     targets = _targets(signals.arrays.get("target"), len(evidence.member))
     groups = folds(evidence.member, targets)
-    notes = (*notes, *_warn_of_counts(evidence.member, groups, targets is None))
+    notes = (*notes, *_warn_of_counts(evidence.member, targets is None))
     names = choose_attacks(attacks, _possible(evidence, groups), evidence)
     if not names:
         raise BadInput(f"{signals.name}: no attack applies; give `values`, or `logits` with `labels`")
@@ -138,13 +138,12 @@ def _possible(evidence: Evidence, groups: Sequence[Fold]) -> tuple[str, ...]:
     """All attacks, or only those without shadows where some point has too few models IN or OUT."""
     counts = [evidence.member[g.shadows].sum(0) for g in groups]
     enough = all(
-        len(g.shadows) and c.min() >= 2 and (len(g.shadows) - c).min() >= 2
-        for g, c in zip(groups, counts, strict=True)
+        len(g.shadows) and c.min() >= 2 and (len(g.shadows) - c).min() >= 2 for g, c in zip(groups, counts, strict=True)
     )
     return tuple(name for name, attack in ATTACKS.items() if enough or not attack.shadows)
 
 
-def _warn_of_counts(member: Array, groups: Sequence[Fold], in_turn: bool) -> tuple[str, ...]:
+def _warn_of_counts(member: Array, in_turn: bool) -> tuple[str, ...]:
     """Leaving one model out of a balanced design without pairs tells the rules what was left out."""
     balanced = len(np.unique(member.sum(0))) == 1
     alone = in_turn and len(member) > 2 and balanced and (complements(member) < 0).any()

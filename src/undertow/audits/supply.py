@@ -50,7 +50,7 @@ class Supply:
         }
 
 
-def split(records: Examples, ids: Array, seed: int, pool: int, other: int) -> tuple[Array, Array, Array]:
+def split(records: Examples, seed: int, pool: int, other: int) -> tuple[Array, Array, Array]:
     """Disjoint random rows (audited, other, rest) of one dataset."""
     if pool + other > len(records):
         raise ConfigError(f"data.pool + data.other = {pool + other}, but {records.name} has {len(records)} records")

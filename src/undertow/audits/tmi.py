@@ -131,9 +131,7 @@ def _control(workshop: Workshop, game: Game, names: Sequence[str]) -> tuple[Scor
     evidence = _evidence(workshop, bare, *_train(workshop, bare))
     seeing = [name for name in names if name != "blind"]  # blind never sees a model: it would be the same row
     config = workshop.config
-    return attack_all(
-        evidence, [game.fold], seeing, config.seed, group=CONTROL, progress=workshop.host.progress
-    )
+    return attack_all(evidence, [game.fold], seeing, config.seed, group=CONTROL, progress=workshop.host.progress)
 
 
 def _utility(workshop: Workshop, game: Game, finetuned: Trace, direct: Trace) -> dict[str, float]:

@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -34,7 +35,7 @@ class Mlp:
         widths = [torch.Size(shape).numel(), *self.hidden]
         act = nn.ReLU if self.activation == "relu" else nn.Tanh
         parts: list[nn.Module] = [nn.Flatten()]
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in pairwise(widths):
             parts += [nn.Linear(a, b), act()]
         return nn.Sequential(*parts, nn.Linear(widths[-1], classes))
 
@@ -67,10 +68,11 @@ def factory(source: str | Callable[[Shape, int], nn.Module]) -> Factory:
             raise ConfigError("the model must be a named function at the top of a module: workers import it by name")
         source = f"{source.__module__}:{name}"
     function = _resolve(source)
-    file = inspect.getsourcefile(function)
-    if file is None:
-        raise ConfigError(f"the source of {source} cannot be found")
-    return Factory(source, hashlib.sha256(Path(file).read_bytes()).hexdigest())
+    try:
+        code = inspect.getsource(sys.modules[function.__module__])
+    except (OSError, TypeError) as error:
+        raise ConfigError(f"the source of {source} cannot be found") from error
+    return Factory(source, hashlib.sha256(code.encode()).hexdigest())
 
 
 def _resolve(target: str) -> Callable[[Shape, int], nn.Module]:

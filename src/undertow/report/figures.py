@@ -61,7 +61,7 @@ class Shape:
 
 
 WIDE = Shape("wide", 760, 370, 10.5, True)
-HALF = Shape("wide", 460, 250, 10.5, False)
+HALF = Shape("wide", 470, 270, 12, False)
 NARROW = Shape("narrow", 340, 260, 11, False)
 
 
@@ -258,7 +258,7 @@ def _layout(draw: Callable[[Axes], list[tuple[Line2D, str]]], shape: Shape, stre
     lines = sum(text.count("\n") + 1 for _, text in keys)
     row = shape.font * 1.28
     legend = 0.0 if shape.beside else lines * row + len(keys) * row * 0.35 + 10
-    left, bottom, top = 5.6 * shape.font, 4.4 * shape.font, 8.0
+    left, bottom, top = 5.2 * shape.font, 4.2 * shape.font, 8.0
     right = 0.27 * shape.width if shape.beside else 1.6 * shape.font
     height = shape.height * stretch
     total = bottom + height + top + legend
@@ -290,7 +290,7 @@ def _svg(figure: Figure, prefix: str) -> str:
     figure.savefig(
         buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
     )
-    root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314 - written by matplotlib one line above
+    root = ElementTree.fromstring(buffer.getvalue())
     for parent in list(root.iter()):
         for child in [c for c in parent if c.tag.endswith("}metadata")]:
             parent.remove(child)
@@ -306,7 +306,7 @@ def _svg(figure: Figure, prefix: str) -> str:
 
 
 def _renamed(key: str, text: str, prefix: str) -> str:
-    """An attribute's text with the ids it defines or refers to prefixed, so that inlined figures do not collide."""
+    """An attribute's text with ids and references prefixed, so that inlined figures do not collide."""
     if key == "id":
         return f"{prefix}-{text}"
     if key.endswith("href"):

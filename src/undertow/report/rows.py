@@ -37,6 +37,13 @@ class Row:
         m = self.cells.get("AUC")
         return None if m is None or m.value is None else m
 
+    @property
+    def known(self) -> Measurement:
+        """The AUC of a row that has one, as all of `realistic`, `of_kind` and `controls` do."""
+        if self.auc is None:
+            raise ValueError(f"{self.attack} has no AUC")
+        return self.auc
+
 
 @dataclass(frozen=True)
 class Section:

@@ -54,16 +54,29 @@ def out_of(m: Measurement) -> str:
     """
     if m.value is None or m.fpr is None:
         raise ValueError(f"{m.attack}: {m.label} has no value to put in words")
-    per = 100
-    while per * m.fpr < 1 - 1e-9 or (0 < m.value * per < 5 and per < 1e6):
-        per *= 10
-    found = f"{m.value * per:,.0f}"
-    if m.low is not None and m.high is not None:
-        found += f" [{m.low * per:,.0f}, {m.high * per:,.0f}]"
+    per = crowd(m)
     accused = f"{m.fpr * per:,.4g}"
     verb = "is" if accused == "1" else "are"
-    people = f"of {per:,} members, about {found} are identified"
+    people = f"of {per:,} members, about {heads(m, per)} are identified"
     return f"{people} while {accused} of {per:,} non-members {verb} wrongly accused"
+
+
+def crowd(m: Measurement) -> int:
+    """How many members to speak of, so that both rates come out as whole people."""
+    per, value, fpr = 100, m.value or 0.0, m.fpr or 1.0
+    while per * fpr < 1 - 1e-9 or (0 < value * per < 5 and per < 1e6):
+        per *= 10
+    return per
+
+
+def heads(m: Measurement, per: int) -> str:
+    """How many of `per` members are found, with the interval.
+
+    >>> heads(Measurement("lira", "tpr", 0.081, 0.06, 0.1, 16, "models", fpr=0.01), 1000)
+    '81 [60, 100]'
+    """
+    found = f"{(m.value or 0.0) * per:,.0f}"
+    return found if m.low is None or m.high is None else f"{found} [{m.low * per:,.0f}, {m.high * per:,.0f}]"
 
 
 def sample(m: Measurement) -> str:
@@ -108,7 +121,7 @@ def seconds(x: float) -> str:
     """A duration.
 
     >>> seconds(0.004), seconds(12.34), seconds(126), seconds(5025)
-    ('under 0.1 s', '12.3 s', '2 min 6 s', '1 h 24 min')
+    ('under 0.1 s', '12.3 s', '2 min 6 s', '1 h 23 min')
     """
     if not math.isfinite(x):
         return plain(x)

@@ -61,8 +61,12 @@ def in_place(slots: Sequence[Slot], before: Sequence[Params], chunk: int) -> tup
     return full, full_before
 
 
-def train(make: Callable[[Sequence[Slot], Sequence[Params]], Task], slots: Sequence[Slot],
-          before: Sequence[Params], plan: Plan) -> list[Params]:
+def train(
+    make: Callable[[Sequence[Slot], Sequence[Params]], Task],
+    slots: Sequence[Slot],
+    before: Sequence[Params],
+    plan: Plan,
+) -> list[Params]:
     """Run the plan's engine on the task of these models; results in the order of `slots`."""
     run, fits = ENGINES[plan.engine]
     with torch_threads(plan.threads):

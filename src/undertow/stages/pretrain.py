@@ -41,8 +41,11 @@ class Pretrain:
         everything = np.arange(len(examples))
         rows = [everything if s.member is None else np.flatnonzero(s.member) for s in slots]
         states = [
-            to_params(initial_state(self.architecture, self.shape, self.classes,
-                                    seed_for(s.seed, self.name, s.role, s.index, "init")))
+            to_params(
+                initial_state(
+                    self.architecture, self.shape, self.classes, seed_for(s.seed, self.name, s.role, s.index, "init")
+                )
+            )
             for s in slots
         ]
         return Task(

@@ -7,6 +7,7 @@ import numpy as np
 
 from undertow.audits.settings import DataSettings
 from undertow.audits.supply import Supply, split, with_label_noise
+from undertow.storage.files import read_npz
 from undertow.types import Array, BadInput, Examples, MissingExtra
 
 FILES = {"pretrain": "pretrain.npz", "finetune": "finetune.npz", "test": "test.npz"}
@@ -34,7 +35,7 @@ def digits(settings: DataSettings, seed: int) -> Supply:
     x = raw.data.astype(np.float32) / 16
     x = (x - x.mean(0)) / (x.std(0) + 0.1)  # some pixels are always blank
     records = Examples(x, raw.target.astype(np.int64), "digits")
-    audited, other, rest = split(records, np.arange(len(x)), seed, settings.pool or 400, settings.other or 1000)
+    audited, other, rest = split(records, seed, settings.pool or 400, settings.other or 1000)
     pictures = (255 - raw.images[audited] * 15.9).astype(np.uint8)
     return Supply(
         name="digits (scikit-learn)",
@@ -59,14 +60,16 @@ def folder(audit: str, path: Path, settings: DataSettings, seed: int) -> Supply:
     needed = (secret, other) if audit == "tmi" else (secret,)
     for stage in needed:
         if stage not in parts:
-            raise BadInput(f"--data {path}: {FILES[stage]} is missing; it holds x (N, ...) and y (N,) of the {stage} data")
+            raise BadInput(
+                f"--data {path}: {FILES[stage]} is missing; it holds x (N, ...) and y (N,) of the {stage} data"
+            )
     ids = _ids(path / FILES[secret], len(parts[secret]))
-    order = split(parts[secret], ids, seed, settings.pool or len(parts[secret]), 0)[0]
+    order = split(parts[secret], seed, settings.pool or len(parts[secret]), 0)[0]
     if not settings.pool:
         order = np.arange(len(parts[secret]))
     rest = parts.get(other)
     if rest is not None and settings.other:
-        rest = rest.take(split(rest, ids, seed + 1, settings.other, 0)[0])
+        rest = rest.take(split(rest, seed + 1, settings.other, 0)[0])
     reference = (rest or parts[secret]).x
     scale = [_standardise(p, reference) for p in (parts[secret].take(order), rest, parts.get("test"))]
     if scale[0] is None:
@@ -92,19 +95,6 @@ def read_examples(path: Path) -> Examples:
     if y.dtype.kind not in "iu":
         raise BadInput(f"{path}: y holds {y.dtype}; it must be whole class numbers 0..K-1")
     return Examples(x, y.astype(np.int64), path.name)
-
-
-def read_npz(path: Path) -> dict[str, Array]:
-    """The arrays of an npz file; pickled objects are refused, never read."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if isinstance(file, np.ndarray):
-                raise BadInput(f"{path} is a single .npy array; write an .npz with named arrays")
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise BadInput(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise BadInput(f"{path} cannot be read as npz without unpickling: {error}") from error
 
 
 def _ids(path: Path, count: int) -> Array:

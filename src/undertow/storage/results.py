@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from undertow.metrics import exposure
-from undertow.storage.datasets import read_npz
-from undertow.storage.store import write_atomic
+from undertow.storage.files import read_npz, write_atomic
 from undertow.types import AuditResult, BadInput, Measurement, Scores, StoreError
 
 SCHEMA = "undertow.result/1"

@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from undertow.storage.store import DiskStore, remove_leftovers, storage_errors, write_atomic
+from undertow.storage.files import storage_errors, write_atomic
+from undertow.storage.store import DiskStore, remove_leftovers
 from undertow.types import StoreError
 
 MARKER = "undertow.json"
@@ -70,9 +71,7 @@ def _device() -> str:
 
 def _git_commit() -> str | None:
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

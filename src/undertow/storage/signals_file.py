@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from undertow.audits.score import SignalSet
-from undertow.storage.datasets import read_npz
+from undertow.storage.files import read_npz
 from undertow.types import BadInput, MissingExtra
 
 KEYS = (
@@ -110,5 +110,3 @@ def _row(file: Path, line: int, model: Any, example: Any, value: Any, member: An
         return str(model), str(example), float(value), truth
     except (TypeError, ValueError) as error:
         raise BadInput(f"{file}: row {line}: value is {value!r}, not a number") from error
-
-

@@ -1,11 +1,8 @@
 """The content-addressed store: safetensors and JSON, whole or not there, never a pickle."""
 
-import errno
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from undertow.storage.files import write_atomic
 from undertow.types import Array, Params, StoreError
 
 DIGEST = "sha256"
@@ -39,9 +37,7 @@ class DiskStore:
                 raise ValueError("its content does not match its checksum")
             return {name: np.array(value) for name, value in load(raw).items()}
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise StoreError(
-                f"stored entry {path} cannot be read ({error}): delete that file and run again"
-            ) from error
+            raise StoreError(f"stored entry {path} cannot be read ({error}): delete that file and run again") from error
 
     def put(self, key: str, arrays: Mapping[str, Array]) -> None:
         whole = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
@@ -57,9 +53,7 @@ class DiskStore:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise StoreError(
-                f"stored note {path} cannot be read ({error}): delete that file and run again"
-            ) from error
+            raise StoreError(f"stored note {path} cannot be read ({error}): delete that file and run again") from error
         if not isinstance(note, dict):
             raise StoreError(f"stored note {path} is not a JSON object: delete that file and run again")
         return note
@@ -93,39 +87,6 @@ class MemoryStore:
 
     def put_note(self, key: str, note: Mapping[str, Any]) -> None:
         self.notes[key] = dict(note)
-
-
-def write_atomic(path: Path, raw: bytes, mode: int = 0o644) -> None:
-    """Write `raw` to `path` so that a reader sees the old file or the new one, never a part.
-
-    Raises StoreError when the disk is full or the folder cannot be written; nothing half-written stays.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-            with os.fdopen(handle, "wb") as file:
-                file.write(raw)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into one clear line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(
-                f"disk full while writing {path}: free some space (or choose another --out) and run the same "
-                "command again; everything finished so far is kept"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StoreError(f"cannot write {path}: the folder is read-only; choose another --out") from error
-        raise StoreError(f"cannot write {path}: {error}") from error
 
 
 def remove_leftovers(root: Path) -> None:

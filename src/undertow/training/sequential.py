@@ -54,6 +54,4 @@ def make_optimizer(module: nn.Module, fit: Fit) -> torch.optim.Optimizer:
     if fit.optimizer == "adamw":
         betas = (fit.momentum, 0.999)
         return torch.optim.AdamW(trained, fit.lr, betas=betas, weight_decay=fit.weight_decay, fused=True)
-    return torch.optim.SGD(
-        trained, fit.lr, momentum=fit.momentum, weight_decay=fit.weight_decay, foreach=True
-    )
+    return torch.optim.SGD(trained, fit.lr, momentum=fit.momentum, weight_decay=fit.weight_decay, foreach=True)

@@ -66,6 +66,4 @@ def to_params(state: State) -> Params:
 def load_state(module: nn.Module, state: Params, dtype: torch.dtype) -> None:
     """Set `module` to `state`, floating values as `dtype`; strict, so nothing is silently left as it was."""
     tensors = {name: torch.as_tensor(value) for name, value in state.items()}
-    module.load_state_dict(
-        {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}, strict=True
-    )
+    module.load_state_dict({n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}, strict=True)
