@@ -16,11 +16,7 @@ from undertow.types import BadInput, Signals
 def drawn(freedom, variance, models, points, seed=0, leak=0.0):
     """Signals from the prior itself, half of the models IN, and two targets with their truth."""
     rng = stream(seed, "drawn", models, points)
-    scale = (
-        np.sqrt(freedom * variance / rng.chisquare(freedom, points))
-        if np.isfinite(freedom)
-        else np.sqrt(variance)
-    )
+    scale = np.sqrt(freedom * variance / rng.chisquare(freedom, points)) if np.isfinite(freedom) else np.sqrt(variance)
     member = np.argsort(np.argsort(rng.random((models, points)), 0), 0) < models // 2
     truth = rng.random((2, points)) < 0.5
     values, target = (scale * (rng.normal(size=m.shape) + leak * m) for m in (member, truth))

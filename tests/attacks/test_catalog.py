@@ -104,9 +104,7 @@ def test_too_few_shadows_names_the_point(name):
 @pytest.mark.parametrize("name", ["threshold", "lira", "lira-offline", "bavaria"])
 def test_given_values_are_used_as_they_are(name):
     evidence = noise(3, 16, 20)
-    np.testing.assert_array_equal(
-        scores(name, evidence), scores(name, replace(evidence, logits=None, labels=None))
-    )
+    np.testing.assert_array_equal(scores(name, evidence), scores(name, replace(evidence, logits=None, labels=None)))
 
 
 def test_without_values_the_confidence_in_the_label_is_read():

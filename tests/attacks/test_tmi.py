@@ -59,9 +59,7 @@ def test_label_only():
 @pytest.mark.parametrize("k", [1, 2])
 def test_top_k(k):
     shadow, target = game()
-    by_hand = oracle.tmi_by_hand(
-        shadow, target, Recipe(), stream(1, "fit"), lambda logits: oracle.top_k_phi(logits, k)
-    )
+    by_hand = oracle.tmi_by_hand(shadow, target, Recipe(), stream(1, "fit"), lambda logits: oracle.top_k_phi(logits, k))
     np.testing.assert_allclose(tmi.tmi_top_k(shadow, target, stream(1, "fit"), k), by_hand, atol=1e-8)
 
 

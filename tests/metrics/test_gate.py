@@ -9,9 +9,7 @@ from undertow.types import ConfigError, GateUndecided, Measurement
 
 LIRA = Measurement("lira", "tpr", 0.034, 0.021, 0.05, 16, "models", fpr=0.001)
 RMIA = replace(LIRA, attack="rmia", value=0.002, low=0.001, high=0.004)
-UNKNOWN = replace(
-    LIRA, attack="loss", value=None, low=None, high=None, reason="not resolvable with 500 non-members"
-)
+UNKNOWN = replace(LIRA, attack="loss", value=None, low=None, high=None, reason="not resolvable with 500 non-members")
 NOBODY: frozenset[str] = frozenset()
 
 

@@ -24,13 +24,13 @@ def halves(rng, models, points, paired):
 @pytest.mark.parametrize(("models", "paired"), [(1, False), (2, True), (4, True), (6, False)])
 def test_the_null_is_one_half(models, paired):
     rng, found = stream(0, "test", models), []
-    for _ in range(800):
+    for _ in range(500):
         member = halves(rng, models, 60, paired)
         hardness = rng.normal(size=60)  # shared by the models: what makes leave-one-model-out pessimistic
         found.append(accuracy(Scores("loss", hardness + 0.3 * rng.normal(size=member.shape), member), rng))
     error = np.std(found) / np.sqrt(len(found))
     assert abs(np.mean(found) - 0.5) < 3 * error, f"null {np.mean(found):.4f} +- {error:.4f}"
-    assert error < 0.0025
+    assert error < 0.004  # leaving out the model alone gives .475 at 4 paired models
 
 
 @pytest.mark.parametrize("models", [1, 8])
@@ -59,7 +59,7 @@ def test_the_best_threshold_is_the_best_by_exhaustion():
         values, member = np.sort(rng.integers(6, size=12)).astype(float), rng.random(12) < 0.5
         member[:2] = True, False
         gain = {v: np.mean(values[member] > v) - np.mean(values[~member] > v) for v in values}
-        assert gain[best_threshold(values, member)] == max(gain.values())
+        assert gain[best_threshold(values, member)] == pytest.approx(max(gain.values()))
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (5, 1), (1, 2), (2, 2)])

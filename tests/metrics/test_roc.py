@@ -109,10 +109,10 @@ def test_the_band_holds_the_curve_and_stays_within_0_and_1():
 def test_the_band_covers_the_true_curve_point_by_point(models):
     rng, grid, covered = stream(4, "test"), np.array([0.01, 0.05, 0.2, 0.5]), []
     truth = norm.sf(norm.isf(grid) - 1)
-    for _ in range(150):
-        member = rng.random((models, 2400 // models)) < 0.5
+    for _ in range(100):
+        member = rng.random((models, 1600 // models)) < 0.5
         values = rng.normal(size=member.shape) + member
-        low, high = tpr_band(Scores("loss", values, member), grid, rng, resamples=200)
+        low, high = tpr_band(Scores("loss", values, member), grid, rng, resamples=100)
         covered.append((low <= truth) & (truth <= high))
     share = np.mean(covered, 0)
     assert (share > 0.89).all(), f"coverage {share} at FPR {grid}"

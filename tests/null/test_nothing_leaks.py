@@ -47,9 +47,7 @@ def test_metaclassifiers_at_64_models(name):
     check(name, 64, 6, power=0.008)
 
 
-@pytest.mark.parametrize(
-    ("name", "below"), [("tmi", 0.05), ("tmi-knn", 0.3), ("tmi-lda", 0.48), ("bavaria", 0.49)]
-)
+@pytest.mark.parametrize(("name", "below"), [("tmi", 0.05), ("tmi-knn", 0.3), ("tmi-lda", 0.48), ("bavaria", 0.49)])
 def test_counts_leak_where_only_the_target_is_left_out(name, below):
     """In a balanced design the counts that remain then say what the target was: why `folds` drops pairs."""
     mean, error = null(name, 8, 30 if name in CHEAP else 4, naive=True)

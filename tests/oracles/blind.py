@@ -13,9 +13,7 @@ def blind_by_hand(features, member, fold):
     for f in np.unique(fold):
         inside, outside = x[(fold != f) & member], x[(fold != f) & ~member]
         rest = np.concatenate([inside, outside]) - np.concatenate([inside, outside]).mean(0)
-        direction = np.linalg.solve(
-            rest.T @ rest + ridge * np.eye(x.shape[1]), inside.mean(0) - outside.mean(0)
-        )
+        direction = np.linalg.solve(rest.T @ rest + ridge * np.eye(x.shape[1]), inside.mean(0) - outside.mean(0))
         held = np.flatnonzero(fold == f)
         score = x[held] @ direction
         for i, q in enumerate(held):

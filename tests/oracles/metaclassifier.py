@@ -28,9 +28,7 @@ def train_with_torch(inputs, labels, recipe, chance):
             loss.backward()
             optimizer.step()
         schedule.step()
-    layers = [
-        torch.cat([layer.weight, layer.bias[:, None]], 1).detach().numpy() for layer in (hidden, output)
-    ]
+    layers = [torch.cat([layer.weight, layer.bias[:, None]], 1).detach().numpy() for layer in (hidden, output)]
     return layers[0].T, layers[1]
 
 

@@ -53,9 +53,7 @@ def every(function, logits):
 
 
 def tmi_by_hand(shadow, target, recipe, rng, feature=lambda z: clip(phi(z))):
-    odds = metaclassifier_odds(
-        every(feature, shadow.values), shadow.member, every(feature, target), recipe, rng
-    )
+    odds = metaclassifier_odds(every(feature, shadow.values), shadow.member, every(feature, target), recipe, rng)
     return (1 / (1 + np.exp(-odds))).mean(-1)
 
 

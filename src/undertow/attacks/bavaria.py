@@ -34,9 +34,7 @@ def bavaria(shadow: Signals, target: Array) -> Array:
     """
     require(shadow.member)
     inside, outside = (moments(shadow.values, side) for side in (shadow.member, ~shadow.member))
-    return log_predictive(target, inside, fit_prior(inside)) - log_predictive(
-        target, outside, fit_prior(outside)
-    )
+    return log_predictive(target, inside, fit_prior(inside)) - log_predictive(target, outside, fit_prior(outside))
 
 
 def log_predictive(x: Array, side: Moments, prior: Prior) -> Array:

@@ -59,9 +59,7 @@ def missing(attack: Attack, evidence: Evidence) -> str | None:
     return "missing " + ", or ".join(" and ".join(keys) for keys in sorted(absent, key=len))
 
 
-def run(
-    attack: Attack, evidence: Evidence, shadows: Array, targets: Array, rng: np.random.Generator
-) -> Array:
+def run(attack: Attack, evidence: Evidence, shadows: Array, targets: Array, rng: np.random.Generator) -> Array:
     """Scores (t, Q) of `attack` on the models `targets` (t,), learnt from the models `shadows` (s,).
 
     The rule never sees the targets' membership. The blind baseline is the exception, and sees no model.

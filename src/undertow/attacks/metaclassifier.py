@@ -97,9 +97,7 @@ def log_odds(networks: Networks, inputs: Array) -> Array:
     return result
 
 
-def train(
-    inputs: Array, labels: Array, recipe: Recipe, chances: Iterable[Chance], block: int = 0
-) -> Networks:
+def train(inputs: Array, labels: Array, recipe: Recipe, chances: Iterable[Chance], block: int = 0) -> Networks:
     """`fit` with its randomness given: one Chance per point, in their order. `block` = points at a time."""
     points, rows, features = inputs.shape
     block = block or max(1, BLOCK // (min(recipe.batch, rows) * recipe.hidden))

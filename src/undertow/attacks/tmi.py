@@ -18,9 +18,7 @@ from undertow.signals import scaled_logits
 from undertow.types import Array, ConfigError, Signals
 
 RELEASED = Recipe()
-AVERAGED = replace(
-    RELEASED, epochs=4 * RELEASED.epochs
-)  # a row per model instead of per view: fewer steps an epoch
+AVERAGED = replace(RELEASED, epochs=4 * RELEASED.epochs)  # a row per model instead of per view: fewer steps an epoch
 GLOBAL = Recipe(dropout=0.0, lr=2e-3, weight_decay=0.0, epochs=10, batch=256, gamma=1.0)
 
 
@@ -116,9 +114,7 @@ def adapted_lira(shadow: Signals, target: Array, ridge: float = 1e-3) -> Array:
         label = own.argmax(-1)[..., None]
         values = np.take_along_axis(phi, label[None], -1)[..., 0]
         x = np.take_along_axis(own, label, -1)[..., 0]
-        scores.append(
-            _log_normal(x, values, shadow.member, ridge) - _log_normal(x, values, ~shadow.member, ridge)
-        )
+        scores.append(_log_normal(x, values, shadow.member, ridge) - _log_normal(x, values, ~shadow.member, ridge))
     return np.stack(scores)
 
 

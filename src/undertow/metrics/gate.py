@@ -80,9 +80,7 @@ def apply_gate(gate: Gate, measurements: Sequence[Measurement], skip: frozenset[
     count. GateUndecided where a value is missing or nothing matches, unless another attack is already over.
     """
     rows = [
-        m
-        for m in measurements
-        if (m.metric, m.fpr, m.group) == (gate.metric, gate.fpr, None) and m.attack not in skip
+        m for m in measurements if (m.metric, m.fpr, m.group) == (gate.metric, gate.fpr, None) and m.attack not in skip
     ]
     over = [_describe(m) for m in rows if m.value is not None and m.value > gate.threshold]
     if over:

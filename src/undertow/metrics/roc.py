@@ -56,9 +56,7 @@ def roc_curve(values: Array, member: Array) -> tuple[Array, Array]:
     return np.append(0.0, above[0]), np.append(0.0, above[1])
 
 
-def tpr_band(
-    scores: Scores, grid: Array, rng: np.random.Generator, resamples: int = 1000
-) -> tuple[Array, Array]:
+def tpr_band(scores: Scores, grid: Array, rng: np.random.Generator, resamples: int = 1000) -> tuple[Array, Array]:
     """Pointwise 95 % bounds (low, high) of the TPR at each FPR of `grid`, each (G,); fractions.
 
     The intervals of `measure`, drawn and widened the same way; pointwise, so the whole curve leaves the band

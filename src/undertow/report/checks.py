@@ -55,9 +55,7 @@ def _blind(result: AuditResult) -> Check:
         then = "If another seed shows it again, no number here is membership leakage."
         return Check(name, False, f"{text}, just above chance: {why}. {then}")
     if below_chance(m):
-        return Check(
-            name, False, f"{text}, below chance: bad luck (about 1 audit in 40) or a flaw in the split."
-        )
+        return Check(name, False, f"{text}, below chance: bad luck (about 1 audit in 40) or a flaw in the split.")
     return Check(name, True, f"{text}: at chance, so no difference between the two groups was found.")
 
 
@@ -70,7 +68,7 @@ def _control(result: AuditResult, best: Row | None) -> Check:
     twin = odd or next((row for row in every if row.attack == best.attack), every[0])
     text = f"On the control ({twin.group}), {twin.attack} reaches AUC {both(twin.known)}"
     if odd is not None:
-        why = "where there is nothing to find: bad luck (about 1 audit in 40) or a flaw"
+        why = "where there is nothing to find: bad luck (about 1 audit in 20) or a flaw"
         then = "Until it is explained, do not rely on the numbers."
         return Check(name, False, f"{text}, above chance, {why}. {then}")
     if twin.known.low is None or twin.known.high is None:

@@ -263,14 +263,8 @@ def _layout(draw: Callable[[Axes], list[tuple[Line2D, str]]], shape: Shape, stre
     height = shape.height * stretch
     total = bottom + height + top + legend
     figure.set_size_inches(shape.width / 72, total / 72)
-    axes.set_position(
-        (left / shape.width, (bottom + legend) / total, 1 - (left + right) / shape.width, height / total)
-    )
-    anchor = (
-        ((shape.width - right + 14) / shape.width, 1 - top / total)
-        if shape.beside
-        else (0.02, legend / total)
-    )
+    axes.set_position((left / shape.width, (bottom + legend) / total, 1 - (left + right) / shape.width, height / total))
+    anchor = ((shape.width - right + 14) / shape.width, 1 - top / total) if shape.beside else (0.02, legend / total)
     figure.legend(
         [handle for handle, _ in keys],
         [text for _, text in keys],
@@ -287,18 +281,14 @@ def _layout(draw: Callable[[Axes], list[tuple[Line2D, str]]], shape: Shape, stre
 def _svg(figure: Figure, prefix: str) -> str:
     """The figure as one <svg> element for inlining: no prolog, no metadata, every id prefixed."""
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     root = ElementTree.fromstring(buffer.getvalue())
     for parent in list(root.iter()):
         for child in [c for c in parent if c.tag.endswith("}metadata")]:
             parent.remove(child)
     for element in root.iter():
         element.tag = element.tag.split("}")[-1]
-        element.attrib = {
-            key.split("}")[-1]: _renamed(key, text, prefix) for key, text in element.attrib.items()
-        }
+        element.attrib = {key.split("}")[-1]: _renamed(key, text, prefix) for key, text in element.attrib.items()}
     width, height = (root.attrib.pop(side).removesuffix("pt") for side in ("width", "height"))
     root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "width": width, "height": height}
     root.attrib |= {"class": f"shape-{prefix.rsplit('-', 1)[-1]}", "aria-hidden": "true"}

@@ -65,9 +65,7 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None) -> s
     """
     choice = realistic(result)
     best, bound = choice[0] if choice else None, of_kind(result, "bound")
-    histograms = [
-        (row, drawn) for row in (best, bound) if row is not None and (drawn := histogram(result, row))
-    ]
+    histograms = [(row, drawn) for row in (best, bound) if row is not None and (drawn := histogram(result, row))]
     return (
         _templates()
         .get_template("page.html")
@@ -145,9 +143,7 @@ def _cards(result: AuditResult) -> Iterator[Card]:
         return
     best = choice[0]
     yield from _card("Best attack, AUC", best.auc, f"{best.attack}; guessing gives 0.5")
-    resolved = [
-        m for label in columns(result) if (m := best.cells.get(label)) and m.fpr and m.value is not None
-    ]
+    resolved = [m for label in columns(result) if (m := best.cells.get(label)) and m.fpr and m.value is not None]
     for m in resolved[:2]:
         rate = f"{100 * (m.fpr or 0):g}%"
         yield from _card(f"Members found at {rate} false alarms", m, f"{best.attack}; guessing finds {rate}")
@@ -203,11 +199,7 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 def _dotted(key: str) -> Markup:
     """A dotted key that may break after a dot."""
-    return (
-        Markup("<wbr>").join(part + "." for part in key.split(".")[:-1])
-        + Markup("<wbr>")
-        + key.split(".")[-1]
-    )
+    return Markup("<wbr>").join(part + "." for part in key.split(".")[:-1]) + Markup("<wbr>") + key.split(".")[-1]
 
 
 def _spaced(key: str) -> str:

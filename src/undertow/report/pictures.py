@@ -19,9 +19,7 @@ class Picture:
 
     def __post_init__(self) -> None:
         if not self.png.startswith(b"\x89PNG\r\n\x1a\n"):
-            raise BadInput(
-                f"picture {self.caption!r} is not a PNG; make it with undertow.report.pictures.picture"
-            )
+            raise BadInput(f"picture {self.caption!r} is not a PNG; make it with undertow.report.pictures.picture")
 
     @property
     def uri(self) -> str:
@@ -35,11 +33,7 @@ def picture(array: Array) -> bytes:
     >>> picture(np.zeros((2, 2), np.uint8))[1:4]
     b'PNG'
     """
-    if (
-        array.dtype != np.uint8
-        or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3))
-        or not array.size
-    ):
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)) or not array.size:
         raise BadInput(f"a picture must be uint8 (H, W) or (H, W, 3), got {array.dtype} {array.shape}")
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(buffer, "PNG")

@@ -59,9 +59,7 @@ def columns(result: AuditResult) -> tuple[str, ...]:
     """Labels of the measurements: AUC, balanced accuracy, then TPR from the loosest to the strictest rate."""
     found = {m.label: m for m in (*result.measurements, *result.controls)}
     order = {"auc": 0, "balanced_accuracy": 1, "tpr": 2}
-    return tuple(
-        sorted(found, key=lambda label: (order.get(found[label].metric, 3), -(found[label].fpr or 0), label))
-    )
+    return tuple(sorted(found, key=lambda label: (order.get(found[label].metric, 3), -(found[label].fpr or 0), label)))
 
 
 def rows(result: AuditResult) -> tuple[Row, ...]:
@@ -82,9 +80,7 @@ def sections(result: AuditResult) -> tuple[Section, ...]:
     ]
     for group in dict.fromkeys(r.group for r in every if r.group is not None):
         note = CONTROLS.get(group, "a control: must be at chance")
-        found.append(
-            Section(f"Control: {group}", note, "control", tuple(r for r in every if r.group == group))
-        )
+        found.append(Section(f"Control: {group}", note, "control", tuple(r for r in every if r.group == group)))
     return tuple(s for s in found if s.rows)
 
 
@@ -109,9 +105,7 @@ def of_kind(result: AuditResult, kind: str) -> Row | None:
 
 def controls(result: AuditResult) -> tuple[Row, ...]:
     """The control rows of attacks (not of bounds or blind guesses) that have an AUC, best first."""
-    return tuple(
-        r for r in rows(result) if r.group is not None and r.kind in ("attack", "baseline") and r.auc
-    )
+    return tuple(r for r in rows(result) if r.group is not None and r.kind in ("attack", "baseline") and r.auc)
 
 
 def scores_of(result: AuditResult, row: Row) -> Scores | None:

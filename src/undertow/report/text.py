@@ -40,9 +40,7 @@ def table(result: AuditResult) -> Table:
         found.add_row(Text(section.name, style="bold"), *("" for _ in shown))
         for row in section.rows:
             style = "" if section.kind == "attack" else "dim"
-            found.add_row(
-                Text("  " + _cut(row.attack)), *(Text(cell) for cell in _cells(row, shown)), style=style
-            )
+            found.add_row(Text("  " + _cut(row.attack)), *(Text(cell) for cell in _cells(row, shown)), style=style)
     return found
 
 
@@ -105,9 +103,7 @@ def _table(result: AuditResult) -> str:
 
 
 def _line(cells: list[str], widths: list[int]) -> str:
-    first, *rest = (
-        cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths))
-    )
+    first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths)))
     return "  ".join([first, *rest]).rstrip()
 
 

@@ -68,7 +68,7 @@ def _state(result: AuditResult, choice: tuple[Row, ...]) -> str:
         return "undecided"
     if lower_limit(best, len(choice)) > 0.5:
         return "leak"
-    return "hint" if above_chance(best) or _tail(result, choice) else "not-shown"
+    return "hint" if _tail(result, choice) else "not-shown"
 
 
 def _headline(result: AuditResult, choice: tuple[Row, ...], state: str) -> str:
@@ -86,12 +86,10 @@ def _headline(result: AuditResult, choice: tuple[Row, ...], state: str) -> str:
             f"A leak is hinted at for a few records: the best AUC, {best} ({row.attack}), does not establish "
             f"one, but {tail.attack} finds more members than guessing: {out_of(tail)}."
         )
-    if state == "hint":
-        return (
-            f"A leak is hinted at, not established: the best AUC, {best} ({row.attack}), excludes chance "
-            f"only as long as one forgets that it was picked from {len(choice)} attacks."
-        )
-    return f"No leak was shown by these attacks at this sample size: the best AUC is {best} ({row.attack})."
+    text = f"No leak was shown by these attacks at this sample size: the best AUC is {best} ({row.attack})"
+    if above_chance(choice[0].known):
+        text += f", which is not above chance once it counts that it was picked from {len(choice)} attacks"
+    return text + "."
 
 
 def _void(result: AuditResult, best: Row, state: str) -> str:
@@ -115,7 +113,7 @@ def _findings(result: AuditResult, choice: tuple[Row, ...]) -> Iterator[str]:
     row, best = choice[0], choice[0].known
     for label in _rates(result):
         yield from _identified(choice, label)
-    if best.low is not None and best.high is not None and best.low <= 0.5:
+    if best.high is not None and lower_limit(best, len(choice)) <= 0.5:
         yield f"The data are compatible with an AUC as high as {best.high:.3f}: absence of a leak was not shown."
     if len(choice) > 1 and best.low is not None:
         limit = lower_limit(best, len(choice))
@@ -181,12 +179,13 @@ def _against_bound(result: AuditResult, row: Row) -> Iterator[str]:
 def _tail(result: AuditResult, choice: tuple[Row, ...]) -> Measurement | None:
     """The true positive rate furthest above its false positive rate, if beyond what picking it explains.
 
-    Rates that carry a warning are left out: with a few expected false positives the threshold itself is noise,
-    and in one null audit of five some attack would be "above guessing" there.
+    Rates that carry a warning are left out: with a few expected false positives the threshold is mostly noise.
+    The others are held to a five times stricter limit, since intervals of rare events are rough: without it,
+    9 of 120 null audits (11 independent attacks, 16 models of 200 records) gave a hint.
     """
     cells = [m for r in choice for label in _rates(result) if (m := r.cells.get(label))]
     firm = [m for m in cells if m.value is not None and m.fpr is not None and m.warning is None]
-    sure = [m for m in firm if lower_limit(m, len(firm)) > (m.fpr or 1.0)]
+    sure = [m for m in firm if lower_limit(m, SURELY * len(firm)) > (m.fpr or 1.0)]
     return max(sure, key=lambda m: (m.value or 0.0) / (m.fpr or 1.0), default=None)
 
 
