@@ -22,7 +22,7 @@ def scaled_logits(logits: Array) -> Array:
     highest, second = np.take_along_axis(z, top, -1), others.max(-1, keepdims=True)
     below = np.exp(others - second)  # the largest class is 0 here, the next one 1: the sum neither over- nor underflows
     rest = np.log(below.sum(-1, keepdims=True)) + second  # logsumexp of all but the largest class
-    out = z - highest - np.log1p(np.exp(rest - highest) - np.exp(others - highest))
+    out: Array = z - highest - np.log1p(np.exp(rest - highest) - np.exp(others - highest))
     np.put_along_axis(out, top, highest - rest, -1)
     return out
 

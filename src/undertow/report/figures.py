@@ -109,7 +109,7 @@ def roc(result: AuditResult) -> Drawing | None:
 def histogram(result: AuditResult, row: Row) -> Drawing | None:
     """Scores of members against those of non-members, pooled over models; None without scores.
 
-    The outermost bars also count what lies beyond the central 99 % of all scores.
+    The outermost bars also count what lies beyond the central 98% of all scores.
     """
     scores = scores_of(result, row)
     if scores is None or scores.member.all() or not scores.member.any():
@@ -222,7 +222,7 @@ def _log_axis(axes: Axes, floor: float) -> None:
 
 
 def _edges(values: Array, bars: int = 40) -> Array:
-    low, high = np.quantile(values, [0.005, 0.995])
+    low, high = np.quantile(values, [0.01, 0.99])
     if not high > low:
         low, high = float(values.min()), float(values.max())
     if not high > low:
@@ -291,6 +291,7 @@ def _svg(figure: Figure, prefix: str) -> str:
         element.attrib = {key.split("}")[-1]: _renamed(key, text, prefix) for key, text in element.attrib.items()}
     width, height = (root.attrib.pop(side).removesuffix("pt") for side in ("width", "height"))
     root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "width": width, "height": height}
+    root.attrib["style"] = f"max-width: {1.3 * float(width):.0f}px"  # larger, and its text would shout
     root.attrib |= {"class": f"shape-{prefix.rsplit('-', 1)[-1]}", "aria-hidden": "true"}
     return ElementTree.tostring(root, encoding="unicode")
 

@@ -103,18 +103,18 @@ def count(n: int, plural: str) -> str:
 def plain(x: Any) -> str:
     """Any value of a configuration or of an environment, as text.
 
-    >>> plain(None), plain(float("nan")), plain((1, 2.5)), plain(True)
-    ('not set', 'not available', '1, 2.5', 'yes')
+    >>> plain(None), plain(float("nan")), plain((1, 2.5)), plain(True), plain("")
+    ('not set', 'not available', '1, 2.5', 'yes', '(empty)')
     """
     if x is None:
         return "not set"
     if isinstance(x, bool):
         return "yes" if x else "no"
     if isinstance(x, list | tuple):
-        return ", ".join(plain(part) for part in x) or "none"
+        return ", ".join(plain(part) for part in x) or "(empty)"
     if isinstance(x, float):
         return f"{x:.6g}" if math.isfinite(x) else "not available"
-    return str(x)
+    return str(x) or "(empty)"
 
 
 def seconds(x: float) -> str:

@@ -54,6 +54,8 @@ def in_place(slots: Sequence[Slot], before: Sequence[Params], chunk: int) -> tup
     Batched kernels may round differently at another batch size; a model's bits must not depend on who else
     was still missing.
     """
+    if len({slot.index // chunk for slot in slots}) > 1:
+        raise ValueError(f"a batched engine trains one chunk of {chunk} at a time")
     full = [replace(slots[0]) for _ in range(chunk)]
     full_before = [before[0]] * chunk
     for slot, state in zip(slots, before, strict=True):

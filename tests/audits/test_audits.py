@@ -1,0 +1,129 @@
+"""The two audits whole, small: what leaks is seen, what cannot leak is not, and one seed is one result."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from undertow.audits.chain import Host
+from undertow.audits.mia import audit_mia
+from undertow.audits.settings import EngineSettings, preset
+from undertow.audits.tmi import audit_tmi
+from undertow.engine.executor import Serial
+from undertow.storage.datasets import load_supply
+from undertow.storage.results import result_json
+from undertow.storage.store import MemoryStore
+from undertow.training.schedule import Fit
+from undertow.types import BadInput, ConfigError
+
+AUDITS = {"tmi": audit_tmi, "mia": audit_mia}
+
+
+def small(audit, **changes):
+    attacks = {"tmi": ("tmi-lda", "confidence", "direct-lira"), "mia": ("lira", "rmia", "loss")}[audit]
+    base = replace(preset(audit, "digits"), shadows=16, victims=8, views=4, attacks=attacks)
+    return replace(base, engine=EngineSettings(name="fused_mlp"), **changes)
+
+
+def run(audit, config, store=None):
+    supply = load_supply(audit, config.data, config.seed)
+    return AUDITS[audit](config, supply, Host(store or MemoryStore(), Serial()))
+
+
+@pytest.fixture(scope="module")
+def tmi():
+    return run("tmi", small("tmi"))
+
+
+def test_tmi_sees_the_pretraining_data_through_the_finetuned_model(tmi):
+    assert tmi.find("tmi-lda", "auc").low > 0.55
+    assert tmi.find("direct-lira", "auc").value > tmi.find("tmi-lda", "auc").value
+
+
+def test_without_pretraining_nothing_is_seen(tmi):
+    for row in tmi.controls:
+        if row.metric == "auc":
+            assert 0.44 < row.value < 0.56, row
+
+
+def test_one_seed_is_one_result(tmi):
+    again = run("tmi", small("tmi"))
+    assert again.measurements == tmi.measurements
+    for ours, theirs in zip(again.scores, tmi.scores, strict=True):
+        np.testing.assert_array_equal(ours.values, theirs.values)
+    assert run("tmi", small("tmi", seed=1)).measurements != tmi.measurements
+
+
+def test_the_result_is_json_without_nan(tmi):
+    assert "NaN" not in result_json(tmi)
+
+
+def test_mia_sees_the_finetuning_data_and_counts_models():
+    result = run("mia", small("mia"))
+    assert result.find("lira", "auc").low > 0.55
+    assert result.find("lira", "auc").unit == "models"
+    assert result.find("lira", "auc").n == 8
+    assert result.utility["finetuned model, accuracy on test records"] > 0.7
+
+
+def test_mia_by_linear_probe_uses_the_fat_product():
+    config = small("mia", strategy="linear", finetune=Fit(epochs=5, batch=100, lr=0.05))
+    result = run("mia", replace(config, engine=EngineSettings(name="auto")))
+    assert result.environment["engines"]["finetune"]["plan"]["engine"] == "fat_gemm"
+    assert result.find("lira", "auc").value > 0.5
+
+
+def test_a_victims_scores_do_not_depend_on_the_number_of_shadows():
+    store = MemoryStore()
+    few, more = (run("tmi", small("tmi", shadows=m, attacks=("confidence",)), store) for m in (8, 12))
+    np.testing.assert_array_equal(few.scores[0].values, more.scores[0].values)
+
+
+def test_the_engine_is_decided_once_and_read_back():
+    store = MemoryStore()
+    config = replace(small("tmi"), engine=EngineSettings(), shadows=4, victims=2, attacks=("confidence",))
+    first = run("tmi", config, store)
+    notes = {key: dict(note) for key, note in store.notes.items()}
+    assert notes
+    second = run("tmi", config, store)
+    assert store.notes == notes
+    assert first.environment["engines"] == second.environment["engines"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"attacks": ("tmj",)}, ConfigError, "tmi"),
+        ({"challenge": 401}, ConfigError, r"1\.\.400"),
+        ({"attacks": ("lira",), "data": replace(preset("tmi", "digits").data, same_labels=False)}, BadInput, "labels"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused(change, error, says):
+    with pytest.raises(error, match=says):
+        run("tmi", small("tmi", **change))
+
+
+def test_pools_of_one_class_are_refused():
+    config = small("tmi")
+    supply = load_supply("tmi", config.data, 0)
+    single = replace(supply, secret=replace(supply.secret, y=np.zeros(len(supply.secret), int)))
+    with pytest.raises(BadInput, match="only one class"):
+        audit_tmi(config, single, Host(MemoryStore(), Serial()))
+
+
+@pytest.mark.slow
+def test_the_embedded_default_at_seed_0_shows_what_it_promises():
+    """The figures the project promises for its default; five seeds are in docs/results.md."""
+    result = run("tmi", preset("tmi", "digits"))
+    auc = {m.attack: m.value for m in result.measurements if m.metric == "auc"}
+    assert auc["tmi"] >= 0.62
+    assert max(auc["tmi-averaged"], auc["tmi-lda"]) >= 0.66
+    assert auc["direct-lira"] >= 0.85
+    assert auc["confidence"] <= 0.60
+    assert {"loss", "margin"} <= auc.keys()
+    for row in result.controls:
+        if row.metric == "auc":
+            assert 0.46 < row.value < 0.54, row
