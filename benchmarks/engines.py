@@ -26,6 +26,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from undertow.training.choose import ENGINES, candidates, chunk_for
+from undertow.training.stacked import dense_shape
 from undertow.training.task import Task, load_state
 from undertow.training.yardstick import heads, perceptrons
 
@@ -70,6 +71,24 @@ def privacy_meter(checkout: Path) -> Callable[[Task], None]:
     return run
 
 
+def products_alone(task: Task) -> None:
+    """Only the matrix products that any engine must make, in the batched form, on memory that is there already:
+    what no engine in this precision can beat on this machine."""
+    shape = dense_shape(task.module)
+    weights = [torch.stack([torch.as_tensor(s[layer.weight]) for s in task.states]) for layer in shape.layers]
+    batch = task.rows.shape[-1]
+    inputs = [torch.ones(len(task), batch, w.shape[2]) for w in weights]
+    outputs = [torch.ones(len(task), batch, w.shape[1]) for w in weights]
+    slopes = [torch.zeros_like(w) for w in weights]
+    for _ in range(task.schedule.steps):
+        for depth, (w, x, z, g) in enumerate(zip(weights, inputs, outputs, slopes, strict=True)):
+            torch.bmm(x, w.transpose(1, 2), out=z)
+            g.baddbmm_(z.transpose(1, 2), x, beta=0.0)
+            if depth:
+                torch.bmm(z, w, out=x)
+                x.fill_(1)  # stays finite
+
+
 def contenders(task: Task, checkout: Path | None) -> dict[str, tuple[Callable[[Task], object], int]]:
     """name -> (how to run, models per call). Loops are linear in the models: they run a sample of them."""
     parameters = sum(int(v.size) for v in task.states[0].values())
@@ -79,6 +98,8 @@ def contenders(task: Task, checkout: Path | None) -> dict[str, tuple[Callable[[T
     for name in candidates(task):
         chunk = SAMPLE if name == "sequential" else chunk_for(name, parameters, "cpu")
         found[name] = (ENGINES[name][0], chunk)
+    if "fused_mlp" in found and not task.schedule.shared:
+        found["products alone"] = (products_alone, found["fused_mlp"][1])
     return found
 
 

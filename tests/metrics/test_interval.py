@@ -114,10 +114,13 @@ def test_the_auc_interval_covers_over_points():
 
 @pytest.mark.parametrize(("models", "world"), [(1, {}), (16, MANY)])
 def test_the_tpr_interval_covers_where_it_is_resolvable(models, world):
-    """10 false positives set the threshold: a rough number, whose interval must know it."""
+    """10 false positives set the threshold: a rough number, whose interval must know it.
+
+    1000 games with models that differ as much as points do (MANY) cover .93.
+    """
     audits = measured(play(stream(g, "game"), models, 2000 // models, **world) for g in range(200))
     share = coverage(audits, 2, truth(0.01, **world))
-    assert 0.92 <= share <= 0.985, f"TPR at 1 % with {models} models covers {share:.3f}"
+    assert 0.91 <= share <= 0.985, f"TPR at 1 % with {models} models covers {share:.3f}"
 
 
 @pytest.mark.parametrize("models", [1, 16])

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from undertow.metrics import measure
 from undertow.rng import stream
-from undertow.types import AuditResult, Scores
+from undertow.types import AuditResult, Measurement, Scores
 
 TMI = {
     **{"tmi": 0.674, "tmi-averaged": 0.698, "tmi-lda": 0.703, "tmi-global": 0.583, "tmi-knn": 0.607},
@@ -62,9 +62,7 @@ def build(audit, aucs, controls=None, **changes):
             "sha256": {"pool": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
             "embedded": True,
         },
-        measurements=tuple(
-            m for s in every for m in measure(s, stream(0, "sample", s.attack), resamples=200)
-        ),
+        measurements=tuple(m for s in every for m in measure(s, stream(0, "sample", s.attack), resamples=200)),
         controls=tuple(m for s in control for m in measure(s, stream(0, "sample", s.attack), resamples=200)),
         timing={"pretrain": 126.2, "finetune": 63.7, "signals": 4.25, "attacks": 71.0, "measure": 0.02},
         utility={
@@ -95,3 +93,25 @@ def mia():
 def null():
     """Nothing leaks anywhere."""
     return build("tmi", dict.fromkeys(TMI, 0.5), dict.fromkeys(("tmi", "tmi-lda"), 0.5))
+
+
+@pytest.fixture(scope="session")
+def leakage_page(tmi):
+    from undertow.report.html import page
+
+    return page(tmi)
+
+
+@pytest.fixture
+def said():
+    """An audit made of hand-written AUCs: name -> (value, low, high); "name/group" is a control."""
+
+    def audit(kind="tmi", tpr=(), **aucs):
+        rows = [auc(*name.replace("_", "-").partition("/")[::2], *x) for name, x in aucs.items()]
+        main = (*(m for m in rows if m.group is None), *tpr)
+        return AuditResult(kind, {}, 0, {}, {}, main, tuple(m for m in rows if m.group is not None))
+
+    def auc(attack, group, value, low, high):
+        return Measurement(attack, "auc", value, low, high, 16, "models", group=group or None)
+
+    return audit

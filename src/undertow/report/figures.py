@@ -39,6 +39,8 @@ STYLE = {
     "legend.frameon": False,
 }
 
+LineStyle = str | tuple[int, tuple[float, ...]]
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -72,7 +74,7 @@ class Curve:
     row: Row
     scores: Scores
     color: str
-    line: str | tuple[int, tuple[float, ...]]
+    line: LineStyle
     width: float
     band: bool
     role: str
@@ -130,7 +132,7 @@ def histogram(result: AuditResult, row: Row) -> Drawing | None:
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, 1.06 * max(inside.max(), outside.max()))
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}%"))
         axes.set_xlabel("score (higher: more like a member)")
         axes.set_ylabel("share of the group per bar")
@@ -144,7 +146,11 @@ def histogram(result: AuditResult, row: Row) -> Drawing | None:
 def _curves(result: AuditResult) -> Iterator[Curve]:
     """A readable few: the best attacks, the best baseline, the bound, the best attack's control."""
     choice = realistic(result)
-    styles = [(BLUE, "-", 2.4), (RED, (0, (6, 1.6)), 1.7), (GREEN, (0, (6, 1.5, 1.3, 1.5)), 1.7)]
+    styles: list[tuple[str, LineStyle, float]] = [
+        (BLUE, "-", 2.4),
+        (RED, (0, (6, 1.6)), 1.7),
+        (GREEN, (0, (6, 1.5, 1.3, 1.5)), 1.7),
+    ]
     shown = [row for row in choice if row.kind == "attack"][:ATTACKS_SHOWN] or list(choice[:ATTACKS_SHOWN])
     for i, (row, (color, line, width)) in enumerate(zip(shown, styles)):
         yield from _curve(result, row, color, line, width, i == 0, "")
@@ -159,7 +165,7 @@ def _curve(
     result: AuditResult,
     row: Row | None,
     color: str,
-    line: str | tuple[int, tuple[float, ...]],
+    line: LineStyle,
     width: float,
     band: bool,
     role: str,
@@ -246,7 +252,9 @@ def _render(draw: Callable[[Axes], list[tuple[Line2D, str]]], shape: Shape, name
     salt = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     sizes = {"font.size": shape.font, "axes.labelsize": shape.font, "legend.fontsize": shape.font}
     ticks = {"xtick.labelsize": shape.font - 0.5, "ytick.labelsize": shape.font - 0.5}
-    with matplotlib.rc_context({**STYLE, **sizes, **ticks, "svg.hashsalt": salt}):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the report
+        matplotlib.rcParams.update({**STYLE, **sizes, **ticks, "svg.hashsalt": salt})
         return _svg(_layout(draw, shape, stretch), salt)
 
 
@@ -258,7 +266,7 @@ def _layout(draw: Callable[[Axes], list[tuple[Line2D, str]]], shape: Shape, stre
     lines = sum(text.count("\n") + 1 for _, text in keys)
     row = shape.font * 1.28
     legend = 0.0 if shape.beside else lines * row + len(keys) * row * 0.35 + 10
-    left, bottom, top = 5.2 * shape.font, 4.2 * shape.font, 8.0
+    left, bottom, top = 5.6 * shape.font, 4.2 * shape.font, 8.0
     right = 0.27 * shape.width if shape.beside else 1.6 * shape.font
     height = shape.height * stretch
     total = bottom + height + top + legend

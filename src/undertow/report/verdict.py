@@ -136,11 +136,11 @@ def _identified(choice: tuple[Row, ...], label: str) -> Iterator[str]:
     if m is None or m.value is None or m.fpr is None:
         return
     text = f"{m.attack} at a false alarm rate of {100 * m.fpr:g}%: {out_of(m)}"
-    if lower_limit(m, len(choice)) <= m.fpr:
-        text += "; that guessing does as well is not excluded"
     top = max((c for r in choice if (c := r.cells.get(label))), key=lambda c: c.value or 0.0)
     if (top.value or 0.0) > m.value:
         text += f" ({top.attack}: {heads(top, crowd(m))})"
+    if lower_limit(m, len(choice)) <= m.fpr:
+        text += "; that guessing does as well is not excluded"
     yield text + "."
 
 
