@@ -244,7 +244,7 @@ def _show(result: AuditResult, quiet: bool) -> None:
     if not quiet:
         from undertow.report.text import summary
 
-        typer.echo(summary(result))
+        typer.echo(summary(result) + "\n")
 
 
 def _gates(texts: list[str] | None) -> list[Any]:

@@ -23,6 +23,8 @@ Params = dict[str, Array]
 J = TypeVar("J")
 R = TypeVar("R")
 
+SCHEMA = "undertow.result/1"  # of result.json; the number rises when a reader of the old one would misread
+
 
 class AuditError(Exception):
     """Root of everything this library raises on purpose."""

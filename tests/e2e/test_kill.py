@@ -49,7 +49,7 @@ def test_kill_9_at_20_random_moments_loses_nothing(tmp_path):
             shutil.copy(note, there)
         (out / "undertow.json").write_text((reference / "undertow.json").read_text())
         again = ["audit", "tmi", "--config", config, "--out", out, "--quiet", "--workers", 1 + trial % 2]
-        process = subprocess.Popen(command(*again), env=environment(), stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command(*again), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(float(rng.uniform(0.3, 1.1)) * duration)
         process.kill()
         process.wait()

@@ -27,7 +27,7 @@ from undertow.report.rows import (
 from undertow.report.text import warnings
 from undertow.report.verdict import Verdict, verdict
 from undertow.report.words import interval, plain, seconds, unbroken, value
-from undertow.types import AuditResult, Measurement
+from undertow.types import SCHEMA, AuditResult, Measurement
 
 EXPOSED = 12
 
@@ -91,7 +91,7 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None) -> s
             timing=[(_spaced(key), seconds(float(x))) for key, x in result.timing.items()],
             total=seconds(float(sum(result.timing.values()))),
             data=list(_flat(result.data)),
-            environment=list(_flat(result.environment)),
+            environment=[("result schema", SCHEMA), *_flat(result.environment)],
             config=list(_flat(result.config)),
         )
     )

@@ -12,9 +12,8 @@ import numpy as np
 
 from undertow.metrics import exposure
 from undertow.storage.files import read_npz, write_atomic
-from undertow.types import AuditResult, BadInput, Measurement, Scores, StoreError
+from undertow.types import SCHEMA, AuditResult, BadInput, Measurement, Scores, StoreError
 
-SCHEMA = "undertow.result/1"
 PRIVATE = 0o600  # who scores high is who is exposed: for the owner's eyes
 _ALWAYS = ("attack", "metric", "value", "low", "high", "n", "unit")
 
