@@ -31,6 +31,7 @@ def scores(out):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_kill_9_at_20_random_moments_loses_nothing(tmp_path):
     config = tmp_path / "quick.toml"
     config.write_text(QUICK)

@@ -200,7 +200,7 @@ def test_every_small_audit_has_finite_ordered_intervals(models, points, seed, le
 
 def test_intervals_agree_with_scipy_where_they_are_exact():
     value = np.array([0.0, 0.25, 1.0])
-    low, high = intervals(value, np.tile(value, (10, 1)), 30, np.array([40, 40, 40]))
+    low, high = intervals(value, np.tile(value, (10, 1)), 30, np.array([40, 40, 40]), np.ones(3, bool))
     exact = [binomtest(k, 40).proportion_ci(0.95, "exact") for k in (0, 10, 40)]
     np.testing.assert_allclose(low, [e.low for e in exact])
     np.testing.assert_allclose(high, [e.high for e in exact])

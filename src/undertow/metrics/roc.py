@@ -66,7 +66,9 @@ def tpr_band(scores: Scores, grid: Array, rng: np.random.Generator, resamples: i
     ranking = rank(scores)
     value = roc_numbers(ranking, np.ones((1, ranking.size), np.int32), grid)[0, 1:]
     resampled = np.concatenate([roc_numbers(ranking, w, grid)[:, 1:] for w in draws(ranking, rng, resamples)])
-    return intervals(value, resampled, ranking.units, np.full(len(value), len(ranking.members)))
+    return intervals(
+        value, resampled, ranking.units, np.full(len(value), len(ranking.members)), np.zeros(len(value), bool)
+    )
 
 
 def _classes(values: Array, member: Array) -> tuple[Array, Array]:

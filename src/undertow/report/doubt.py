@@ -11,9 +11,9 @@ from undertow.types import Measurement
 def lower_limit(m: Measurement, choices: int) -> float:
     """Lower limit of `m` when it was picked as the best of `choices`; 0 where there is no interval.
 
-    Bonferroni over the choices: the interval, which is Student's t on the logit scale (`metrics.interval`),
-    is read again at 0.025 / choices. Conservative where the choices agree with each other. Where the value or
-    the limit is 0 or 1 there is no logit, and the plain distance is widened instead.
+    Bonferroni over the choices: the interval, which is Student's t (`metrics.interval`: on the logit scale, but
+    for a TPR on its own), is read again at 0.025 / choices. Conservative where the choices agree with each
+    other. Where the value or the limit is 0 or 1 there is no logit, and the plain distance is widened instead.
 
     >>> m = Measurement("lira", "auc", 0.7, 0.65, 0.746, 16, "models")
     >>> round(lower_limit(m, 1), 3), round(lower_limit(m, 10), 3)
@@ -23,7 +23,7 @@ def lower_limit(m: Measurement, choices: int) -> float:
         return 0.0
     df = max(m.n - 1, 1)
     ratio = float(student.isf(0.025 / max(choices, 1), df) / student.isf(0.025, df))
-    if 0 < m.low <= m.value < 1:
+    if m.metric != "tpr" and 0 < m.low <= m.value < 1:
         return float(expit(logit(m.value) - (logit(m.value) - logit(m.low)) * ratio))
     return max(0.0, m.value - (m.value - m.low) * ratio)
 
