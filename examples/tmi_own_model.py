@@ -51,7 +51,7 @@ def main() -> None:
         attacks=("tmi", "tmi-lda", "confidence", "direct-lira"),
         data=ut.DataSettings(same_labels=True),
         model=ut.ModelSettings(factory=f"{make_model.__module__}:make_model"),
-        pretrain=ut.Fit(epochs=30, batch=50, lr=0.05),
+        pretrain=ut.Fit(epochs=100, batch=25, lr=0.05),
         finetune=ut.Fit(epochs=10, batch=100, lr=0.05, decay="constant"),
     )
     with tempfile.TemporaryDirectory() as scratch:  # use a folder of your own to resume and to grow
