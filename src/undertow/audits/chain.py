@@ -14,7 +14,6 @@ from undertow.engine.key import digest, fingerprint, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, Mlp, factory, initial_state
 from undertow.rng import stream
-from undertow.stages.common import torch_threads
 from undertow.stages.finetune import Finetune
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
@@ -150,12 +149,9 @@ def decide(
         return replace(task, schedule=task.schedule.first(PROBE_STEPS))
 
     seconds: dict[str, float] = {}
-    if steps:
-        with torch_threads(settings.threads):
-            seconds = {
-                name: probe(probe_task, name, min(chunks[name], 8) if name == "sequential" else chunks[name])
-                for name in names
-            }
+    for name in names if steps else ():
+        count = min(chunks[name], 8) if name == "sequential" else chunks[name]
+        seconds[name] = probe(probe_task, name, count, settings.threads)
     name = choose(seconds) if seconds else names[0]
     return Decision(replace(look, engine=name, chunk=chunks[name]), seconds, steps)
 

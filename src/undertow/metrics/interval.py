@@ -78,14 +78,12 @@ def _filled(row: Measurement, value: float, low: float, high: float) -> Measurem
     return replace(row, value=float(value), low=float(low), high=float(high))
 
 
-def intervals(
-    value: Array, resampled: Array, units: int, trials: Array, skewed: Array
-) -> tuple[Array, Array]:
+def intervals(value: Array, resampled: Array, units: int, trials: Array, skewed: Array) -> tuple[Array, Array]:
     """95 % intervals (low, high), each (K,), of K proportions `value` (K,) from B resamples (B, K).
 
-    A t interval with the bootstrap standard error, on the logit scale where `skewed` (K,). Resamples of U units are centred on
-    their own mean, so their variance is (U - 1) / U of the unbiased one, and it is itself an estimate on
-    U - 1 degrees of freedom. Hence, with t the .975 quantile of Student's t_{U-1},
+    A t interval with the bootstrap standard error, on the logit scale where `skewed` (K,). Resamples of U
+    units are centred on their own mean, so their variance is (U - 1) / U of the unbiased one, and it is
+    itself an estimate on U - 1 degrees of freedom. Hence, with t the .975 quantile of Student's t_{U-1},
 
         logit(value) -+ t sqrt(U / (U - 1)) sd(resampled) / (value (1 - value)).
 

@@ -1,7 +1,6 @@
 """What the training stages share: their data, their threads, and the padding of a chunk."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 
 from undertow.rng import seed_for, stream
 from undertow.training.choose import ENGINES, Plan
-from undertow.training.task import Task
+from undertow.training.task import Task, torch_threads
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
 
@@ -17,17 +16,6 @@ def load_examples(store: Store, key: str) -> Examples:
     """The examples stored under `key`."""
     arrays = store.get(key)
     return Examples(arrays["x"], arrays["y"], key[:12])
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Run the body with `count` threads: sums are split by threads, so their number decides bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def tensor(values: Array, plan: Plan) -> torch.Tensor:

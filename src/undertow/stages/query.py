@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from undertow.models.architecture import Architecture, Shape
-from undertow.stages.common import tensor, torch_threads
+from undertow.stages.common import tensor
 from undertow.training.choose import Plan
-from undertow.training.task import load_state
+from undertow.training.task import load_state, torch_threads
 from undertow.types import Array, Params, Slot, Stage, Store
 
 

@@ -9,7 +9,7 @@ import torch
 from undertow.training.fat_gemm import can_fatten, fat_gemm
 from undertow.training.fused_mlp import can_fuse, fused_mlp
 from undertow.training.sequential import sequential
-from undertow.training.task import Engine, Task
+from undertow.training.task import Engine, Task, torch_threads
 from undertow.types import ConfigError
 
 # In order of preference: an earlier engine is kept unless a later one is at least 20 % faster.
@@ -51,17 +51,18 @@ def chunk_for(engine: str, parameters: int, device: str) -> int:
     return 1 << max(0, min(4, fit_in_cache.bit_length() - 1))
 
 
-def probe(make_task: Callable[[int], Task], engine: str, chunk: int) -> float:
+def probe(make_task: Callable[[int], Task], engine: str, chunk: int, threads: int = 1) -> float:
     """Seconds per model-step of one engine on the first steps of the real task; best of three."""
     task = make_task(chunk)
     run, _ = ENGINES[engine]
-    run(task)  # warm-up: thread pools, caches, kernels
     times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        run(task)
-        _wait(task.device)
-        times.append(time.perf_counter() - start)
+    with torch_threads(threads):
+        run(task)  # warm-up: caches, kernels
+        for _ in range(3):
+            start = time.perf_counter()
+            run(task)
+            _wait(task.device)
+            times.append(time.perf_counter() - start)
     return min(times) / max(task.schedule.steps * len(task), 1)
 
 

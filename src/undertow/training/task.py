@@ -1,6 +1,7 @@
 """One training job as data: k models, one schedule. Every engine answers the same question, at its own speed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -67,3 +68,14 @@ def load_state(module: nn.Module, state: Params, dtype: torch.dtype) -> None:
     """Set `module` to `state`, floating values as `dtype`; strict, so nothing is silently left as it was."""
     tensors = {name: torch.as_tensor(value) for name, value in state.items()}
     module.load_state_dict({n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}, strict=True)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Run the body with `count` threads: sums are split by threads, so their number decides bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
