@@ -9,7 +9,7 @@ from undertow.types import Array
 def scaled_logits(logits: Array) -> Array:
     """log p_c - log(1 - p_c) for every class c, shape of `logits` (..., C), float64; finite at any margin.
 
-    Carlini et al. 2022 (arXiv:2112.03570) section 4, in the stable form z_c - logsumexp of the other logits:
+    Carlini et al. 2022 (arXiv:2112.03570), in the stable form z_c - logsumexp of the other logits:
     no epsilon, no saturation. Close to normal across models, which raw losses are not.
 
     >>> scaled_logits(np.array([100.0, 0.0]))

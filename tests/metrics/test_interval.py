@@ -92,7 +92,7 @@ def test_the_error_agrees_with_delong():
     assert row.value == value
 
 
-# Coverage. 200 games have a standard error of .015, the 1000 of the slow tests .007.
+# Coverage. 200 games have a standard error of .015, the 500 of the slow tests .010.
 
 FEW = {"leak": 0.5, "between": 0.5}
 MANY = {"leak": 0.5, "between": 1.0, "within": 0.3}
@@ -144,10 +144,11 @@ def test_the_null_is_inside_its_intervals(models):
 @pytest.mark.parametrize("models", [2, 4, 8, 16, 64])
 @pytest.mark.parametrize("world", [{"leak": 0.0, "between": 0.5}, FEW, MANY, STRONG])
 def test_coverage_over_models_at_length(models, world):
-    audits = measured((play(stream(g, "game"), models, 400, **world) for g in range(1000)), resamples=300)
+    points = max(50, 1600 // models)
+    audits = measured(play(stream(g, "game"), models, points, **world) for g in range(500))
     for index, true in ((0, truth(**world)), (2, truth(0.01, **world))):
         share = coverage(audits, index, true)
-        assert 0.91 <= share <= 0.995, f"row {index} over {models} models covers {share:.3f}"
+        assert 0.90 <= share <= 0.995, f"row {index} over {models} models covers {share:.3f}"
 
 
 # Degenerate audits.

@@ -1,6 +1,6 @@
 """MIA: does a finetuned model give away who was in its *finetuning* data?
 
-The classical game (Carlini et al. 2022, arXiv:2112.03570, section 2) at the second stage: one public base, and
+The classical game (Carlini et al. 2022, arXiv:2112.03570) at the second stage: one public base, and
 models finetuned from it on secret halves of the pool. Without base data the models are trained from scratch.
 """
 

@@ -87,7 +87,7 @@ def intervals(value: Array, resampled: Array, units: int, trials: Array, skewed:
 
         logit(value) -+ t sqrt(U / (U - 1)) sd(resampled) / (value (1 - value)).
 
-    Hesterberg 2015 (arXiv:1411.5279, sections 4.2 and 5.3) makes the same two corrections by moving the
+    Hesterberg 2015 (arXiv:1411.5279) makes the same two corrections by moving the
     percentiles, to Phi(-+ t sqrt(U / (U - 1))). But percentiles never leave the range of the drawn models:
     for an AUC they cover .50 at 2 models and .77 to .91 at 4 (this: .92 to .97), and they miss the skew near
     1 that the logit takes up (.91, this .95, at AUC .93 with 16). A TPR at a low FPR is near 0, where the slope
