@@ -148,7 +148,8 @@ def test_coverage_over_models_at_length(models, world):
     audits = measured(play(stream(g, "game"), models, points, **world) for g in range(500))
     for index, true in ((0, truth(**world)), (2, truth(0.01, **world))):
         share = coverage(audits, index, true)
-        assert 0.90 <= share <= 0.995, f"row {index} over {models} models covers {share:.3f}"
+        ceiling = 1 if models == 2 else 0.995  # Student's t_1 of three distinct resamples covers too much
+        assert 0.90 <= share <= ceiling, f"row {index} over {models} models covers {share:.3f}"
 
 
 # Degenerate audits.
