@@ -1,11 +1,12 @@
 """Where jobs run. One method, `map`; everything else is the executor's own business."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 
 from undertow.types import ConfigError, J, R, WorkerDied
@@ -19,11 +20,15 @@ class Serial:
         return map(work, jobs)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Processes:
-    """In `workers` fresh processes of one thread each; `work` and jobs must be importable data."""
+    """In `workers` processes of their own; `work` and jobs must be importable data.
+
+    The processes start at the first job and stay for the next ones: importing torch takes a second.
+    """
 
     workers: int
+    _pool: ProcessPoolExecutor | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -33,20 +38,23 @@ class Processes:
         todo = list(jobs)
         if not todo:
             return
-        context = get_context("spawn")  # fork copies torch's thread pool in an unusable state
-        count = min(self.workers, len(todo))
-        with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
-            futures = [pool.submit(work, job) for job in todo]
-            try:
-                for future in futures:
-                    yield future.result()
-            except BrokenProcessPool as error:
-                raise WorkerDied(
-                    "a worker process was killed (out of memory?); what it had finished is kept: "
-                    "run the same command again, with fewer --workers if memory is short"
-                ) from error
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is None:
+            # Not fork: it copies torch's thread pool in an unusable state.
+            context = get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_prepare_worker)
+        futures = [self._pool.submit(work, job) for job in todo]
+        try:
+            for future in futures:
+                yield future.result()
+        except BrokenProcessPool as error:
+            self._pool = None
+            raise WorkerDied(
+                "a worker process was killed (out of memory?); what it had finished is kept: "
+                "run the same command again, with fewer --workers if memory is short"
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 def choose_executor(workers: int) -> Serial | Processes:
@@ -54,8 +62,9 @@ def choose_executor(workers: int) -> Serial | Processes:
     return Serial() if workers == 1 else Processes(workers)
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed (-9) would wait for work for ever: end with it."""
+def _prepare_worker() -> None:
+    """An interrupt is the parent's business; and a worker ends with its parent, were it killed (-9)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         parent = parent_process()
