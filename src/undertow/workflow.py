@@ -1,6 +1,5 @@
 """What the commands do, below the screen: read, run, write, render. Nothing here prints."""
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -184,8 +183,10 @@ def _supply_of(result: AuditResult, include_examples: bool) -> "Supply | None":
 
 def need_torch() -> None:
     """Refuse early, with the pip command, where the training extra is absent."""
-    if importlib.util.find_spec("torch") is None:
-        raise MissingExtra("torch", "train")
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("torch", "train") from error
 
 
 def split_tables(changes: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

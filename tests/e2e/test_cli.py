@@ -286,6 +286,25 @@ def test_score_needs_no_torch(tmp_path):
     assert "tmi" in said
 
 
+def test_an_audit_without_torch_names_the_pip_command(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
+    code, _, said = undertow("audit", "--out", tmp_path / "run", env={"PYTHONPATH": str(tmp_path)})
+    assert code == 2
+    assert said.strip() == "undertow: torch is not installed; run: pip install 'undertow[train]'"
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_store_may_lie_elsewhere(tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text(QUICK.replace("[data]", "control = false\n[data]"))
+    common = ("audit", "tmi", "--config", config, "--store", tmp_path / "models", "--quiet")
+    assert undertow(*common, "--out", tmp_path / "a")[0] == 0
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "models").rglob("*.safetensors")}
+    assert not (tmp_path / "a" / "store").exists()
+    assert undertow(*common, "--out", tmp_path / "b")[0] == 0
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "models").rglob("*.safetensors")} == before
+
+
 def test_a_read_only_folder_is_one_clear_line(tmp_path):
     mount = _mount(tmp_path / "mnt", "size=4m")
     try:
