@@ -54,15 +54,13 @@ def _tables(changes: Mapping[str, Any]) -> bool:
 
 def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditResult:
     """Run one audit into its folder: result.json, scores.npz, records.csv, report.html. Rerunning resumes."""
-    need_torch()
-    from undertow.audits.chain import Host, ready
+    supply = check(audit, config)
+    from undertow.audits.chain import Host
     from undertow.audits.mia import audit_mia
     from undertow.audits.tmi import audit_tmi
-    from undertow.storage.datasets import load_supply
     from undertow.storage.results import save_result
     from undertow.storage.run import environment, open_run, open_store
 
-    supply = ready(config, load_supply(audit, config.data, config.seed))
     open_run(request.out, audit)
     store = open_store(request.store or request.out / "store")
     executor = choose_executor(request.workers)
@@ -73,8 +71,19 @@ def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditRes
     return result
 
 
+def check(audit: str, config: "LeakageConfig") -> "Supply":
+    """The records of an audit that can be played; everything that can be refused is refused before a file is written."""
+    need_torch()
+    from undertow.audits.chain import ready
+    from undertow.storage.datasets import load_supply
+
+    return ready(config, load_supply(audit, config.data, config.seed))
+
+
 def run_both(configs: Mapping[str, "LeakageConfig"], request: Request) -> dict[str, AuditResult]:
     """Run `mia` and `tmi` into OUT/mia and OUT/tmi, and OUT/report.html over both."""
+    for audit, config in configs.items():
+        check(audit, config)  # both, before the first one trains
     from undertow.storage.run import open_run
 
     open_run(request.out, BOTH)
@@ -85,13 +94,11 @@ def run_both(configs: Mapping[str, "LeakageConfig"], request: Request) -> dict[s
 
 def plan_audit(audit: str, config: "LeakageConfig", workers: int) -> "Estimate":
     """Models, seconds and bytes the audit will take; nothing is written."""
-    need_torch()
+    supply = check(audit, config)
     from undertow.audits.chain import Host
     from undertow.audits.estimate import estimate
-    from undertow.storage.datasets import load_supply
     from undertow.storage.store import MemoryStore
 
-    supply = load_supply(audit, config.data, config.seed)
     return estimate(audit, config, supply, Host(MemoryStore(), choose_executor(1)), workers)
 
 

@@ -232,6 +232,20 @@ def test_own_records_run_and_stay_out_of_the_report(tmp_path):
     assert "data:image/png" not in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_own_pictures_are_shown_only_on_request(tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text("shadows = 4\nvictims = 2\nviews = 1\nattacks = ['loss']\n[finetune]\nepochs = 2\n")
+    (tmp_path / "data").mkdir()
+    rng = stream(0, "images")
+    np.savez(tmp_path / "data" / "finetune.npz", x=rng.random((20, 1, 6, 6)), y=rng.integers(2, size=20))
+    run = ("audit", "mia", "--config", config, "--data", tmp_path / "data", "--out", tmp_path / "run")
+    assert undertow(*run)[0] == 0
+    assert "data:image/png" not in (tmp_path / "run" / "report.html").read_text()
+    code, _, said = undertow("report", tmp_path / "run", "--include-examples")
+    assert code == 0, said
+    assert "data:image/png" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_duplicates_are_refused_and_removed_on_request(tmp_path):
     data = make_folder(tmp_path / "data", twin=True)
     code, _, said = undertow("audit", "tmi", "--data", data, "--out", tmp_path / "run")

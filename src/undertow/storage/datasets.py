@@ -74,7 +74,14 @@ def folder(audit: str, path: Path, settings: DataSettings, seed: int) -> Supply:
     scale = [_standardise(p, reference) for p in (parts[secret].take(order), rest, parts.get("test"))]
     if scale[0] is None:
         raise BadInput(f"--data {path}: {FILES[secret]} is empty")
-    return Supply(path.name or str(path), scale[0], scale[1], scale[2], tuple(str(ids[i]) for i in order))
+    return Supply(
+        name=path.name or str(path),
+        secret=scale[0],
+        other=scale[1],
+        test=scale[2],
+        ids=tuple(str(ids[i]) for i in order),
+        pictures=_pictures(parts[secret].x[order]),
+    )
 
 
 def read_examples(path: Path) -> Examples:
@@ -95,6 +102,16 @@ def read_examples(path: Path) -> Examples:
     if y.dtype.kind not in "iu":
         raise BadInput(f"{path}: y holds {y.dtype}; it must be whole class numbers 0..K-1")
     return Examples(x, y.astype(np.int64), path.name)
+
+
+def _pictures(x: Array) -> Array | None:
+    """Images (N, H, W) or (N, C, H, W) as people see them, uint8 (N, H, W[, 3]); None where these are no images."""
+    if x.ndim == 4 and x.shape[1] in (1, 3):
+        x = x[:, 0] if x.shape[1] == 1 else x.transpose(0, 2, 3, 1)
+    elif x.ndim != 3:
+        return None
+    low, high = float(x.min()), float(x.max())
+    return ((x - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
 
 
 def _ids(path: Path, count: int) -> Array:
