@@ -14,7 +14,7 @@ from undertow.types import AuditError, AuditResult, ConfigError, GateUndecided, 
 OK, OVER, ERROR = 0, 1, 2
 
 UsageProblem = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
-COMMANDS = ("audit", "score", "report", "init-config", "doctor")  # in the order a newcomer needs them
+COMMANDS = ("audit", "score", "report", "theory", "init-config", "doctor")  # in the order a newcomer needs them
 
 
 class _InOrder(typer.core.TyperGroup):
@@ -156,6 +156,31 @@ def init_config(
             raise ConfigError(f"no audit {audit!r}; there are: {', '.join(AUDITS)}")
         heading = f"undertow audit {audit} --config THIS-FILE"
         typer.echo(to_toml(configure(audit, preset, {}, {}), heading), nl=False)
+
+
+@app.command()
+def theory(
+    dimension: Annotated[int, typer.Option(min=1, help="Coordinates of a record.")] = 200,
+    pretraining: Annotated[int, typer.Option(min=2, help="Pretraining records.")] = 100,
+    finetuning: Annotated[int, typer.Option(min=1, help="Finetuning records.")] = 50,
+    tau: Annotated[float, typer.Option(min=0, help="Deviation of finetuning records; pretraining has 1.")] = 1.5,
+    noise: Annotated[float, typer.Option(min=0, help="Deviation of the noise of a private release.")] = 0.0,
+    trials: Annotated[int, typer.Option(min=2, help="Simulated games per point.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Everything random descends from it.")] = 0,
+    out: Annotated[Path, typer.Option(help="The picture, SVG.")] = Path("undertow-theory.svg"),
+) -> None:
+    """AUC against what finetuning leaves of the pretraining mean: closed form, and a simulation on top."""
+    from undertow.workflow import run_theory
+
+    with _errors():
+        typer.echo("alpha   AUC closed form   simulated [95 %]         TPR@1% closed form   simulated")
+        for p in run_theory(dimension, pretraining, finetuning, tau, noise, trials, seed, out):
+            low, high = p.simulated - 1.96 * p.error, p.simulated + 1.96 * p.error
+            typer.echo(
+                f"{p.alpha:<8.2f}{p.predicted:<18.3f}{p.simulated:.3f} [{low:.3f}, {high:.3f}]   "
+                f"{p.tpr_predicted:<21.3f}{p.tpr_simulated:.3f}"
+            )
+        typer.echo(f"each of {trials} trials is a game of its own; picture: {out}")
 
 
 @app.command()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from undertow.audits.estimate import Estimate
     from undertow.audits.settings import LeakageConfig
     from undertow.audits.supply import Supply
+    from undertow.report.curve import Point
 
 AUDITS = ("mia", "tmi")
 BOTH = "mia+tmi"  # the run folder of `undertow audit`
@@ -72,7 +73,7 @@ def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditRes
 
 
 def check(audit: str, config: "LeakageConfig") -> "Supply":
-    """The records of an audit that can be played; everything that can be refused is refused before a file is written."""
+    """The records of an audit that can be played; whatever can be refused is refused before a file is written."""
     need_torch()
     from undertow.audits.chain import ready
     from undertow.storage.datasets import load_supply
@@ -121,6 +122,22 @@ def run_score(
         save_result(result, out)
         write_report(result, out, None)
     return result
+
+
+def run_theory(
+    dimension: int, pretraining: int, finetuning: int, tau: float, noise: float, trials: int, seed: int, out: Path
+) -> "list[Point]":
+    """Closed form and simulation at eleven alphas, drawn into `out`."""
+    import numpy as np
+
+    from undertow.report.curve import draw, points
+    from undertow.storage.files import write_atomic
+    from undertow.theory import Gaussian
+
+    model = Gaussian(dimension, pretraining, finetuning, 1.0, tau=tau, nu=noise)
+    found = points(model, np.linspace(0, 1, 11), trials, seed)
+    write_atomic(out, draw(model, found).encode())
+    return found
 
 
 def render_reports(run: Path, include_examples: bool) -> list[Path]:
