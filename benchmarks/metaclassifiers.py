@@ -4,7 +4,7 @@
 
 The job as released: 1,000 challenge points, 64 shadows x 8 views = 512 rows each, 20 epochs, and 32 victims for each
 of which the release fits every metaclassifier again. The loop below is that recipe written plainly in torch (a
-DataLoader, an `nn.Sequential`, Adam, StepLR); it is linear in the fits, so a sample of them is timed, in turn with ours.
+DataLoader, an `nn.Sequential`, Adam, StepLR); it is linear in the fits, so a sample is timed, in turn with ours.
 """
 
 import argparse
