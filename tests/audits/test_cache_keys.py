@@ -45,7 +45,7 @@ def changes():
     engine = {"name": "fused_mlp", "chunk": 2, "dtype": "float64", "threads": 2}
     for name, value in engine.items():
         yield f"engine.{name}", replace(BASE, engine=replace(BASE.engine, **{name: value}))
-    top = {"seed": 1, "challenge": 100, "views": 4, "view_jitter": 0.1, "strategy": "full"}
+    top = {"seed": 1, "challenge": 100, "views": 4, "view_jitter": 0.1, "strategy": "full", "last_layers": 3}
     for name, value in top.items():
         yield name, replace(BASE, **{name: value})
 

@@ -86,7 +86,7 @@ def test_a_models_bits_do_not_depend_on_who_else_is_missing(store, plan):
 
 @pytest.mark.parametrize("architecture", [Mlp((8,)), None])
 def test_a_linear_probe_leaves_all_but_the_head_bit_identical(store, architecture):
-    architecture = architecture or factory(with_batch_norm_path())
+    architecture = architecture or factory(with_batch_norm)
     plan = FUSED if isinstance(architecture, Mlp) else ONE_BY_ONE
     base = pretrain(plan, architecture)(slots(), [{}] * 6, store)
     tuned = finetune("linear", plan, architecture)(slots(), base, store)
@@ -98,8 +98,33 @@ def test_a_linear_probe_leaves_all_but_the_head_bit_identical(store, architectur
             assert same != name.startswith(head), name  # parameters and buffers
 
 
-def with_batch_norm_path():
-    return with_batch_norm
+@pytest.mark.parametrize("architecture", [Mlp((8, 8)), None])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_last_k_trains_the_last_layers_and_freezes_the_rest_buffers_included(store, architecture, layers):
+    architecture = architecture or factory(with_batch_norm)
+    base = pretrain(ONE_BY_ONE, architecture)(slots(), [{}] * 6, store)
+    tuned = finetune("last-k", ONE_BY_ONE, architecture, layers=layers)(slots(), base, store)
+    module = architecture.build((D,), 3)
+    owners = [n for n, part in module.named_modules() if any(True for _ in part.parameters(recurse=False))]
+    for before, after in zip(base, tuned, strict=True):
+        for name in before:
+            trained = name.rpartition(".")[0] in owners[-layers:]
+            assert np.array_equal(before[name], after[name]) != trained, name
+
+
+def test_last_k_of_everything_is_full_finetuning(store):
+    base = pretrain(ONE_BY_ONE)(slots(), [{}] * 6, store)
+    some = finetune("last-k", ONE_BY_ONE, layers=2)(slots(), base, store)
+    every = finetune("full", ONE_BY_ONE)(slots(), base, store)
+    for a, b in zip(some, every, strict=True):
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_last_k_of_more_layers_than_there_are(store):
+    base = pretrain()(slots(), [{}] * 6, store)
+    with pytest.raises(ConfigError, match="the model has 2 layers"):
+        finetune("last-k", ONE_BY_ONE, layers=3)(slots(), base, store)
 
 
 def test_full_finetuning_moves_every_layer(store):

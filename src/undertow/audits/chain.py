@@ -99,8 +99,18 @@ class Workshop:
     ) -> tuple[Finetune, Decision]:
         """The finetuning stage on `examples`, its engine decided for models like `slots`."""
         key, classes, fit = self.put_examples(examples), class_count(examples), self.config.finetune
-        strategy = self.config.strategy
-        bare = Finetune(key, self.architecture, self.shape, classes, strategy, draw, fit, _UNDECIDED, shared_base)
+        bare = Finetune(
+            key,
+            self.architecture,
+            self.shape,
+            classes,
+            self.config.strategy,
+            draw,
+            fit,
+            _UNDECIDED,
+            shared_base,
+            self.config.last_layers,
+        )
         start = to_params(initial_state(self.architecture, self.shape, classes, 0))  # a probe needs shapes only
         decision = self._decide(bare, lambda s, some: s.task(some, [start] * len(some), examples), slots)
         return replace(bare, plan=decision.plan), decision

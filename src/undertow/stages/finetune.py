@@ -16,15 +16,15 @@ from undertow.training.schedule import Fit, own_order, shared_order
 from undertow.training.task import Task, load_state, to_params
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
-Strategy = Literal["linear", "full"]
+Strategy = Literal["linear", "last-k", "full"]
 
 
 @dataclass(frozen=True)
 class Finetune:
     """Finetune each model on its own rows: those dealt where this stage holds the secret, else a random draw.
 
-    `linear` trains the fresh head on cached frozen features: every other parameter and buffer stays
-    bit-identical. `full` trains everything.
+    `linear` trains the fresh head on cached frozen features, `last-k` the last `layers` layers (the fresh head is
+    one of them); every other parameter and buffer stays bit-identical. `full` trains everything.
     """
 
     data: str  # store key of the downstream examples
@@ -36,6 +36,7 @@ class Finetune:
     fit: Fit
     plan: Plan
     shared_base: bool = False  # all models start from one base: its features are computed once
+    layers: int = 2  # of last-k
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
 
@@ -46,7 +47,7 @@ class Finetune:
     def __call__(self, slots: Sequence[Slot], before: Sequence[Params], store: Store) -> list[Params]:
         examples = load_examples(store, self.data)
         results = train(lambda s, b: self.task(s, b, examples), slots, before, self.plan)
-        if self.strategy == "full":
+        if self.strategy != "linear":
             return results
         head = head_name(self.architecture.build(self.shape, self.classes))
         return [_with_head(base, head, new) for base, new in zip(before, results, strict=True)]
@@ -66,6 +67,8 @@ class Finetune:
             module = _linear(module, head)
         else:
             states = [_with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
+            if self.strategy == "last-k":
+                freeze_all_but_last(module, self.layers)
         rows = [self._rows(slot, len(examples)) for slot in slots]
         if self.shared_base and self.strategy == "linear":
             schedule = shared_order(self.fit, self.name, slots, _masks(rows, len(examples)))
@@ -105,6 +108,20 @@ def features(module: nn.Module, state: Params, head: str, x: Tensor) -> Tensor:
     if table.dim() != 2:
         raise ConfigError(f"the head {head!r} receives {tuple(table.shape[1:])} per record; it must be one vector")
     return table
+
+
+def freeze_all_but_last(module: nn.Module, layers: int) -> None:
+    """Let only the last `layers` layers ask for gradients; a layer is a module that owns parameters.
+
+    Raises ConfigError where there are fewer.
+    """
+    owners = [part for part in module.modules() if any(True for _ in part.parameters(recurse=False))]
+    if not 1 <= layers <= len(owners):
+        raise ConfigError(f"last_layers = {layers}; the model has {len(owners)} layers with parameters")
+    module.requires_grad_(False)
+    for part in owners[-layers:]:
+        for parameter in part.parameters(recurse=False):
+            parameter.requires_grad_(True)
 
 
 def _linear(module: nn.Module, head: str) -> nn.Linear:

@@ -21,7 +21,7 @@ def _train_one(task: Task, m: int) -> Params:
     schedule, rng = task.schedule, task.noise[m]()
     optimizer = make_optimizer(module, task.fit)
     group = optimizer.param_groups[0]
-    module.train()
+    train_mode(module)
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
         torch.manual_seed(task.torch_seeds[m])
         for (rows, kept), lr in zip(_batches(task, m), schedule.lr.tolist(), strict=True):
@@ -36,6 +36,15 @@ def _train_one(task: Task, m: int) -> Params:
                 cross_entropy(module(batch), task.y[rows]).backward()
             optimizer.step()
     return to_params(module.state_dict())
+
+
+def train_mode(module: nn.Module) -> None:
+    """Training mode, but for frozen layers: a frozen batch norm must not move its statistics either."""
+    module.train()
+    for part in module.modules():
+        own = list(part.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            part.eval()
 
 
 def _batches(task: Task, m: int) -> list[tuple[Tensor, Tensor | None]]:
