@@ -152,6 +152,7 @@ class Measurement:
     unit: str  # what was resampled: "models" or "points"
     fpr: float | None = None  # fraction: 0.01 is 1 %
     group: str | None = None
+    epsilon: float | None = None  # claimed by the private finetuning of the audited models
     members: int | None = None  # pooled (model, point) pairs that are members
     non_members: int | None = None
     reason: str | None = None  # why value is None

@@ -16,6 +16,7 @@ from undertow.engine.executor import Serial
 from undertow.storage.datasets import load_supply
 from undertow.storage.results import result_json
 from undertow.storage.store import MemoryStore
+from undertow.training.privacy import Privacy
 from undertow.training.schedule import Fit
 from undertow.types import BadInput, ConfigError
 
@@ -112,6 +113,38 @@ def test_pools_of_one_class_are_refused():
     single = replace(supply, secret=replace(supply.secret, y=np.zeros(len(supply.secret), int)))
     with pytest.raises(BadInput, match="only one class"):
         audit_tmi(config, single, Host(MemoryStore(), Serial()))
+
+
+PRIVATE = Fit(epochs=12, batch=100, lr=1.0, momentum=0.0, decay="constant")
+
+
+@pytest.mark.slow
+def test_private_finetuning_hides_pretraining_data_as_far_as_its_noise_goes():
+    """AUC falls as epsilon falls, the claim never exceeds the target, and every row carries it."""
+    pytest.importorskip("dp_accounting")
+    store, auc = MemoryStore(), {}
+    for target in (10.0, 1.0, 0.5):
+        config = replace(preset("tmi", "digits"), privacy=Privacy(epsilon=target), finetune=PRIVATE)
+        result = run("tmi", replace(config, attacks=("tmi-lda",), control=False), store)
+        row = result.find("tmi-lda", "auc")
+        assert 0.95 * target < row.epsilon <= target
+        assert result.environment["privacy"]["epsilon"] == row.epsilon
+        auc[target] = row
+    assert auc[10.0].low > auc[1.0].high > auc[1.0].low > auc[0.5].high
+    assert auc[0.5].low > 0.5  # finetuning was private, pretraining was not
+
+
+def test_private_finetuning_of_more_than_a_head_is_refused():
+    with pytest.raises(ConfigError, match="trains heads only"):
+        small("tmi", privacy=Privacy(epsilon=1.0), strategy="full")
+
+
+def test_private_finetuning_data_stays_hidden_and_the_row_says_to_which_epsilon():
+    pytest.importorskip("dp_accounting")
+    config = small("mia", strategy="linear", finetune=PRIVATE, privacy=Privacy(epsilon=1.0))
+    row = run("mia", config).find("lira", "auc")
+    assert 0.95 < row.epsilon <= 1.0
+    assert row.low < 0.5 < row.high
 
 
 @pytest.mark.slow

@@ -45,6 +45,10 @@ def changes():
     engine = {"name": "fused_mlp", "chunk": 2, "dtype": "float64", "threads": 2}
     for name, value in engine.items():
         yield f"engine.{name}", replace(BASE, engine=replace(BASE.engine, **{name: value}))
+    privacy = {"epsilon": 1.0, "delta": 1e-4, "clip": 0.5}
+    for name, value in privacy.items():
+        private = replace(BASE.privacy, epsilon=2.0)
+        yield f"privacy.{name}", replace(BASE, privacy=replace(private, **{name: value}))
     top = {"seed": 1, "challenge": 100, "views": 4, "view_jitter": 0.1, "strategy": "full", "last_layers": 3}
     for name, value in top.items():
         yield name, replace(BASE, **{name: value})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,16 +11,27 @@ from undertow.attacks.catalog import check_names
 from undertow.audits.settings import EngineSettings, LeakageConfig
 from undertow.audits.supply import Supply, without_duplicates
 from undertow.engine.design import Design
-from undertow.engine.key import digest, fingerprint, stage_digest
+from undertow.engine.key import canonical, digest, fingerprint, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, Mlp, factory, initial_state
 from undertow.rng import stream
 from undertow.stages.finetune import Finetune
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
-from undertow.training.choose import PROBE_STEPS, Plan, candidates, choose, chunk_for, pick_device, probe
+from undertow.training.choose import (
+    ENGINES,
+    PROBE_STEPS,
+    Plan,
+    candidates,
+    choose,
+    chunk_for,
+    pick_device,
+    probe,
+)
+from undertow.training.privacy import Noise, calibrate
+from undertow.training.private import private_heads
 from undertow.training.schedule import Fit
-from undertow.training.task import Task, to_params
+from undertow.training.task import Engine, Task, to_params
 from undertow.types import Array, BadInput, Examples, Executor, Progress, Slot, Stage, Store
 
 S = TypeVar("S", Pretrain, Finetune)
@@ -111,9 +123,22 @@ class Workshop:
             shared_base,
             self.config.last_layers,
         )
+        bare = replace(bare, noise=self.noise(len(bare.rows(slots[0], len(examples)))))
         start = to_params(initial_state(self.architecture, self.shape, classes, 0))  # a probe needs shapes only
         decision = self._decide(bare, lambda s, some: s.task(some, [start] * len(some), examples), slots)
         return replace(bare, plan=decision.plan), decision
+
+    def noise(self, records: int) -> Noise | None:
+        """What keeps the configured promise for models finetuned on so many records; calibrated once per store."""
+        privacy, fit = self.config.privacy, self.config.finetune
+        if not privacy.epsilon:
+            return None
+        key = digest(["noise", canonical(privacy), canonical(fit), records])
+        note = self.store.get_note(key)
+        if note is None:
+            note = dict(vars(calibrate(privacy, records, fit)))
+            self.store.put_note(key, note)
+        return Noise(**note)
 
     def query(self, stage: Pretrain | Finetune, views: str) -> Query:
         """Ask the models that come out of `stage`; their accuracy on the test records where there are any."""
@@ -150,8 +175,8 @@ def decide(
     first = make(replace(bare, plan=look), slots[:1])
     parameters = sum(int(v.size) for v in first.states[0].values())
     steps = first.schedule.steps
-    names = candidates(make(replace(bare, plan=look), slots[:2])) if settings.name == "auto" else [settings.name]
-    chunks = {name: settings.chunk or chunk_for(name, parameters, device) for name in names}
+    engines = _engines(bare, lambda: make(replace(bare, plan=look), slots[:2]), settings)
+    chunks = {name: settings.chunk or chunk_for(name, parameters, device) for name in engines}
 
     def probe_task(count: int) -> Task:
         some = [slots[i % len(slots)] for i in range(count)]
@@ -159,11 +184,19 @@ def decide(
         return replace(task, schedule=task.schedule.first(PROBE_STEPS))
 
     seconds: dict[str, float] = {}
-    for name in names if steps else ():
+    for name, run in engines.items() if steps else ():
         count = min(chunks[name], 8) if name == "sequential" else chunks[name]
-        seconds[name] = probe(probe_task, name, count, settings.threads)
-    name = choose(seconds) if seconds else names[0]
+        seconds[name] = probe(probe_task, run, count, settings.threads)
+    name = choose(seconds) if seconds else next(iter(engines))
     return Decision(replace(look, engine=name, chunk=chunks[name]), seconds, steps)
+
+
+def _engines(bare: Pretrain | Finetune, look: Callable[[], Task], settings: EngineSettings) -> dict[str, Engine]:
+    """What may train this stage, in order of preference: private training has an engine of its own."""
+    if isinstance(bare, Finetune) and bare.noise is not None:
+        return {"private_heads": partial(private_heads, noise=bare.noise)}
+    names = candidates(look()) if settings.name == "auto" else [settings.name]
+    return {name: ENGINES[name][0] for name in names}
 
 
 def class_count(examples: Examples) -> int:

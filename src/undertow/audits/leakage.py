@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from undertow.engine.design import Fold
 from undertow.engine.key import canonical
 from undertow.metrics import measure
 from undertow.rng import stream
+from undertow.training.privacy import Noise
 from undertow.types import BadInput, Evidence, Measurement, Progress, Scores
 
 
@@ -85,6 +86,16 @@ def choose_attacks(wanted: Sequence[str], offered: Sequence[str], evidence: Evid
 def held_out(shadows: int, victims: int) -> Fold:
     """Victims (numbered after the shadows) are attacked by the shadows, which never learn from one."""
     return Fold(shadows + np.arange(victims), np.arange(shadows))
+
+
+def with_epsilon(rows: Sequence[Measurement], noise: Noise | None) -> tuple[Measurement, ...]:
+    """The rows, each carrying the epsilon its models were finetuned to (none where finetuning is not private)."""
+    return tuple(rows) if noise is None else tuple(replace(row, epsilon=noise.epsilon) for row in rows)
+
+
+def promise(noise: Noise | None) -> dict[str, Any]:
+    """What finetuning promised and the noise that keeps it, for the result's environment."""
+    return {} if noise is None else {"privacy": dict(vars(noise))}
 
 
 def plain(config: object) -> dict[str, Any]:

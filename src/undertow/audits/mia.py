@@ -10,13 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from undertow.audits.chain import Decision, Host, Workshop, design_of, ready
-from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, held_out, measure_all, plain
+from undertow.audits.leakage import (
+    Stopwatch,
+    attack_all,
+    choose_attacks,
+    held_out,
+    measure_all,
+    plain,
+    promise,
+    with_epsilon,
+)
 from undertow.audits.settings import LeakageConfig
 from undertow.audits.supply import Supply
 from undertow.engine.design import Design
 from undertow.engine.play import Trace
 from undertow.stages.query import Then
-from undertow.types import AuditResult, Evidence, Slot
+from undertow.training.privacy import Noise
+from undertow.types import AuditResult, ConfigError, Evidence, Slot
 
 OFFERED = (
     "lira", "lira-offline", "rmia", "rmia-offline", "bavaria",
@@ -33,6 +43,7 @@ class Game:
     link: Then
     start: tuple[str, ...] | None
     engines: dict[str, Decision]
+    noise: Noise | None = None
 
 
 def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
@@ -58,9 +69,13 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         audit="mia",
         config=plain(config),
         seed=config.seed,
-        environment={**host.environment, "engines": {k: d.note() for k, d in game.engines.items()}},
+        environment={
+            **host.environment,
+            "engines": {k: d.note() for k, d in game.engines.items()},
+            **promise(game.noise),
+        },
         data=supply.describe(),
-        measurements=rows,
+        measurements=with_epsilon(rows, game.noise),
         timing=clock.seconds,
         utility=_utility(workshop, game, trace, evidence),
         warnings=supply.notes,
@@ -76,6 +91,8 @@ def lay_table(workshop: Workshop, *, only_look: bool = False) -> Game:
     slots = [*design.slots("shadow"), *design.slots("victim")]
     views = workshop.put_views(design.points)
     if supply.other is None:
+        if config.privacy.epsilon:
+            raise ConfigError("privacy.epsilon trains the head of a base: mia needs pretrain.npz beside finetune.npz")
         scratch, decision = workshop.pretrain(supply.secret, config.finetune, slots)
         link = Then(scratch, workshop.query(scratch, views))
         return Game(design, slots, link, None, {"train": decision})
@@ -85,7 +102,7 @@ def lay_table(workshop: Workshop, *, only_look: bool = False) -> Game:
     link = Then(finetune, workshop.query(finetune, views))
     base = ("",) if only_look else workshop.play([pretrain], base_slot, secret="").keys["pretrain"]
     start = base * len(slots)
-    return Game(design, slots, link, start, {"pretrain": first, "finetune": second})
+    return Game(design, slots, link, start, {"pretrain": first, "finetune": second}, finetune.noise)
 
 
 def _evidence(workshop: Workshop, game: Game, trace: Trace) -> Evidence:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from undertow.training.privacy import Privacy
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, setting
 
@@ -82,6 +83,7 @@ class LeakageConfig:
     model: ModelSettings = section(ModelSettings(), "what is trained")
     pretrain: Fit = section(Fit(), "how the base is trained; epochs = 0: not at all")
     finetune: Fit = section(Fit(epochs=20, lr=0.05, decay="constant"), "how it is finetuned")
+    privacy: Privacy = section(Privacy(), "DP-SGD finetuning of the head (strategy linear)")
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
 
     def __post_init__(self) -> None:
@@ -91,6 +93,10 @@ class LeakageConfig:
             raise ConfigError(f"victims = {self.victims}; at least 1 is needed")
         if self.views < 1 or self.view_jitter < 0 or self.challenge < 0 or self.seed < 0:
             raise ConfigError("views is at least 1; view_jitter, challenge and seed are not negative")
+        if self.privacy.epsilon and (self.strategy != "linear" or self.finetune.jitter):
+            raise ConfigError(
+                "privacy.epsilon needs strategy = 'linear' and finetune.jitter = 0: DP-SGD trains heads only"
+            )
 
 
 # Setting D of the TMI specification: 8x8 digits, 30 % random labels so that the base memorises, clean

@@ -11,7 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from undertow.audits.chain import Decision, Host, Workshop, design_of, ready
-from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, held_out, measure_all, plain
+from undertow.audits.leakage import (
+    Stopwatch,
+    attack_all,
+    choose_attacks,
+    held_out,
+    measure_all,
+    plain,
+    promise,
+    with_epsilon,
+)
 from undertow.audits.settings import LeakageConfig
 from undertow.audits.supply import Supply
 from undertow.engine.design import Design, Fold
@@ -69,10 +78,14 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         audit="tmi",
         config=plain(config),
         seed=config.seed,
-        environment={**host.environment, "engines": {"pretrain": first.note(), "finetune": second.note()}},
+        environment={
+            **host.environment,
+            "engines": {"pretrain": first.note(), "finetune": second.note()},
+            **promise(game.finetune.noise),
+        },
         data=supply.describe(),
-        measurements=rows,
-        controls=control_rows,
+        measurements=with_epsilon(rows, game.finetune.noise),
+        controls=with_epsilon(control_rows, game.finetune.noise),
         timing=clock.seconds,
         utility=_utility(workshop, game, finetuned, direct),
         warnings=supply.notes,
@@ -89,7 +102,8 @@ def lay_table(workshop: Workshop) -> tuple[Game, Decision, Decision]:
     design = design_of(config, supply)
     slots = [*design.slots("shadow"), *design.slots("victim")]
     pretrain, first = workshop.pretrain(supply.secret, config.pretrain, slots)
-    finetune, second = workshop.finetune(supply.other, slots, draw=config.data.draw, shared_base=False)
+    hidden = [replace(slot, member=None) for slot in slots]  # finetuning knows nothing of the pretraining halves
+    finetune, second = workshop.finetune(supply.other, hidden, draw=config.data.draw, shared_base=False)
     views = workshop.put_views(design.points)
     ask_base = replace(workshop.query(pretrain, views), test="")  # test records carry downstream labels
     game = Game(design, slots, pretrain, finetune, ask_base, workshop.query(finetune, views))

@@ -93,6 +93,14 @@ def counted(result: AuditResult) -> str:
     return " or ".join(same) or "nothing"
 
 
+def promised(result: AuditResult) -> str:
+    """What private finetuning promised, in words; empty where it was not private."""
+    privacy = result.environment.get("privacy")
+    if not isinstance(privacy, Mapping):
+        return ""
+    return f"finetuned by DP-SGD, epsilon {privacy['epsilon']:.3g} at delta {privacy['delta']:g} per finetuning record"
+
+
 def realistic(result: AuditResult) -> tuple[Row, ...]:
     """Attacks and baselines that have an AUC, best first: what a real adversary would choose from."""
     return tuple(r for r in rows(result) if r.group is None and r.kind in ("attack", "baseline") and r.auc)

@@ -8,7 +8,7 @@ import torch
 
 from undertow.rng import seed_for, stream
 from undertow.training.choose import ENGINES, Plan
-from undertow.training.task import Task, torch_threads
+from undertow.training.task import Engine, Task, torch_threads
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
 
@@ -56,9 +56,10 @@ def train(
     slots: Sequence[Slot],
     before: Sequence[Params],
     plan: Plan,
+    engine: Engine | None = None,
 ) -> list[Params]:
-    """Run the plan's engine on the task of these models; results in the order of `slots`."""
-    run, fits = ENGINES[plan.engine]
+    """Run the plan's engine (or the given one) on the task of these models; results in the order of `slots`."""
+    run, fits = (engine, lambda _: True) if engine is not None else ENGINES[plan.engine]
     with torch_threads(plan.threads):
         if plan.engine == "sequential":
             results = run(make(slots, before))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from undertow.models.architecture import Architecture, Shape, head_name, initial
 from undertow.rng import seed_for, stream
 from undertow.stages.common import load_examples, noise_makers, tensor, torch_seeds, train
 from undertow.training.choose import Plan
+from undertow.training.private import Noise, poisson_order, private_heads
 from undertow.training.schedule import Fit, own_order, shared_order
 from undertow.training.task import Task, load_state, to_params
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
@@ -37,6 +39,7 @@ class Finetune:
     plan: Plan
     shared_base: bool = False  # all models start from one base: its features are computed once
     layers: int = 2  # of last-k
+    noise: Noise | None = None  # DP-SGD on the head; None: not private
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
 
@@ -46,7 +49,8 @@ class Finetune:
 
     def __call__(self, slots: Sequence[Slot], before: Sequence[Params], store: Store) -> list[Params]:
         examples = load_examples(store, self.data)
-        results = train(lambda s, b: self.task(s, b, examples), slots, before, self.plan)
+        engine = None if self.noise is None else partial(private_heads, noise=self.noise)
+        results = train(lambda s, b: self.task(s, b, examples), slots, before, self.plan, engine)
         if self.strategy != "linear":
             return results
         head = head_name(self.architecture.build(self.shape, self.classes))
@@ -69,15 +73,18 @@ class Finetune:
             states = [_with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
             if self.strategy == "last-k":
                 freeze_all_but_last(module, self.layers)
-        rows = [self._rows(slot, len(examples)) for slot in slots]
-        if self.shared_base and self.strategy == "linear":
+        rows = [self.rows(slot, len(examples)) for slot in slots]
+        if self.noise is not None:
+            schedule = poisson_order(self.fit, self.name, slots, rows)
+        elif self.shared_base and self.strategy == "linear":
             schedule = shared_order(self.fit, self.name, slots, _masks(rows, len(examples)))
         else:
             schedule = own_order(self.fit, self.name, slots, rows)
         noise, seeds = noise_makers(self.name, slots), torch_seeds(self.name, slots)
-        return Task(module, states, x, y, schedule, self.fit, noise, seeds, own_x)
+        return Task(module, states, x, y, schedule, self.fit, noise, seeds, own_x, len(rows[0]))
 
-    def _rows(self, slot: Slot, population: int) -> Array:
+    def rows(self, slot: Slot, population: int) -> Array:
+        """The rows a model is finetuned on, of so many: its own where it was dealt any, else its random draw."""
         if slot.member is not None:
             return np.flatnonzero(slot.member)
         count = self.draw or population

@@ -43,18 +43,17 @@ def chunk_for(engine: str, parameters: int, device: str) -> int:
     """Models per chunk: a power of two that keeps weights and momenta in cache; wide on a GPU."""
     if device != "cpu":
         return 64 if engine != "sequential" else 8
-    if engine == "fat_gemm":
-        return 32
+    if engine in ("fat_gemm", "private_heads"):
+        return 32 if engine == "fat_gemm" else 16
     if engine == "sequential":
         return 4
     fit_in_cache = CACHE_BYTES // (8 * max(parameters, 1))
     return 1 << max(0, min(4, fit_in_cache.bit_length() - 1))
 
 
-def probe(make_task: Callable[[int], Task], engine: str, chunk: int, threads: int = 1) -> float:
+def probe(make_task: Callable[[int], Task], run: Engine, chunk: int, threads: int = 1) -> float:
     """Seconds per model-step of one engine on the first steps of the real task; best of three."""
     task = make_task(chunk)
-    run, _ = ENGINES[engine]
     times = []
     with torch_threads(threads):
         run(task)  # warm-up: caches, kernels

@@ -28,6 +28,7 @@ class Task:
     noise: Sequence[Callable[[], np.random.Generator]]  # k; a fresh generator of each model's jitter
     torch_seeds: Sequence[int]  # k; for layers with randomness of their own (dropout)
     own_x: bool = False  # x has a leading model axis
+    records: int = 0  # each model is trained on; needed where a schedule may miss some (Poisson sampling)
 
     def __len__(self) -> int:
         return len(self.states)

@@ -9,7 +9,7 @@ from torch import nn
 from undertow.engine.design import Design
 from undertow.models.architecture import Mlp, initial_state
 from undertow.rng import stream
-from undertow.training.choose import PROBE_STEPS, candidates, chunk_for, probe
+from undertow.training.choose import ENGINES, PROBE_STEPS, candidates, chunk_for, probe
 from undertow.training.schedule import Fit, own_order, shared_order
 from undertow.training.task import Task, to_params
 
@@ -31,7 +31,9 @@ def timings() -> dict[str, dict[str, float]]:
         small = make(4)
         parameters = sum(int(v.size) for v in small.states[0].values())
         result[name] = {
-            engine: probe(lambda n, make=make: _first(make(n)), engine, chunk_for(engine, parameters, "cpu"))
+            engine: probe(
+                lambda n, make=make: _first(make(n)), ENGINES[engine][0], chunk_for(engine, parameters, "cpu")
+            )
             for engine in candidates(small)
         }
     return result

@@ -1,0 +1,72 @@
+"""What private finetuning promises, and the noise that keeps the promise. No torch here."""
+
+import math
+from dataclasses import dataclass
+
+from undertow.training.schedule import Fit
+from undertow.types import ConfigError, MissingExtra, setting
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """The guarantee a finetuning run is trained to; the unit is one record, added or removed."""
+
+    epsilon: float = setting(0.0, "target of (epsilon, delta)-DP finetuning; 0: not private")
+    delta: float = setting(1e-5, "smaller than one over the finetuning records")
+    clip: float = setting(1.0, "largest gradient norm of one record")
+
+    def __post_init__(self) -> None:
+        if self.epsilon < 0 or not 0 < self.delta < 1 or self.clip <= 0:
+            raise ConfigError(
+                f"privacy.epsilon = {self.epsilon}, delta = {self.delta}, clip = {self.clip}: epsilon is not negative, "
+                "delta is between 0 and 1, clip is positive"
+            )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What meets a guarantee: the accountant's answer, and what it was asked."""
+
+    multiplier: float  # sigma: deviation of the noise over the clipping norm
+    epsilon: float  # what is claimed at this sigma; at most the target
+    delta: float
+    clip: float
+    rate: float  # Poisson sampling rate
+    steps: int
+
+
+def calibrate(privacy: Privacy, records: int, fit: Fit) -> Noise:
+    """The smallest noise (to 1 %) whose epsilon by privacy loss distributions does not exceed the target.
+
+    The discretised distribution of dp-accounting is pessimistic, so the epsilon returned is an upper bound.
+    Raises MissingExtra without dp-accounting, ConfigError where no noise up to 1,000 suffices.
+    """
+    rate, steps = min(1.0, fit.batch / records), poisson_steps(fit, records)
+    low, high = 0.1, 1000.0
+    if _epsilon(high, rate, steps, privacy.delta) > privacy.epsilon:
+        raise ConfigError(f"privacy.epsilon = {privacy.epsilon} cannot be met in {steps} steps; train for fewer epochs")
+    while high / low > 1.01:
+        middle = math.sqrt(low * high)
+        if _epsilon(middle, rate, steps, privacy.delta) <= privacy.epsilon:
+            high = middle
+        else:
+            low = middle
+    claimed = _epsilon(high, rate, steps, privacy.delta)
+    return Noise(high, claimed, privacy.delta, privacy.clip, rate, steps)
+
+
+def poisson_steps(fit: Fit, records: int) -> int:
+    """Steps of as many expected passes over the records as there are epochs."""
+    return fit.epochs * math.ceil(records / min(fit.batch, records))
+
+
+def _epsilon(sigma: float, rate: float, steps: int, delta: float) -> float:
+    try:
+        import dp_accounting
+        from dp_accounting import pld
+    except ImportError as error:
+        raise MissingExtra("dp-accounting", "dp") from error
+    accountant = pld.PLDAccountant(value_discretization_interval=1e-3)
+    step = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(sigma))
+    accountant.compose(dp_accounting.SelfComposedDpEvent(step, steps))
+    return float(accountant.get_epsilon(delta))
