@@ -43,14 +43,10 @@ def configure(
     from undertow.audits.settings import preset
     from undertow.config import override
 
-    data = {**dict(changes.get("data", {})), **dict(overrides.get("data", {}))} if _tables(changes) else {}
-    own = data.get("source", "digits") != "digits"
+    tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
+    own = any(table.get("source", "digits") != "digits" for table in tables)
     base = preset(audit, preset_name or ("folder" if own else "digits"))
     return override(override(base, changes), overrides)
-
-
-def _tables(changes: Mapping[str, Any]) -> bool:
-    return isinstance(changes.get("data", {}), Mapping)
 
 
 def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditResult:

@@ -32,7 +32,7 @@ from undertow.training.privacy import Noise, calibrate
 from undertow.training.private import private_heads
 from undertow.training.schedule import Fit
 from undertow.training.task import Engine, Task, to_params
-from undertow.types import Array, BadInput, Examples, Executor, Progress, Slot, Stage, Store
+from undertow.types import Array, BadInput, ConfigError, Examples, Executor, Progress, Slot, Stage, Store
 
 S = TypeVar("S", Pretrain, Finetune)
 
@@ -169,7 +169,7 @@ _UNDECIDED = Plan("undecided", 1)
 def decide(
     bare: S, make: Callable[[S, Sequence[Slot]], Task], slots: Sequence[Slot], settings: EngineSettings
 ) -> Decision:
-    """Probe the engines that can train this stage and choose one (choose.py); a named engine is not probed."""
+    """Probe the engines that can train this stage and choose one (choose.py); a named one is timed, not judged."""
     device = pick_device(settings.device)
     look = Plan("undecided", 1, settings.dtype, settings.threads, device)
     first = make(replace(bare, plan=look), slots[:1])
@@ -195,8 +195,13 @@ def _engines(bare: Pretrain | Finetune, look: Callable[[], Task], settings: Engi
     """What may train this stage, in order of preference: private training has an engine of its own."""
     if isinstance(bare, Finetune) and bare.noise is not None:
         return {"private_heads": partial(private_heads, noise=bare.noise)}
-    names = candidates(look()) if settings.name == "auto" else [settings.name]
-    return {name: ENGINES[name][0] for name in names}
+    fitting = candidates(look())
+    if settings.name not in ("auto", *fitting):
+        allowed = " or ".join(repr(name) for name in ("auto", *fitting))
+        raise ConfigError(
+            f"engine.name = {settings.name!r} cannot do the {bare.name} stage of this model; use {allowed}"
+        )
+    return {name: ENGINES[name][0] for name in fitting if settings.name in ("auto", name)}
 
 
 def class_count(examples: Examples) -> int:

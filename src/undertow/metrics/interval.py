@@ -88,12 +88,12 @@ def intervals(value: Array, resampled: Array, units: int, trials: Array, skewed:
         logit(value) -+ t sqrt(U / (U - 1)) sd(resampled) / (value (1 - value)).
 
     Hesterberg 2015 (arXiv:1411.5279) makes the same two corrections by moving the
-    percentiles, to Phi(-+ t sqrt(U / (U - 1))). But percentiles never leave the range of the drawn models:
-    for an AUC they cover .50 at 2 models and .77 to .91 at 4 (this: .92 to .97), and they miss the skew near
-    1 that the logit takes up (.91, this .95, at AUC .93 with 16). A TPR at a low FPR is near 0, where the slope
-    of the logit turns an ordinary error into an interval that ends at 1 and still covers too seldom (.85 to .90
-    at 1.6 expected false positives); on its own scale it covers .92 to .97. `units` is the count of the rarer class:
-    less one, a lower bound of Satterthwaite's degrees of freedom where the classes are drawn apart.
+    percentiles, to Phi(-+ t sqrt(U / (U - 1))). But percentiles never leave the range of the drawn models and
+    under-cover an AUC over two or four of them, and they miss the skew near 1 that the logit takes up. A TPR at
+    a low FPR is near 0, where the slope of the logit turns an ordinary error into an interval that ends at 1
+    and still covers too seldom, so it stays on its own scale (LOG.md; coverage: benchmarks/coverage.py).
+    `units` is the count of the rarer class: less one, a lower bound of Satterthwaite's degrees of freedom
+    where the classes are drawn apart.
 
     At 0 or 1, where all resamples agree, or with one unit, the resamples say little. The interval is then the
     hull with Clopper and Pearson's for `trials` (K,) independent trials: for a TPR the members, given the
