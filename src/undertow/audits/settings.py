@@ -12,6 +12,9 @@ from undertow.training.schedule import Fit
 from undertow.types import ConfigError, setting
 
 
+Strategy = Literal["linear", "last-k", "full", "lora"]
+
+
 def section(default: Any, about: str) -> Any:
     """A dataclass field that is a table of its own."""
     return field(default_factory=lambda: default, metadata={"about": about})
@@ -21,16 +24,21 @@ def section(default: Any, about: str) -> Any:
 class DataSettings:
     """Which records, and how many."""
 
-    source: str = setting("digits", "'digits' (embedded), or a folder with pretrain.npz and finetune.npz")
+    source: str = setting("digits", "'digits' (embedded), a folder with your records, or (pairs) 'hub'")
+    pair: str = setting("", "tmi: a pair of public datasets found in source, e.g. 'cifar100-cifar10'; '': none")
+    classes: int = setting(0, "pairs: pretraining classes that are used; 0: all")
     pool: int = setting(0, "records whose membership is the secret; even; 0: all there are")
     other: int = setting(0, "records of the stage that is not audited; 0: all there are")
     draw: int = setting(0, "tmi: finetuning rows each model draws from those; 0: all")
+    relation: Literal["same", "subset", "disjoint"] = setting(
+        "subset", "tmi: attacker's and victims' finetuning rows: same | subset (draws of one pool) | disjoint"
+    )
     label_noise: float = setting(0.0, "share of the audited pool given a random label (makes small models memorise)")
     same_labels: bool = setting(False, "tmi: pretraining and finetuning classes are the same ones")
     drop_duplicates: bool = setting(False, "remove records that occur twice, instead of refusing them")
 
     def __post_init__(self) -> None:
-        for name in ("pool", "other", "draw"):
+        for name in ("classes", "pool", "other", "draw"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"data.{name} = {getattr(self, name)}; it cannot be negative")
         if not 0 <= self.label_noise <= 1:
@@ -41,22 +49,39 @@ class DataSettings:
 class ModelSettings:
     """What is trained."""
 
+    kind: Literal["mlp", "cnn", "resnet", "transformer", "huggingface"] = setting(
+        "mlp", "mlp | cnn | resnet (images) | transformer (text) | huggingface (a config.json)"
+    )
     hidden: tuple[int, ...] = setting((128, 128), "widths of the perceptron's hidden layers")
     activation: Literal["relu", "tanh"] = setting("relu", "relu | tanh")
+    width: int = setting(32, "cnn, resnet: channels of the first stage; transformer: size of the embedding")
+    depth: int = setting(3, "cnn: convolutions; resnet: 8, 14, 20, ... (basic) or 18, 34; transformer: blocks")
+    norm: Literal["group", "batch"] = setting("group", "cnn, resnet: group | batch normalisation")
+    stride: int = setting(1, "cnn: step of the first convolution; 2 is four times cheaper")
+    checkpoint: str = setting("", "huggingface: folder or hub id with the config.json of a classifier")
     factory: str = setting("", "your own model instead: 'package.module:function', called as f(shape, classes)")
 
     def __post_init__(self) -> None:
         if any(width < 1 for width in self.hidden):
             raise ConfigError(f"model.hidden = {list(self.hidden)}; every width is at least 1")
+        for name in ("width", "depth", "stride"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} = {getattr(self, name)}; at least 1 is needed")
+        if (self.kind == "huggingface") != bool(self.checkpoint):
+            raise ConfigError("model.kind = 'huggingface' and model.checkpoint belong together; set both or neither")
 
 
 @dataclass(frozen=True)
 class EngineSettings:
     """How the models are trained: speed, not meaning; decided once and kept for a resumed run."""
 
-    name: Literal["auto", "fat_gemm", "fused_mlp", "sequential"] = setting("auto", "auto: a short timed probe chooses")
+    name: Literal["auto", "fat_gemm", "fused_mlp", "grouped_conv", "sequential"] = setting(
+        "auto", "auto: a short timed probe chooses"
+    )
     chunk: int = setting(0, "models trained together; 0: what fits in cache")
-    dtype: Literal["float32", "float64"] = setting("float32", "float32 | float64")
+    dtype: Literal["float32", "float64", "bfloat16"] = setting(
+        "float32", "float32 | float64 | bfloat16 (products only; weights stay float32)"
+    )
     threads: int = setting(1, "threads per process; more processes (--workers) pay better")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: the GPU where there is one")
 
@@ -75,7 +100,13 @@ class LeakageConfig:
     challenge: int = setting(0, "records of the pool that are attacked; 0: all")
     views: int = setting(8, "slightly changed copies of a record that each model is asked about")
     view_jitter: float = setting(0.05, "Gaussian noise of those copies (the first is clean)")
-    strategy: Literal["linear", "last-k", "full"] = setting("linear", "finetuning: linear (head) | last-k | full")
+    view_shift: int = setting(0, "images: those copies are moved by up to so many pixels; texts: begin so much later")
+    view_flip: bool = setting(False, "images: half of those copies are mirrored")
+    strategy: Strategy = setting("linear", "finetuning: linear (head) | last-k | full | lora")
+    victim_strategy: Literal["", "linear", "last-k", "full", "lora"] = setting(
+        "", "tmi: how victims are finetuned where the attacker guesses wrong; '': as the shadows"
+    )
+    lora_rank: int = setting(4, "rank of the LoRA updates")
     last_layers: int = setting(2, "layers that last-k trains, the head included")
     attacks: tuple[str, ...] = setting((), "names of the attacks; empty: all that apply")
     control: bool = setting(True, "tmi: also play the game without pretraining; attacks must fall to chance")
@@ -91,8 +122,10 @@ class LeakageConfig:
             raise ConfigError(f"shadows = {self.shadows}; it must be even and at least 4 (complementary pairs)")
         if self.victims < 1:
             raise ConfigError(f"victims = {self.victims}; at least 1 is needed")
-        if self.views < 1 or self.view_jitter < 0 or self.challenge < 0 or self.seed < 0:
-            raise ConfigError("views is at least 1; view_jitter, challenge and seed are not negative")
+        if self.views < 1 or self.lora_rank < 1:
+            raise ConfigError("views and lora_rank are at least 1")
+        if min(self.view_jitter, self.view_shift, self.challenge, self.seed) < 0:
+            raise ConfigError("view_jitter, view_shift, challenge and seed are not negative")
         if self.privacy.epsilon and (self.strategy != "linear" or self.finetune.jitter):
             raise ConfigError(
                 "privacy.epsilon needs strategy = 'linear' and finetune.jitter = 0: DP-SGD trains heads only"

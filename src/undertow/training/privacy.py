@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, MissingExtra, setting
@@ -14,6 +15,9 @@ class Privacy:
     epsilon: float = setting(0.0, "target of (epsilon, delta)-DP finetuning; 0: not private")
     delta: float = setting(1e-5, "smaller than one over the finetuning records")
     clip: float = setting(1.0, "largest gradient norm of one record")
+    trainer: Literal["closed-form", "opacus"] = setting(
+        "closed-form", "closed-form: our engine, heads only | opacus: any strategy, with Opacus's own accountant"
+    )
 
     def __post_init__(self) -> None:
         if self.epsilon < 0 or not 0 < self.delta < 1 or self.clip <= 0:

@@ -26,9 +26,11 @@ class Fit:
     weight_decay: float = setting(0.0, "coupled in SGD, decoupled in AdamW, as in torch")
     decay: Literal["cosine", "constant"] = setting("cosine", "cosine: half a cosine down to 0 | constant")
     jitter: float = setting(0.0, "Gaussian noise added to inputs, fresh at every step")
+    shift: int = setting(0, "images: moved by up to so many pixels, reflected at the border, fresh at every step")
+    flip: bool = setting(False, "images: half of them mirrored, fresh at every step")
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 0), ("batch", 1), ("lr", 0), ("weight_decay", 0), ("jitter", 0)):
+        for name, low in (("epochs", 0), ("batch", 1), ("lr", 0), ("weight_decay", 0), ("jitter", 0), ("shift", 0)):
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} = {getattr(self, name)}; at least {low} is needed")
         if not 0 <= self.momentum < 1:
