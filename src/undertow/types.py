@@ -93,8 +93,11 @@ class Signals:
 
     values: Array  # (M, Q, ...)
     member: Array  # (M, Q) bool, True where the point was trained on
+    labels: Array | None = None  # (Q,) int, the points' pretraining labels, where known
 
     def __post_init__(self) -> None:
+        if self.labels is not None and self.labels.shape != self.member.shape[1:]:
+            raise BadInput(f"labels must be (Q,) = {self.member.shape[1:]}, got {self.labels.shape}")
         if self.member.dtype != bool or self.values.shape[:2] != self.member.shape:
             raise BadInput(
                 f"member must be bool (M, Q) = {self.values.shape[:2]}, got {self.member.dtype} {self.member.shape}"

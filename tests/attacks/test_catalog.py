@@ -36,7 +36,7 @@ def leaky(leak):
 def test_the_names():
     assert " ".join(ATTACKS) == (
         "threshold loss confidence entropy margin lira lira-offline rmia rmia-offline bavaria "
-        "tmi tmi-averaged tmi-lda tmi-global tmi-knn tmi-label-only tmi-top-k "
+        "tmi tmi-averaged tmi-lda tmi-default tmi-global tmi-knn tmi-label-only tmi-top-k "
         "adapted-lira adapted-lira-averaged direct-lira blind"
     )
     kinds = {name: attack.kind for name, attack in ATTACKS.items() if attack.kind != "attack"}

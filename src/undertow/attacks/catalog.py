@@ -14,6 +14,7 @@ from undertow.attacks.bavaria import bavaria
 from undertow.attacks.lira import lira, lira_offline
 from undertow.attacks.population import blind
 from undertow.attacks.rmia import rmia, rmia_offline
+from undertow.attacks.tmi_default import tmi_default
 from undertow.types import Array, BadInput, ConfigError, Evidence, Signals
 
 Plain = Callable[[Signals, Array], Array]
@@ -75,7 +76,8 @@ def run(attack: Attack, evidence: Evidence, shadows: Array, targets: Array, rng:
     values = _signal(attack, evidence)
     if attack.rule is None:
         return np.asarray(values[targets], float)
-    return attack.rule(Signals(values[shadows], evidence.member[shadows]), values[targets], rng)
+    shadow = Signals(values[shadows], evidence.member[shadows], evidence.pretrained_labels)
+    return attack.rule(shadow, values[targets], rng)
 
 
 @lru_cache(maxsize=1)
@@ -145,6 +147,7 @@ _ALL = (
     _of_logits("tmi", "TMI metaclassifier, as released (Abascal et al. 2024)", tmi.tmi),
     _of_logits("tmi-averaged", "TMI metaclassifier, views averaged", tmi.tmi_averaged),
     _of_logits("tmi-lda", "TMI, closed form: Gaussian LDA per point", _plain(tmi.tmi_lda)),
+    _of_logits("tmi-default", "TMI, closed form: Gaussian, and points inform each other", _plain(tmi_default)),
     _of_logits("tmi-global", "TMI, one metaclassifier for all points", tmi.tmi_global),
     _of_logits("tmi-knn", "TMI, nearest neighbours", _plain(tmi.tmi_knn)),
     _of_logits("tmi-label-only", "TMI from predicted labels alone", tmi.tmi_label_only),

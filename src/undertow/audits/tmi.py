@@ -31,7 +31,7 @@ from undertow.stages.query import Query, Then
 from undertow.types import AuditResult, BadInput, Evidence, Scores, Slot
 
 OFFERED = (
-    "tmi", "tmi-averaged", "tmi-lda", "tmi-global", "tmi-knn", "tmi-label-only", "tmi-top-k",
+    "tmi-default", "tmi", "tmi-averaged", "tmi-lda", "tmi-global", "tmi-knn", "tmi-label-only", "tmi-top-k",
     "adapted-lira", "adapted-lira-averaged", "loss", "confidence", "entropy", "margin", "blind", "direct-lira",
 )  # fmt: skip
 CONTROL = "no-pretraining"  # the same game on models whose pretraining never happened
