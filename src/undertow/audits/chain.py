@@ -10,11 +10,11 @@ import numpy as np
 from undertow.attacks.catalog import check_names
 from undertow.audits.settings import EngineSettings, LeakageConfig
 from undertow.audits.supply import Supply, without_duplicates
+from undertow.audits.views import check_views, make_views
 from undertow.engine.design import Design
 from undertow.engine.key import canonical, digest, fingerprint, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, Mlp, factory, initial_state
-from undertow.rng import stream
 from undertow.stages.finetune import Finetune
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
@@ -93,11 +93,7 @@ class Workshop:
 
     def put_views(self, points: Array) -> str:
         """The views (Q, A, ...) of the challenge points: the same for every model, the first one clean."""
-        x = self.supply.secret.x[points]
-        rng = stream(self.config.seed, "views")
-        noise = rng.standard_normal((len(x), self.config.views, *x.shape[1:]), dtype=np.float32)
-        noise[:, 0] = 0
-        return self._put({"x": x[:, None] + self.config.view_jitter * noise})
+        return self._put({"x": make_views(self.config, self.supply.secret.x[points])})
 
     def pretrain(self, examples: Examples, fit: Fit, slots: Sequence[Slot]) -> tuple[Pretrain, Decision]:
         """The pretraining stage on `examples`, its engine decided for models like `slots`."""
@@ -215,9 +211,10 @@ def class_count(examples: Examples) -> int:
 def ready(config: LeakageConfig, supply: Supply) -> Supply:
     """The records fit to be audited; refuses, before anything is written, what cannot be played.
 
-    Raises ConfigError (unknown attack, odd pool, too many challenge points) or BadInput (duplicates).
+    Raises ConfigError (unknown attack, impossible views, odd pool, too many challenge points) or BadInput (duplicates).
     """
     check_names(config.attacks)
+    check_views(config, supply.secret.x.shape[1:])
     supply = without_duplicates(supply, config.data.drop_duplicates)
     design_of(config, supply)
     return supply
