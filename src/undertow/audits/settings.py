@@ -3,14 +3,13 @@
 Every field carries its own explanation; `undertow init-config` prints them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 from undertow.training.privacy import Privacy
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, setting
-
 
 Strategy = Literal["linear", "last-k", "full", "lora"]
 
@@ -27,6 +26,7 @@ class DataSettings:
     source: str = setting("digits", "'digits' (embedded), a folder with your records, or (pairs) 'hub'")
     pair: str = setting("", "tmi: a pair of public datasets found in source, e.g. 'cifar100-cifar10'; '': none")
     classes: int = setting(0, "pairs: pretraining classes that are used; 0: all")
+    size: int = setting(0, "pairs of images: side in pixels they are brought to; 0: the pair's own, 32 or 28")
     pool: int = setting(0, "records whose membership is the secret; even; 0: all there are")
     other: int = setting(0, "records of the stage that is not audited; 0: all there are")
     draw: int = setting(0, "tmi: finetuning rows each model draws from those; 0: all")
@@ -38,7 +38,7 @@ class DataSettings:
     drop_duplicates: bool = setting(False, "remove records that occur twice, instead of refusing them")
 
     def __post_init__(self) -> None:
-        for name in ("classes", "pool", "other", "draw"):
+        for name in ("classes", "size", "pool", "other", "draw"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"data.{name} = {getattr(self, name)}; it cannot be negative")
         if not 0 <= self.label_noise <= 1:
@@ -132,36 +132,8 @@ class LeakageConfig:
             )
 
 
-# Setting D of the TMI specification: 8x8 digits, 30 % random labels so that the base memorises, clean
-# downstream images that no pretraining saw.
-_DIGITS = LeakageConfig(
-    challenge=200,
-    data=DataSettings(pool=400, other=1000, draw=500, label_noise=0.3, same_labels=True),
-    pretrain=Fit(epochs=40, batch=100, lr=0.1, jitter=0.05),
-    finetune=Fit(epochs=20, batch=100, lr=0.05, decay="constant"),
-)
-_FOLDER = LeakageConfig(pretrain=Fit(epochs=40, lr=0.05), finetune=Fit(epochs=20, lr=0.05, decay="constant"))
-
-PRESETS: Mapping[str, Mapping[str, tuple[str, LeakageConfig]]] = {
-    "tmi": {
-        "digits": ("embedded scanned digits, linear probe (the default)", _DIGITS),
-        "folder": ("your own records: --data DIR with pretrain.npz and finetune.npz", _FOLDER),
-    },
-    "mia": {
-        "digits": (
-            "embedded scanned digits, full finetuning of one base (the default)",
-            replace(_DIGITS, strategy="full", finetune=Fit(epochs=40, batch=100, lr=0.05, jitter=0.05)),
-        ),
-        "folder": (
-            "your own records: --data DIR with finetune.npz, and pretrain.npz for the base",
-            replace(_FOLDER, strategy="full"),
-        ),
-    },
-}
-
-
-def preset(audit: str, name: str) -> LeakageConfig:
-    """The named preset of an audit; ConfigError naming those there are."""
-    if name not in PRESETS[audit]:
-        raise ConfigError(f"no preset {name!r} for {audit}; there are: {', '.join(PRESETS[audit])}")
-    return PRESETS[audit][name][1]
+def __getattr__(name: str) -> Any:
+    """`preset` and `PRESETS` are found here too; they are in presets.py, which needs this module."""
+    if name in ("preset", "PRESETS"):
+        return getattr(import_module("undertow.audits.presets"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
