@@ -17,7 +17,8 @@ from undertow.storage.datasets import load_supply
 from undertow.storage.store import MemoryStore
 
 BASE = replace(preset("tmi", "digits"), shadows=4, victims=1, engine=EngineSettings(name="sequential"))
-IMAGES = replace(BASE, strategy="full", model=ModelSettings(kind="cnn", width=8, depth=1))
+IMAGES = replace(BASE, strategy="full", model=ModelSettings(kind="cnn", width=8, depth=1),
+                 engine=EngineSettings(name="sequential", chunk=1))  # fmt: skip
 FIT = {"epochs": 3, "batch": 7, "optimizer": "adamw", "lr": 0.2, "momentum": 0.5, "weight_decay": 0.1,
        "decay": "constant", "jitter": 0.2}  # fmt: skip
 MOVES = {"shift": 1, "flip": True}  # of images only

@@ -1,5 +1,7 @@
 """Every engine equals `sequential` in float64, whatever the optimiser and the schedule."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from undertow.training.task import Task, to_params
 K, N, D, C = 4, 64, 20, 5
 
 
-def build_task(module, fit, order="own", own_x=False, seed=0):
+def build_task(module, fit, order="own", own_x=False, seed=0, shape=(D,)):
     torch.manual_seed(seed)
     design = Design(seed, N, K, 1, N)
     slots = design.slots("shadow")
@@ -27,7 +29,7 @@ def build_task(module, fit, order="own", own_x=False, seed=0):
             if hasattr(layer, "reset_parameters"):
                 layer.reset_parameters()
         states.append(to_params(module.state_dict()))
-    x = torch.as_tensor(stream(seed, "x").normal(size=(K, N, D) if own_x else (N, D)))
+    x = torch.as_tensor(stream(seed, "x").normal(size=(K, N, *shape) if own_x else (N, *shape)))
     y = torch.as_tensor(stream(seed, "y").integers(C, size=N))
     if order == "own":
         schedule = own_order(fit, "test", slots, [np.flatnonzero(m) for m in member])
@@ -58,6 +60,16 @@ def test_fused_mlp_equals_sequential_in_float64(kind, order, activation):
     task = build_task(mlp(activation), FITS[kind], order)
     assert task.schedule.steps >= 16
     assert largest_gap(ENGINES["fused_mlp"][0](task), ENGINES["sequential"][0](task)) < 1e-12
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_fused_mlp_moves_images_as_sequential_does(kind):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.ReLU(), nn.Linear(16, C))
+    task = build_task(module, replace(FITS[kind], shift=1, flip=True), shape=(3, 4, 4))
+    assert candidates(task) == ["fused_mlp", "sequential"]
+    moved = ENGINES["fused_mlp"][0](task)
+    assert largest_gap(moved, ENGINES["sequential"][0](task)) < 1e-12
+    assert largest_gap(moved, ENGINES["fused_mlp"][0](replace(task, fit=FITS[kind]))) > 1e-3
 
 
 @pytest.mark.parametrize("kind", FITS)

@@ -18,18 +18,14 @@ def _train_one(task: Task, m: int) -> Params:
     module = task.module.to(device=task.device, dtype=task.dtype)
     load_state(module, task.states[m], task.dtype)
     x = task.x[m] if task.own_x else task.x
-    schedule, rng = task.schedule, task.noise[m]()
+    schedule, augment = task.schedule, task.augmentation(m)
     optimizer = make_optimizer(module, task.fit)
     group = optimizer.param_groups[0]
     train_mode(module)
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
         torch.manual_seed(task.torch_seeds[m])
         for (rows, kept), lr in zip(_batches(task, m), schedule.lr.tolist(), strict=True):
-            batch = x[rows]
-            if task.fit.jitter:
-                # Drawn for the whole batch and then thinned: every engine draws the same noise.
-                noise = task.draw_jitter(rng, (schedule.rows.shape[-1], *batch.shape[1:]))
-                batch = batch + (noise if kept is None else noise[kept])
+            batch = augment(x[rows], kept) if task.fit.augmented else x[rows]
             group["lr"] = lr
             optimizer.zero_grad(set_to_none=True)
             if len(rows):
