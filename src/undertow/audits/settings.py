@@ -11,6 +11,7 @@ from undertow.training.privacy import Privacy
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, setting
 
+
 Strategy = Literal["linear", "last-k", "full", "lora"]
 
 
