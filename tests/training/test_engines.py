@@ -9,6 +9,8 @@ torch = pytest.importorskip("torch")
 from torch import nn
 
 from undertow.engine.design import Design
+from undertow.models.cnn import Cnn
+from undertow.models.resnet import ResNet
 from undertow.rng import stream
 from undertow.training.choose import ENGINES, Plan, candidates, choose, chunk_for
 from undertow.training.schedule import Fit, own_order, shared_order
@@ -77,6 +79,37 @@ def test_fused_heads_on_features_of_their_own_equal_sequential(kind):
     task = build_task(nn.Linear(D, C), FITS[kind], own_x=True)
     assert task.schedule.steps >= 16
     assert largest_gap(ENGINES["fused_mlp"][0](task), ENGINES["sequential"][0](task)) < 1e-12
+
+
+# Groups of at least two channels and four pixels: a smaller one's mean takes away all that a bias adds, so that
+# its slope is nothing but rounding, which AdamW would scale up to a step.
+CNNS = {"stride 1": Cnn(16, 2), "stride 2": Cnn(16, 2, stride=2), "one channel": Cnn(16, 1)}
+
+
+@pytest.mark.parametrize("kind", FITS)
+@pytest.mark.parametrize("network", CNNS)
+def test_grouped_conv_equals_sequential_in_float64(kind, network):
+    shape = (1 if network == "one channel" else 3, 11, 10)
+    fit = replace(FITS[kind], shift=2, flip=True)
+    task = build_task(CNNS[network].build(shape, C), fit, shape=shape)
+    assert task.schedule.steps >= 16
+    assert not task.schedule.keep.all()  # the last batch of an epoch is short
+    assert candidates(task) == ["grouped_conv", "sequential"]
+    trained = ENGINES["grouped_conv"][0](task)
+    assert largest_gap(trained, ENGINES["sequential"][0](task)) < 1e-12
+    assert largest_gap(trained, task.states) > 1e-2
+
+
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_what_cannot_be_grouped_is_left_to_sequential(norm):
+    shape, fit = (3, 8, 8), FITS["sgd"]
+    for architecture in (Cnn(4, 2, norm), ResNet(8, 4, norm)):
+        task = build_task(architecture.build(shape, C), fit, shape=shape)
+        grouped = isinstance(architecture, Cnn) and norm == "group"
+        assert candidates(task) == ["grouped_conv", "sequential"][not grouped :]
+        if grouped:
+            task.module[0].requires_grad_(False)
+            assert candidates(task) == ["sequential"]
 
 
 @pytest.mark.parametrize("kind", FITS)
