@@ -14,7 +14,8 @@ from undertow.audits.views import check_views, make_views
 from undertow.engine.design import Design
 from undertow.engine.key import canonical, digest, fingerprint, stage_digest
 from undertow.engine.play import Trace, play
-from undertow.models.architecture import Architecture, Mlp, factory, initial_state
+from undertow.models.architecture import Architecture, initial_state
+from undertow.models.choose import architecture_of
 from undertow.stages.finetune import Finetune
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
@@ -80,8 +81,7 @@ class Workshop:
 
     @property
     def architecture(self) -> Architecture:
-        model = self.config.model
-        return factory(model.factory) if model.factory else Mlp(model.hidden, model.activation)
+        return architecture_of(self.config.model)
 
     @property
     def shape(self) -> tuple[int, ...]:

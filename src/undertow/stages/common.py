@@ -27,7 +27,7 @@ def tensor(values: Array, plan: Plan) -> torch.Tensor:
 
 
 def noise_makers(stage: str, slots: Sequence[Slot]) -> list[Callable[[], np.random.Generator]]:
-    """A maker of each model's jitter generator."""
+    """A maker of each model's generator of jitter and moves."""
     return [lambda s=s: stream(s.seed, stage, s.role, s.index, "jitter") for s in slots]  # type: ignore[misc]
 
 

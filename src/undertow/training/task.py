@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from undertow.training.augment import Augmentation, check_images
 from undertow.training.schedule import Fit, Schedule
 from undertow.types import Params
 
@@ -25,17 +26,21 @@ class Task:
     y: Tensor  # (N,) int64
     schedule: Schedule
     fit: Fit
-    noise: Sequence[Callable[[], np.random.Generator]]  # k; a fresh generator of each model's jitter
+    noise: Sequence[Callable[[], np.random.Generator]]  # k; a fresh generator of each model's jitter and moves
     torch_seeds: Sequence[int]  # k; for layers with randomness of their own (dropout)
     own_x: bool = False  # x has a leading model axis
     records: int = 0  # each model is trained on; needed where a schedule may miss some (Poisson sampling)
+
+    def __post_init__(self) -> None:
+        check_images(self.fit, self.x.shape[2 if self.own_x else 1 :])
 
     def __len__(self) -> int:
         return len(self.states)
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.x.dtype
+        """Of parameters; token ids leave float32."""
+        return self.x.dtype if self.x.is_floating_point() else torch.float32
 
     @property
     def device(self) -> torch.device:
@@ -51,10 +56,9 @@ class Task:
         """(S, G, B), on the device."""
         return torch.as_tensor(np.ascontiguousarray(self.schedule.rows), device=self.device)
 
-    def draw_jitter(self, rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
-        """Jitter of one model's batch; drawn in float32 whatever the dtype, so float64 tests see the same."""
-        raw = rng.standard_normal(tuple(shape), dtype=np.float32)
-        return torch.as_tensor(raw, device=self.device).to(self.dtype).mul_(self.fit.jitter)
+    def augmentation(self, m: int) -> Augmentation:
+        """What changes the batches of model m, from its first step on."""
+        return Augmentation(self.fit, self.noise[m](), self.schedule.rows.shape[-1])
 
 
 Engine = Callable[[Task], list[Params]]
