@@ -18,17 +18,17 @@ from undertow.storage.store import MemoryStore
 
 BASE = replace(preset("tmi", "digits"), shadows=4, victims=1, engine=EngineSettings(name="sequential"))
 FIT = {"epochs": 3, "batch": 7, "optimizer": "adamw", "lr": 0.2, "momentum": 0.5, "weight_decay": 0.1,
-       "decay": "constant", "jitter": 0.2}  # fmt: skip
+       "decay": "constant", "jitter": 0.2, "shift": 1, "flip": True}  # fmt: skip
 OTHER_DECAY = {"pretrain": "constant", "finetune": "cosine"}
 
 
 def final_key(config):
     """The name under which the first shadow's answers would be stored; nothing is trained."""
     supply = load_supply("tmi", config.data, config.seed)
-    game, _, _ = lay_table(Workshop(config, supply, Host(MemoryStore(), Serial())))
+    game = lay_table(Workshop(config, supply, Host(MemoryStore(), Serial())))
     slot = game.slots[0]
     first = model_key(stage_digest(game.pretrain), slot, "")
-    return model_key(stage_digest(Then(game.finetune, game.ask)), replace(slot, member=None), first)
+    return model_key(stage_digest(Then(game.finetune["shadow"], game.ask["shadow"])), replace(slot, member=None), first)
 
 
 def changes():
@@ -36,8 +36,9 @@ def changes():
         fit = getattr(BASE, stage)
         assert {f.name for f in fields(fit)} == set(FIT)  # a new field must be listed here
         for name, value in {**FIT, "decay": OTHER_DECAY[stage]}.items():
-            yield f"{stage}.{name}", replace(BASE, **{stage: replace(fit, **{name: value})})
-    data = {"pool": 398, "other": 900, "draw": 400, "label_noise": 0.2}
+            fits = "full" if name in ("shift", "flip") else BASE.strategy  # a linear probe has no images to move
+            yield f"{stage}.{name}", replace(BASE, strategy=fits, **{stage: replace(fit, **{name: value})})
+    data = {"pool": 398, "other": 900, "draw": 400, "label_noise": 0.2, "relation": "disjoint"}
     for name, value in data.items():
         yield f"data.{name}", replace(BASE, data=replace(BASE.data, **{name: value}))
     for name, value in {"hidden": (64,), "activation": "tanh"}.items():

@@ -18,7 +18,8 @@ from undertow.training.schedule import Fit, own_order, shared_order
 from undertow.training.task import Task, load_state, to_params
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
-Strategy = Literal["linear", "last-k", "full"]
+Strategy = Literal["linear", "last-k", "full", "lora"]
+Relation = Literal["same", "subset", "disjoint"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Finetune:
     plan: Plan
     shared_base: bool = False  # all models start from one base: its features are computed once
     layers: int = 2  # of last-k
-    noise: Noise | None = None  # DP-SGD on the head; None: not private
+    noise: Noise | None = None  # DP-SGD; None: not private
+    relation: Relation = "subset"  # of the attacker's and the victims' rows
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
 
@@ -84,14 +86,25 @@ class Finetune:
         return Task(module, states, x, y, schedule, self.fit, noise, seeds, own_x, len(rows[0]))
 
     def rows(self, slot: Slot, population: int) -> Array:
-        """The rows a model is finetuned on, of so many: its own where it was dealt any, else its random draw."""
+        """The rows a model is finetuned on, of so many: its own where it was dealt any, else a random draw.
+
+        `subset`: every model draws for itself from all rows. `same`: one draw for all. `disjoint`: victims draw
+        for themselves from one half of the rows, every other model from the other half.
+        """
         if slot.member is not None:
             return np.flatnonzero(slot.member)
-        count = self.draw or population
-        if count > population:
-            raise ConfigError(f"each model draws {count} finetuning rows, but there are only {population}")
-        rng = stream(slot.seed, self.name, slot.role, slot.index, "rows")
-        return np.sort(rng.permutation(population)[:count])
+        pool = np.arange(population)
+        if self.relation == "disjoint":
+            halves = stream(slot.seed, self.name, "halves").permutation(population)
+            half = population // 2
+            pool = np.sort(halves[half : 2 * half] if slot.role == "victim" else halves[:half])
+        count = self.draw or len(pool)
+        if not 1 <= count <= len(pool):
+            side = f" on each side (data.relation = {self.relation!r})" if self.relation == "disjoint" else ""
+            raise ConfigError(f"each model draws {count} finetuning rows, but there are only {len(pool)}{side}")
+        who = ("everyone",) if self.relation == "same" else (slot.role, slot.index)
+        rng = stream(slot.seed, self.name, *who, "rows")
+        return np.sort(pool[rng.permutation(len(pool))[:count]])
 
     def _fresh_head(self, slot: Slot, head: str) -> Params:
         seed = seed_for(slot.seed, self.name, slot.role, slot.index, "head")
