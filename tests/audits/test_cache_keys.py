@@ -50,7 +50,8 @@ def changes():
     for name, value in privacy.items():
         private = replace(BASE.privacy, epsilon=2.0)
         yield f"privacy.{name}", replace(BASE, privacy=replace(private, **{name: value}))
-    top = {"seed": 1, "challenge": 100, "views": 4, "view_jitter": 0.1, "strategy": "full", "last_layers": 3}
+    top = {"seed": 1, "challenge": 100, "views": 4, "view_jitter": 0.1, "strategy": "full", "last_layers": 3,
+           "lora_rank": 8}  # fmt: skip
     for name, value in top.items():
         yield name, replace(BASE, **{name: value})
 
@@ -73,7 +74,10 @@ def test_every_change_has_a_key_of_its_own(base_key):
     assert len({base_key, *keys}) == len(CHANGES) + 1
 
 
-@pytest.mark.parametrize("change", [{"shadows": 8}, {"victims": 3}, {"attacks": ("tmi",)}, {"control": False}])
+@pytest.mark.parametrize(
+    "change",
+    [{"shadows": 8}, {"victims": 3}, {"attacks": ("tmi",)}, {"control": False}, {"victim_strategy": "full"}],
+)
 def test_a_field_that_does_not_matter_is_a_hit(base_key, change):
     assert final_key(replace(BASE, **change)) == base_key
 

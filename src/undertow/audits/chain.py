@@ -132,6 +132,7 @@ class Workshop:
             plan=_UNDECIDED,
             shared_base=shared_base,
             layers=config.last_layers,
+            rank=config.lora_rank,
             relation=relation,
         )
         bare = replace(bare, noise=self.noise(len(bare.rows(slots[0], len(examples)))))

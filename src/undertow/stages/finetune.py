@@ -13,6 +13,7 @@ from undertow.models.architecture import Architecture, Shape, head_name, initial
 from undertow.rng import seed_for, stream
 from undertow.stages.common import load_examples, noise_makers, tensor, torch_seeds, train
 from undertow.training.choose import Plan
+from undertow.training.lora import lora_state, merged, with_lora
 from undertow.training.private import Noise, poisson_order, private_heads
 from undertow.training.schedule import Fit, own_order, shared_order
 from undertow.training.task import Task, load_state, to_params
@@ -27,7 +28,8 @@ class Finetune:
     """Finetune each model on its own rows: those dealt where this stage holds the secret, else a random draw.
 
     `linear` trains the fresh head on cached frozen features, `last-k` the last `layers` layers (the fresh head is
-    one of them); every other parameter and buffer stays bit-identical. `full` trains everything.
+    one of them), `lora` the fresh head and updates of `rank` beside every layer, merged afterwards; every other
+    parameter and buffer stays bit-identical. `full` trains everything.
     """
 
     data: str  # store key of the downstream examples
@@ -41,6 +43,7 @@ class Finetune:
     shared_base: bool = False  # all models start from one base: its features are computed once
     layers: int = 2  # of last-k
     noise: Noise | None = None  # DP-SGD; None: not private
+    rank: int = 4  # of lora
     relation: Relation = "subset"  # of the attacker's and the victims' rows
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
@@ -53,10 +56,14 @@ class Finetune:
         examples = load_examples(store, self.data)
         engine = None if self.noise is None else partial(private_heads, noise=self.noise)
         results = train(lambda s, b: self.task(s, b, examples), slots, before, self.plan, engine)
-        if self.strategy != "linear":
-            return results
-        head = head_name(self.architecture.build(self.shape, self.classes))
-        return [_with_head(base, head, new) for base, new in zip(before, results, strict=True)]
+        module = self.architecture.build(self.shape, self.classes)
+        head = head_name(module)
+        if self.strategy == "linear":
+            return [_with_head(base, head, new) for base, new in zip(before, results, strict=True)]
+        if self.strategy == "lora":
+            module = with_lora(module, head, self.rank)
+            return [merged(module, state, base) for base, state in zip(before, results, strict=True)]
+        return results
 
     def task(self, slots: Sequence[Slot], before: Sequence[Params], examples: Examples) -> Task:
         """The training job of these models, starting from `before`."""
@@ -75,6 +82,11 @@ class Finetune:
             states = [_with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
             if self.strategy == "last-k":
                 freeze_all_but_last(module, self.layers)
+            elif self.strategy == "lora":
+                module = with_lora(module, head, self.rank)
+                states = [
+                    lora_state(module, s, self._seed(slot, "lora")) for s, slot in zip(states, slots, strict=True)
+                ]
         rows = [self.rows(slot, len(examples)) for slot in slots]
         if self.noise is not None:
             schedule = poisson_order(self.fit, self.name, slots, rows)
@@ -107,9 +119,11 @@ class Finetune:
         return np.sort(pool[rng.permutation(len(pool))[:count]])
 
     def _fresh_head(self, slot: Slot, head: str) -> Params:
-        seed = seed_for(slot.seed, self.name, slot.role, slot.index, "head")
-        state = to_params(initial_state(self.architecture, self.shape, self.classes, seed))
+        state = to_params(initial_state(self.architecture, self.shape, self.classes, self._seed(slot, "head")))
         return {n.removeprefix(head + "."): v for n, v in state.items() if n.startswith(head + ".")}
+
+    def _seed(self, slot: Slot, purpose: str) -> int:
+        return seed_for(slot.seed, self.name, slot.role, slot.index, purpose)
 
 
 @torch.no_grad()
