@@ -77,6 +77,36 @@ def test_mia_by_linear_probe_uses_the_fat_product():
     assert result.find("lira", "auc").value > 0.5
 
 
+@pytest.mark.parametrize("audit", AUDITS)
+def test_finetuning_by_lora(audit):
+    pytest.importorskip("peft")
+    config = small(audit, strategy="lora", lora_rank=2, shadows=4, victims=2, challenge=20, control=False)
+    config = replace(config, pretrain=Fit(epochs=2), finetune=Fit(epochs=2, lr=0.05), engine=EngineSettings())
+    result = run(audit, config)
+    assert result.environment["engines"]["finetune"]["plan"]["engine"] == "sequential"
+    assert np.isfinite(result.scores[0].values).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"victim_strategy": "linear"}, "are for tmi"),
+        ({"data": replace(preset("mia", "digits").data, relation="same")}, "are for tmi"),
+    ],
+)
+def test_mia_refuses_what_it_would_ignore(change, says):
+    with pytest.raises(ConfigError, match=says):
+        run("mia", small("mia", **change))
+
+
+@pytest.mark.parametrize("change", [{"strategy": "lora"}, {"strategy": "linear", "privacy": Privacy(epsilon=1.0)}])
+def test_finetuning_without_a_base_is_refused(change):
+    config = small("mia", finetune=Fit(), **change)
+    supply = replace(load_supply("mia", config.data, 0), other=None)
+    with pytest.raises(ConfigError, match=r"finetunes a base: mia needs pretrain\.npz"):
+        audit_mia(config, supply, Host(MemoryStore(), Serial()))
+
+
 def test_a_victims_scores_do_not_depend_on_the_number_of_shadows():
     store = MemoryStore()
     few, more = (run("tmi", small("tmi", shadows=m, attacks=("confidence",)), store) for m in (8, 12))

@@ -32,10 +32,10 @@ def final_key(config):
     supply = load_supply("tmi", config.data, config.seed)
     if config.model.kind != "mlp":
         supply = replace(supply, **{part: as_images(getattr(supply, part)) for part in ("secret", "other", "test")})
-    game, _, _ = lay_table(Workshop(config, supply, Host(MemoryStore(), Serial())))
+    game = lay_table(Workshop(config, supply, Host(MemoryStore(), Serial())))
     slot = game.slots[0]
     first = model_key(stage_digest(game.pretrain), slot, "")
-    return model_key(stage_digest(Then(game.finetune, game.ask)), replace(slot, member=None), first)
+    return model_key(stage_digest(Then(game.finetune["shadow"], game.ask["shadow"])), replace(slot, member=None), first)
 
 
 def as_images(examples):
@@ -48,7 +48,7 @@ def changes():
         assert {f.name for f in fields(fit)} == {*FIT, *MOVES}  # a new field must be listed here
         for name, value in {**FIT, "decay": OTHER_DECAY[stage]}.items():
             yield f"{stage}.{name}", replace(BASE, **{stage: replace(fit, **{name: value})})
-    data = {"pool": 398, "other": 900, "draw": 400, "label_noise": 0.2}
+    data = {"pool": 398, "other": 900, "draw": 400, "label_noise": 0.2, "relation": "disjoint"}
     for name, value in data.items():
         yield f"data.{name}", replace(BASE, data=replace(BASE.data, **{name: value}))
     for name, value in MODEL["mlp"].items():
@@ -60,7 +60,8 @@ def changes():
     for name, value in privacy.items():
         private = replace(BASE.privacy, epsilon=2.0)
         yield f"privacy.{name}", replace(BASE, privacy=replace(private, **{name: value}))
-    top = {"seed": 1, "challenge": 100, "views": 4, "view_jitter": 0.1, "strategy": "full", "last_layers": 3}
+    top = {"seed": 1, "challenge": 100, "views": 4, "view_jitter": 0.1, "strategy": "full", "last_layers": 3,
+           "lora_rank": 8}  # fmt: skip
     for name, value in top.items():
         yield name, replace(BASE, **{name: value})
 
@@ -103,7 +104,10 @@ def test_every_change_has_a_key_of_its_own(base_key):
     assert len({base_key, *keys}) == len(CHANGES) + 1
 
 
-@pytest.mark.parametrize("change", [{"shadows": 8}, {"victims": 3}, {"attacks": ("tmi",)}, {"control": False}])
+@pytest.mark.parametrize(
+    "change",
+    [{"shadows": 8}, {"victims": 3}, {"attacks": ("tmi",)}, {"control": False}, {"victim_strategy": "full"}],
+)
 def test_a_field_that_does_not_matter_is_a_hit(base_key, change):
     assert final_key(replace(BASE, **change)) == base_key
 

@@ -16,7 +16,7 @@ from undertow.engine.key import canonical, digest, fingerprint, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, initial_state
 from undertow.models.choose import architecture_of
-from undertow.stages.finetune import Finetune
+from undertow.stages.finetune import Finetune, Relation, Strategy
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
 from undertow.training.choose import (
@@ -103,24 +103,36 @@ class Workshop:
         return replace(bare, plan=decision.plan), decision
 
     def finetune(
-        self, examples: Examples, slots: Sequence[Slot], *, draw: int, shared_base: bool
+        self,
+        examples: Examples,
+        slots: Sequence[Slot],
+        *,
+        draw: int = 0,
+        relation: Relation = "subset",
+        strategy: Strategy | None = None,
+        shared_base: bool = False,
     ) -> tuple[Finetune, Decision]:
-        """The finetuning stage on `examples`, its engine decided for models like `slots`."""
-        key, classes, fit = self.put_examples(examples), class_count(examples), self.config.finetune
+        """The finetuning stage on `examples`, its engine decided for models like `slots`.
+
+        `strategy` is the configured one unless given.
+        """
+        config = self.config
         bare = Finetune(
-            key,
-            self.architecture,
-            self.shape,
-            classes,
-            self.config.strategy,
-            draw,
-            fit,
-            _UNDECIDED,
-            shared_base,
-            self.config.last_layers,
+            data=self.put_examples(examples),
+            architecture=self.architecture,
+            shape=self.shape,
+            classes=class_count(examples),
+            strategy=strategy or config.strategy,
+            draw=draw,
+            fit=config.finetune,
+            plan=_UNDECIDED,
+            shared_base=shared_base,
+            layers=config.last_layers,
+            rank=config.lora_rank,
+            relation=relation,
         )
         bare = replace(bare, noise=self.noise(len(bare.rows(slots[0], len(examples)))))
-        start = to_params(initial_state(self.architecture, self.shape, classes, 0))  # a probe needs shapes only
+        start = to_params(initial_state(self.architecture, self.shape, bare.classes, 0))  # a probe needs shapes only
         decision = self._decide(bare, lambda s, some: s.task(some, [start] * len(some), examples), slots)
         return replace(bare, plan=decision.plan), decision
 

@@ -51,13 +51,16 @@ def estimate(audit: str, config: LeakageConfig, supply: Supply, host: Host, work
 
 def _tmi_legs(workshop: Workshop) -> list[_Leg]:
     config = workshop.config
-    game, first, second = tmi.lay_table(workshop)
-    count, answer = len(game.slots), _answer_bytes(config, workshop)
+    game = tmi.lay_table(workshop)
+    answer = _answer_bytes(config, workshop)
     model = _bytes(game.pretrain.task(game.slots[:1], [{}], workshop.supply.secret).states[0])
-    legs = [_Leg(first, count, model + answer), _Leg(second, count, answer)]
-    if config.control:
-        legs += [_Leg(replace(first, steps=0), count, model + answer), _Leg(second, count, answer)]
-    return legs
+    pretrained = _Leg(game.engines["pretrain"], len(game.slots), model + answer)
+    counts = {"finetune": config.shadows, "finetune victims": config.victims}
+    finetuned = [_Leg(game.engines[name], count, answer) for name, count in counts.items()]
+    if not config.control:
+        return [pretrained, *finetuned]
+    untrained = replace(pretrained, decision=replace(pretrained.decision, steps=0))
+    return [pretrained, *finetuned, untrained, *finetuned]
 
 
 def _mia_legs(workshop: Workshop) -> list[_Leg]:

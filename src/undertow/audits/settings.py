@@ -114,7 +114,7 @@ class LeakageConfig:
     model: ModelSettings = section(ModelSettings(), "what is trained")
     pretrain: Fit = section(Fit(), "how the base is trained; epochs = 0: not at all")
     finetune: Fit = section(Fit(epochs=20, lr=0.05, decay="constant"), "how it is finetuned")
-    privacy: Privacy = section(Privacy(), "DP-SGD finetuning of the head (strategy linear)")
+    privacy: Privacy = section(Privacy(), "DP-SGD finetuning, of shadows and victims alike")
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
 
     def __post_init__(self) -> None:
@@ -126,9 +126,20 @@ class LeakageConfig:
             raise ConfigError("views and lora_rank are at least 1")
         if min(self.view_jitter, self.view_shift, self.challenge, self.seed) < 0:
             raise ConfigError("view_jitter, view_shift, challenge and seed are not negative")
-        if self.privacy.epsilon and (self.strategy != "linear" or self.finetune.jitter):
+        self._check_finetuning()
+
+    def _check_finetuning(self) -> None:
+        fit, strategies = self.finetune, {self.strategy, self.victim_strategy or self.strategy}
+        if "linear" in strategies and (fit.shift or fit.flip):
+            raise ConfigError("finetune.shift and flip move images; strategy = 'linear' trains on cached features")
+        if not self.privacy.epsilon:
+            return
+        if fit.jitter or fit.shift or fit.flip:
+            raise ConfigError("privacy.epsilon needs finetune.jitter = 0, shift = 0 and flip = false")
+        if self.privacy.trainer == "closed-form" and strategies != {"linear"}:
             raise ConfigError(
-                "privacy.epsilon needs strategy = 'linear' and finetune.jitter = 0: DP-SGD trains heads only"
+                "privacy.trainer = 'closed-form' trains heads only: shadows and victims need strategy = 'linear'; "
+                "for other strategies set privacy.trainer = 'opacus'"
             )
 
 
