@@ -1,31 +1,41 @@
-"""Images moved and mirrored, NumPy only: the same pixels whoever asks, so that engines and views agree."""
+"""Moving and mirroring images by index: what lies where, NumPy."""
 
 import numpy as np
 
 from undertow.types import Array
 
 
+def moved_pixels(dy: Array, dx: Array, mirror: Array, height: int, width: int) -> Array:
+    """Which pixel of the (height * width) of an image each pixel of its moved copy shows, (N, height * width) int64.
+
+    `dy`, `dx` (N,) pixels the window moves down and right (the picture moves up and left), at most one less than
+    the side: beyond the border the image is reflected, its edge not repeated. `mirror` (N,) bool: left and right
+    are exchanged afterwards.
+    """
+    rows = _reflected(np.arange(height) + dy[:, None], height)
+    across = np.arange(width)
+    columns = _reflected(np.where(mirror[:, None], across[::-1], across) + dx[:, None], width)
+    pixels: Array = (rows[:, :, None] * width + columns[:, None, :]).reshape(len(dy), height * width)
+    return pixels
+
+
 def shift_flip(x: Array, dy: Array, dx: Array, mirror: Array) -> Array:
-    """Each image of x (N, C, H, W) mirrored left to right where `mirror` (N,) bool says so, then moved.
+    """Moved and mirrored copies of images `x` (N, C, H, W), each by its own `dy`, `dx`, `mirror` (see moved_pixels).
 
-    `dy` and `dx` (N,) int are pixels down and to the right; what enters at a border is the image reflected there
-    (the border pixel itself is not repeated). Raises ValueError where an image would leave its frame.
-
-    >>> shift_flip(np.arange(4.0).reshape(1, 1, 1, 4), np.array([0]), np.array([1]), np.array([False])).ravel()
-    array([1., 0., 1., 2.])
+    >>> x = np.arange(3).reshape(1, 1, 1, 3)
+    >>> one, no = np.array([1]), np.array([False])
+    >>> shift_flip(x, 0 * one, one, no).ravel(), shift_flip(x, 0 * one, one, ~no).ravel()
+    (array([1, 2, 1]), array([1, 2, 1]))
+    >>> shift_flip(x, 0 * one, -one, ~no).ravel()
+    array([1, 0, 1])
     """
     count, channels, height, width = x.shape
-    rows, columns = _reflected(height, dy), _reflected(width, dx)
-    columns = np.where(np.asarray(mirror)[:, None], width - 1 - columns, columns)
-    which, channel = np.arange(count)[:, None, None, None], np.arange(channels)[None, :, None, None]
-    moved: Array = x[which, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    pixels = moved_pixels(dy, dx, mirror, height, width)
+    moved: Array = np.take_along_axis(x.reshape(count, channels, -1), pixels[:, None], axis=2).reshape(x.shape)
     return moved
 
 
-def _reflected(size: int, shift: Array) -> Array:
-    """Where each place of a line of `size` is read from, (N, size), once the line is moved by `shift` (N,)."""
-    if np.abs(shift).max(initial=0) >= size:
-        raise ValueError(f"an image of {size} pixels cannot be moved by {np.abs(shift).max()}")
-    place = np.abs(np.arange(size)[None, :] - np.asarray(shift)[:, None])
-    result: Array = size - 1 - np.abs(size - 1 - place)
-    return result
+def _reflected(places: Array, side: int) -> Array:
+    """Places from 1 - side to 2 side - 2, folded back into 0..side - 1 at the two border pixels."""
+    inside: Array = (side - 1) - np.abs((side - 1) - np.abs(places))
+    return inside

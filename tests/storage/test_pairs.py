@@ -208,3 +208,14 @@ def test_every_pair_has_presets():
     from undertow.audits.presets import PAIRS as named
 
     assert set(named) == set(PAIRS)
+
+
+@pytest.mark.parametrize("budget", ["small", "medium"])
+@pytest.mark.parametrize("pair", SHAPES)
+def test_the_shared_subsets_are_large_enough_for_the_presets(pair, budget, shared_data):
+    from undertow.audits.presets import preset
+
+    config = preset("tmi", f"{pair}-linear-{budget}")
+    supply = load_supply("tmi", replace(config.data, source=str(shared_data)), 0)
+    assert len(supply.secret) == config.data.pool
+    assert config.data.draw < len(supply.other) <= config.data.other
