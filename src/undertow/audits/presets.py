@@ -25,11 +25,11 @@ class Part:
 
 @dataclass(frozen=True)
 class PairPart:
-    """A pair of datasets: how many of its records each budget takes, and what is special about it."""
+    """A pair of datasets: what is special about it, and what at each budget (how many records, at least)."""
 
     about: str
-    records: Mapping[str, Changes]  # budget -> the data table
     changes: Changes  # applied after the budget's
+    budgets: Mapping[str, Changes]  # budget -> applied after that
 
 
 # What a run may cost. Applied first.
@@ -79,35 +79,35 @@ _SOME: Mapping[str, Changes] = {"small": {"other": 2000, "draw": 1700}, "medium"
 
 
 def _records(upstream: Mapping[str, Changes], downstream: Mapping[str, Changes]) -> Mapping[str, Changes]:
-    return {budget: {**upstream[budget], **downstream[budget]} for budget in BUDGETS}
+    return {budget: {"data": {**upstream[budget], **downstream[budget]}} for budget in BUDGETS}
 
 
 PAIRS: Mapping[str, PairPart] = {
     "cifar100-cifar10": PairPart(
         "CIFAR-100 -> CIFAR-10",
-        _records(_CIFAR100, {**_SOME, "paper": {"other": 50_000, "draw": 42_500}}),
         {},
+        _records(_CIFAR100, {**_SOME, "paper": {"other": 50_000, "draw": 42_500}}),
     ),
     "cifar100-coarse": PairPart(
         "CIFAR-100 -> its superclasses",
-        _records(_CIFAR100, {**_SOME, "paper": {"other": 10_000, "draw": 8500}}),
         {},
+        _records(_CIFAR100, {**_SOME, "paper": {"other": 10_000, "draw": 8500}}),
     ),
     "tiny-caltech": PairPart(
         "Tiny ImageNet -> Caltech-101",
+        {},
         _records(
             {"small": {"classes": 20, "pool": 600}, "medium": {"classes": 40, "pool": 1600}, "paper": {}},
             {**_SOME, "paper": {"draw": 3500}},
         ),
-        {},
     ),
     "omniglot-fashion": PairPart(
         "Omniglot -> Fashion-MNIST",
+        {"view_flip": False, "pretrain": {"flip": False}},  # a mirrored letter is another letter
         _records(
             {"small": {"classes": 30, "pool": 600}, "medium": {"classes": 80, "pool": 1600}, "paper": {}},
             {**_SOME, "paper": {"draw": 17_000}},
         ),
-        {"view_flip": False, "pretrain": {"flip": False}},  # a mirrored letter is another letter
     ),
 }
 
@@ -133,9 +133,8 @@ def pair_presets(pair: str) -> dict[str, tuple[str, LeakageConfig]]:
     found = {}
     for strategy, how in STRATEGIES.items():
         for budget, cost in BUDGETS.items():
-            data = {"data": {"source": "digits", "pair": pair, **part.records[budget]}}
-            config = LeakageConfig()
-            for changes in (cost.changes, part.changes, data, how.changes):
+            config = LeakageConfig(data=DataSettings(pair=pair))
+            for changes in (cost.changes, part.changes, part.budgets[budget], how.changes):
                 config = changed(config, changes)
             found[f"{pair}-{strategy}-{budget}"] = (f"{part.about}, {how.about} ({cost.about})", config)
     return found

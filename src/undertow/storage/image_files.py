@@ -64,7 +64,7 @@ def parquet_images(
 ) -> dict[str, ImageSet]:
     """Parquet files as the Hugging Face hub keeps them: encoded images (bytes, or a struct with bytes) and labels.
 
-    A file's split is its `split` column, else how its name begins (train-..., test-..., validation-...).
+    A file's split is its `split` column, else how its name begins (train-..., test-..., valid-...), else its folder.
     Raises BadInput naming file and column, MissingExtra without pyarrow.
     """
     parts: dict[str, list[tuple[Path, Array]]] = {"train": [], "test": []}
@@ -72,7 +72,7 @@ def parquet_images(
     for path in sorted(files):
         schema = _columns(path)
         table = _table(path, [*columns, *(["split"] if "split" in schema else [])])
-        marks = table["split"].to_pylist() if "split" in schema else [path.name.split("-")[0]] * len(table)
+        marks = table["split"].to_pylist() if "split" in schema else [_named_split(path)] * len(table)
         for split in parts:
             rows = np.flatnonzero([_split(mark) == split for mark in marks])
             parts[split].append((path, rows))
@@ -102,6 +102,11 @@ def _labels(path: Path, arrays: Mapping[str, Array], key: str) -> Array:
     if key not in arrays:
         raise BadInput(f"{path}: key {key!r} is missing; found: {', '.join(arrays) or 'nothing'}")
     return _whole(path, key, arrays[key])
+
+
+def _named_split(path: Path) -> str:
+    begins = path.stem.split("-")[0]
+    return begins if begins in ("train", *TESTS) else path.parent.name
 
 
 def _split(mark: str) -> str:

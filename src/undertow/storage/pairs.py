@@ -75,12 +75,12 @@ def image_pair(pair: ImagePair, settings: DataSettings, seed: int) -> Supply:
     down = up if pair.same else open_images(pair.downstream, settings.source, size)
     fine = up["train"].labels[pair.upstream.label]
     classes = pretraining_classes(up["train"], pair.upstream, settings.classes)
-    pool, notes = draw_pool(up["train"], fine, classes, settings.pool, seed)
+    pool, aside, notes = draw_pool(up["train"], fine, classes, settings.pool, seed)
     column = pair.upstream.coarse if pair.same else pair.downstream.label
     free = {name: np.arange(len(split)) for name, split in down.items()}
     if pair.same:
         free = {name: np.flatnonzero(np.isin(down[name].labels[pair.upstream.label], classes)) for name in free}
-        free["train"] = np.setdiff1d(free["train"], pool.rows)
+        free["train"] = np.setdiff1d(free["train"], np.concatenate([pool.rows, aside]))
     other, test, more = draw_downstream(down, column, free, settings.other, seed, set(row_hashes(pool.pixels)))
     pictures = pool.pixels[..., 0] if pool.pixels.shape[3] == 1 else pool.pixels
     return Supply(
@@ -112,8 +112,14 @@ def pretraining_classes(train: ImageSet, dataset: Dataset, count: int) -> Array:
     return np.sort(present[: count or len(present)])
 
 
-def draw_pool(train: ImageSet, labels: Array, classes: Array, count: int, seed: int) -> tuple[Chosen, tuple[str, ...]]:
-    """`count` images (0: all), equally many per class, drawn by the seed; a copy of one is passed over, with a note."""
+def draw_pool(
+    train: ImageSet, labels: Array, classes: Array, count: int, seed: int
+) -> tuple[Chosen, Array, tuple[str, ...]]:
+    """`count` images (0: all), equally many per class, drawn by the seed; rows that stay unused; notes.
+
+    A copy of an image that was taken before is passed over, and another image of its class takes its place. Where
+    there is none, the pool is smaller, and even.
+    """
     order = [stream(seed, "pool", int(c)).permutation(np.flatnonzero(labels == c)) for c in classes]
     wanted = [count // len(classes) + (k < count % len(classes)) if count else len(o) for k, o in enumerate(order)]
     for c, mine, want in zip(classes, order, wanted, strict=True):
@@ -123,18 +129,18 @@ def draw_pool(train: ImageSet, labels: Array, classes: Array, count: int, seed: 
                 f"{len(mine)} of class {c}; lower data.pool or raise data.classes"
             )
     candidates = [mine[: want + SPARES] for mine, want in zip(order, wanted, strict=True)]
-    rows = np.concatenate(candidates)
+    rows, total = np.concatenate(candidates), sum(wanted)
     pixels = train.read(rows)
     keep, copies = _distinct(row_hashes(pixels), [len(c) for c in candidates], wanted)
-    short = len(keep) != (count or len(rows))
-    keep = keep[: len(keep) - len(keep) % 2] if short or not count else keep
+    odd = keep[len(keep) - len(keep) % 2 :] if not count or len(keep) < total else []
+    keep = keep[: len(keep) - len(odd)]
     notes = []
     if copies:
         named = Chosen(train, rows[copies], pixels[copies]).ids
         notes.append(f"passed over, as the pool holds the same image already: {_some(named)}")
-    if len(keep) < (count or len(rows)):
-        notes.append(f"the pool has {len(keep)} records instead of {count or len(rows)}")
-    return Chosen(train, rows[keep], pixels[keep]), tuple(notes)
+    if len(keep) < total:
+        notes.append(f"the pool has {len(keep)} records instead of {total}")
+    return Chosen(train, rows[keep], pixels[keep]), rows[[*copies, *odd]], tuple(notes)
 
 
 def draw_downstream(
