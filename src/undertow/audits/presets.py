@@ -37,10 +37,10 @@ BUDGETS: Mapping[str, Part] = {
     "small": Part(
         "2 cores, 10 minutes",
         {
-            "shadows": 32, "victims": 8, "challenge": 300, "views": 8, "view_jitter": 0.0, "view_shift": 1,
+            "shadows": 32, "victims": 8, "views": 4, "view_jitter": 0.0, "view_shift": 1,
             "data": {"label_noise": 0.3},
             "model": {"kind": "cnn", "width": 32, "depth": 3, "stride": 2},
-            "pretrain": {"epochs": 60, "batch": 50, "lr": 0.05, "weight_decay": 5e-4, "shift": 1},
+            "pretrain": {"epochs": 60, "batch": 50, "lr": 0.05, "weight_decay": 5e-4},
             "finetune": {"epochs": 5, "batch": 100, "lr": 0.02, "weight_decay": 1e-4, "decay": "constant"},
         },
     ),
@@ -75,7 +75,7 @@ _CIFAR100: Mapping[str, Changes] = {
     "medium": {"classes": 40, "pool": 2000},
     "paper": {"classes": 0, "pool": 50_000},
 }
-_SOME: Mapping[str, Changes] = {"small": {"other": 2000, "draw": 1700}, "medium": {"other": 4000, "draw": 3400}}
+_SOME: Mapping[str, Changes] = {"small": {"other": 2000, "draw": 1000}, "medium": {"other": 4000, "draw": 3400}}
 
 
 def _records(upstream: Mapping[str, Changes], downstream: Mapping[str, Changes]) -> Mapping[str, Changes]:
