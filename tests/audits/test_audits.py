@@ -177,19 +177,12 @@ def test_private_finetuning_of_more_than_a_head_needs_opacus(change):
     assert small("tmi", privacy=Privacy(epsilon=1.0, trainer="opacus"), **change).privacy.epsilon == 1.0
 
 
+SLOW = [("tmi", "linear"), ("tmi", "last-k"), ("tmi", "lora"), ("mia", "linear"), ("mia", "last-k"), ("mia", "full")]
+
+
 @pytest.mark.parametrize(
     ("audit", "strategy"),
-    [("tmi", "full"), ("mia", "lora")]
-    + [
-        pytest.param(audit, strategy, marks=pytest.mark.slow)
-        for audit, strategy in [
-            ("tmi", "linear"),
-            ("tmi", "last-k"),
-            ("tmi", "lora"),
-            ("mia", "linear"),
-            ("mia", "full"),
-        ]
-    ],
+    [("tmi", "full"), ("mia", "lora"), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
 )
 def test_any_strategy_is_private_by_opacus(audit, strategy):
     pytest.importorskip("opacus")

@@ -102,10 +102,12 @@ def counted(result: AuditResult) -> str:
 def finetuned(result: AuditResult) -> str:
     """What finetuning trained, of victims and of shadows, in words; empty where the configuration does not say."""
     config = result.config
-    if config.get("strategy") not in STRATEGIES or "other" not in result.data.get("sizes", {"other": 0}):
+    names = [config.get("victim_strategy") or config.get("strategy"), config.get("strategy")]
+    scratch = "other" not in result.data.get("sizes", ())
+    if scratch or not all(isinstance(name, str) and name in STRATEGIES for name in names):
         return ""
-    shadows = STRATEGIES[config["strategy"]].format_map(config)
-    victims = STRATEGIES[config.get("victim_strategy") or config["strategy"]].format_map(config)
+    settings = {"last_layers": "some", "lora_rank": "some", **config}
+    victims, shadows = (STRATEGIES[str(name)].format_map(settings) for name in names)
     text = f"finetuned: {victims}"
     return text if victims == shadows else f"{text}; the attacker's shadows: {shadows}"
 

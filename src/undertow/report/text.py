@@ -65,7 +65,7 @@ def _head(result: AuditResult) -> str:
     if name := result.data.get("name"):
         lines.append(f"data   {one_line(plain(name))}")
     lines += [f"seed   {result.seed}", f"counts {counted(result)}"]
-    lines += [f"model  {line}" for line in (finetuned(result), promised(result)) if line]
+    lines += [wrapped(line, WIDTH, "model  ", " " * 7) for line in (finetuned(result), promised(result)) if line]
     return "\n".join(lines)
 
 
