@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from undertow.audits.chain import Host
+from undertow.audits.chain import Host, Workshop
 from undertow.audits.mia import audit_mia
 from undertow.audits.settings import EngineSettings, preset
-from undertow.audits.tmi import audit_tmi
+from undertow.audits.tmi import audit_tmi, lay_table
 from undertow.engine.executor import Serial
 from undertow.storage.datasets import load_supply
 from undertow.storage.results import result_json
@@ -170,9 +170,40 @@ def test_private_finetuning_hides_pretraining_data_as_far_as_its_noise_goes():
     assert auc[0.5].low > 0.5  # finetuning was private, pretraining was not
 
 
-def test_private_finetuning_of_more_than_a_head_is_refused():
-    with pytest.raises(ConfigError, match="trains heads only"):
-        small("tmi", privacy=Privacy(epsilon=1.0), strategy="full")
+@pytest.mark.parametrize("change", [{"strategy": "full"}, {"strategy": "lora"}, {"victim_strategy": "last-k"}])
+def test_private_finetuning_of_more_than_a_head_needs_opacus(change):
+    with pytest.raises(ConfigError, match=r"trains heads only.*privacy\.trainer = 'opacus'"):
+        small("tmi", privacy=Privacy(epsilon=1.0), **change)
+    assert small("tmi", privacy=Privacy(epsilon=1.0, trainer="opacus"), **change).privacy.epsilon == 1.0
+
+
+SLOW = [("tmi", "linear"), ("tmi", "last-k"), ("tmi", "lora"), ("mia", "linear"), ("mia", "last-k"), ("mia", "full")]
+
+
+@pytest.mark.parametrize(
+    ("audit", "strategy"),
+    [("tmi", "full"), ("mia", "lora"), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+)
+def test_any_strategy_is_private_by_opacus(audit, strategy):
+    pytest.importorskip("opacus")
+    pytest.importorskip("peft")
+    private = Privacy(epsilon=2.0, trainer="opacus")
+    fit = Fit(epochs=2, batch=100, lr=0.5, momentum=0.0)
+    config = small(audit, strategy=strategy, privacy=private, finetune=fit, shadows=4, victims=2, challenge=20)
+    result = run(audit, replace(config, pretrain=Fit(epochs=2), control=False))
+    assert result.environment["engines"]["finetune"]["plan"]["engine"] == "opacus"
+    assert result.environment["privacy"]["accountant"] == "PRV of Opacus"
+    assert all(1.8 < row.epsilon <= 2.0 for row in result.measurements)
+    assert np.isfinite(result.scores[0].values).all()
+
+
+def test_shadows_and_victims_by_different_strategies_make_the_same_promise():
+    pytest.importorskip("opacus")
+    private = Privacy(epsilon=2.0, trainer="opacus")
+    config = small("tmi", privacy=private, victim_strategy="full", shadows=4, victims=2, challenge=20, control=False)
+    workshop = Workshop(config, load_supply("tmi", config.data, 0), Host(MemoryStore(), Serial()))
+    game = lay_table(workshop)
+    assert game.finetune["shadow"].noise == game.finetune["victim"].noise == game.noise
 
 
 def test_private_finetuning_data_stays_hidden_and_the_row_says_to_which_epsilon():

@@ -56,7 +56,7 @@ def changes():
     engine = {"name": "fused_mlp", "chunk": 2, "dtype": "float64", "threads": 2}
     for name, value in engine.items():
         yield f"engine.{name}", replace(BASE, engine=replace(BASE.engine, **{name: value}))
-    privacy = {"epsilon": 1.0, "delta": 1e-4, "clip": 0.5}
+    privacy = {"epsilon": 1.0, "delta": 1e-4, "clip": 0.5, "trainer": "opacus"}
     for name, value in privacy.items():
         private = replace(BASE.privacy, epsilon=2.0)
         yield f"privacy.{name}", replace(BASE, privacy=replace(private, **{name: value}))

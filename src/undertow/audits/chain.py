@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
 from undertow.training.choose import (
     ENGINES,
+    ONE_BY_ONE,
     PROBE_STEPS,
     Plan,
     candidates,
@@ -30,7 +30,7 @@ from undertow.training.choose import (
     probe,
 )
 from undertow.training.privacy import Noise, calibrate
-from undertow.training.private import private_heads
+from undertow.training.private import private_engine
 from undertow.training.schedule import Fit
 from undertow.training.task import Engine, Task, to_params
 from undertow.types import Array, BadInput, ConfigError, Examples, Executor, Progress, Slot, Stage, Store
@@ -193,7 +193,7 @@ def decide(
 
     seconds: dict[str, float] = {}
     for name, run in engines.items() if steps else ():
-        count = min(chunks[name], 8) if name == "sequential" else chunks[name]
+        count = min(chunks[name], 8) if name in ONE_BY_ONE else chunks[name]
         seconds[name] = probe(probe_task, run, count, settings.threads)
     name = choose(seconds) if seconds else next(iter(engines))
     return Decision(replace(look, engine=name, chunk=chunks[name]), seconds, steps)
@@ -202,7 +202,7 @@ def decide(
 def _engines(bare: Pretrain | Finetune, look: Callable[[], Task], settings: EngineSettings) -> dict[str, Engine]:
     """What may train this stage, in order of preference: private training has an engine of its own."""
     if isinstance(bare, Finetune) and bare.noise is not None:
-        return {"private_heads": partial(private_heads, noise=bare.noise)}
+        return private_engine(bare.noise)
     fitting = candidates(look())
     if settings.name not in ("auto", *fitting):
         allowed = " or ".join(repr(name) for name in ("auto", *fitting))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from undertow.rng import seed_for, stream
-from undertow.training.choose import ENGINES, Plan
+from undertow.training.choose import ENGINES, ONE_BY_ONE, Plan
 from undertow.training.task import Engine, Task, torch_threads
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
@@ -61,7 +61,7 @@ def train(
     """Run the plan's engine (or the given one) on the task of these models; results in the order of `slots`."""
     run, fits = (engine, lambda _: True) if engine is not None else ENGINES[plan.engine]
     with torch_threads(plan.threads):
-        if plan.engine == "sequential":
+        if plan.engine in ONE_BY_ONE:
             results = run(make(slots, before))
         else:
             task = make(*in_place(slots, before, plan.chunk))

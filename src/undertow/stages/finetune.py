@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from undertow.rng import seed_for, stream
 from undertow.stages.common import load_examples, noise_makers, tensor, torch_seeds, train
 from undertow.training.choose import Plan
 from undertow.training.lora import lora_state, merged, with_lora
-from undertow.training.private import Noise, poisson_order, private_heads
+from undertow.training.private import Noise, poisson_order, private_engine
 from undertow.training.schedule import Fit, own_order, shared_order
 from undertow.training.task import Task, load_state, to_params
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
@@ -54,7 +53,7 @@ class Finetune:
 
     def __call__(self, slots: Sequence[Slot], before: Sequence[Params], store: Store) -> list[Params]:
         examples = load_examples(store, self.data)
-        engine = None if self.noise is None else partial(private_heads, noise=self.noise)
+        engine = None if self.noise is None else next(iter(private_engine(self.noise).values()))
         results = train(lambda s, b: self.task(s, b, examples), slots, before, self.plan, engine)
         module = self.architecture.build(self.shape, self.classes)
         head = head_name(module)

@@ -20,6 +20,7 @@ ENGINES: dict[str, tuple[Engine, Callable[[Task], bool]]] = {
     "grouped_conv": (grouped_conv, can_group),
     "sequential": (sequential, lambda task: True),
 }
+ONE_BY_ONE = ("sequential", "opacus")  # engines whose models do not know of each other
 FASTER = 0.8
 PROBE_STEPS = 12
 CACHE_BYTES = 6 << 20  # weights and momenta of a chunk stay in the last-level cache; more buys nothing
@@ -44,10 +45,10 @@ def candidates(task: Task) -> list[str]:
 def chunk_for(engine: str, parameters: int, device: str) -> int:
     """Models per chunk: a power of two that keeps weights and momenta in cache; wide on a GPU."""
     if device != "cpu":
-        return 64 if engine != "sequential" else 8
+        return 64 if engine not in ONE_BY_ONE else 8
     if engine in ("fat_gemm", "private_heads"):
         return 32 if engine == "fat_gemm" else 16
-    if engine in ("sequential", "grouped_conv"):
+    if engine in (*ONE_BY_ONE, "grouped_conv"):
         return 4
     fit_in_cache = CACHE_BYTES // (8 * max(parameters, 1))
     return 1 << max(0, min(4, fit_in_cache.bit_length() - 1))

@@ -42,7 +42,7 @@ def train_mode(module: nn.Module) -> None:
     for part in module.modules():
         own = list(part.parameters(recurse=False))
         if own and not any(parameter.requires_grad for parameter in own):
-            part.eval()
+            part.training = False  # not eval(): its children decide for themselves
 
 
 def _batches(task: Task, m: int) -> list[tuple[Tensor, Tensor | None]]:
