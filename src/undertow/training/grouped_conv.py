@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, cross_entropy, group_norm
+from torch.nn.functional import conv2d, cross_entropy
 
+from undertow.training.group_norm import group_norm
 from undertow.training.sequential import make_optimizer
 from undertow.training.stacked import stack
 from undertow.training.task import Task
@@ -47,8 +48,9 @@ def grouped_conv(task: Task) -> list[Params]:
         x, y = batches.at(s)
         optimizer.param_groups[0]["lr"] = lr
         optimizer.zero_grad(set_to_none=True)
-        logits = _forward(parts, stacked, x)
-        losses = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+        with task.products():
+            logits = _forward(parts, stacked, x)
+        losses = cross_entropy(logits.flatten(0, 1).to(task.dtype), y.flatten(), reduction="none")
         (losses * task.weights[s].flatten()).sum().backward()
         optimizer.step()
     return [{name: v[m].detach().cpu().numpy().copy() for name, v in stacked.items()} for m in range(len(task))]

@@ -30,6 +30,7 @@ class Task:
     torch_seeds: Sequence[int]  # k; for layers with randomness of their own (dropout)
     own_x: bool = False  # x has a leading model axis
     records: int = 0  # each model is trained on; needed where a schedule may miss some (Poisson sampling)
+    bfloat16: bool = False  # products and convolutions; parameters, optimiser and x stay as they are
 
     def __post_init__(self) -> None:
         check_images(self.fit, self.x.shape[2 if self.own_x else 1 :])
@@ -55,6 +56,10 @@ class Task:
     def rows(self) -> Tensor:
         """(S, G, B), on the device."""
         return torch.as_tensor(np.ascontiguousarray(self.schedule.rows), device=self.device)
+
+    def products(self) -> torch.autocast:
+        """Within it, products and convolutions are made in the task's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def augmentation(self, m: int) -> Augmentation:
         """What changes the batches of model m, from its first step on."""
