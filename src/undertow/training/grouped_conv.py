@@ -12,6 +12,7 @@ from undertow.training.stacked import stack
 from undertow.training.task import Task
 from undertow.types import Params
 
+CACHE_BYTES = 9 << 20  # of one map of all models of a group: there are several maps, and they live for a while
 ALIKE = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)  # treat every channel alike
 
 
@@ -38,8 +39,24 @@ def _groupable(part: nn.Module) -> bool:
     return type(part) in ALIKE or (type(part) is nn.GroupNorm and part.affine)
 
 
-def grouped_conv(task: Task) -> list[Params]:
-    """Train all models of the task together; equal to `sequential` up to rounding."""
+def grouped_conv(task: Task, together: int = 0) -> list[Params]:
+    """Train the models of the task, so many at once (0: what fits); equal to `sequential` up to rounding."""
+    size = together or _fitting(task)
+    groups = [task.only(range(start, min(start + size, len(task)))) for start in range(0, len(task), size)]
+    return [state for group in groups for state in _train(group)]
+
+
+def _fitting(task: Task) -> int:
+    """How many models' largest maps stay in the last-level cache; on a GPU all of them."""
+    if task.device.type != "cpu":
+        return len(task)
+    with torch.no_grad():
+        one = task.module[0].to(task.dtype)(task.x[:1]).numel()  # type: ignore[operator]
+    fit = CACHE_BYTES // (one * task.rows.shape[-1] * (2 if task.bfloat16 else task.dtype.itemsize))
+    return 1 << max(0, min(4, fit.bit_length() - 1))
+
+
+def _train(task: Task) -> list[Params]:
     parts = dict(task.module.named_children())
     stacked = {name: stack(task.states, name, task).requires_grad_() for name in task.states[0]}
     optimizer = make_optimizer(list(stacked.values()), task.fit)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -34,6 +34,19 @@ class Task:
 
     def __post_init__(self) -> None:
         check_images(self.fit, self.x.shape[2 if self.own_x else 1 :])
+
+    def only(self, models: Sequence[int]) -> "Task":
+        """The task of these models alone."""
+        pick = list(models)
+        schedule = self.schedule if self.schedule.shared else replace(self.schedule, rows=self.schedule.rows[:, pick])
+        return replace(
+            self,
+            states=[self.states[m] for m in pick],
+            x=self.x[pick] if self.own_x else self.x,
+            schedule=replace(schedule, keep=self.schedule.keep[:, pick]),
+            noise=[self.noise[m] for m in pick],
+            torch_seeds=[self.torch_seeds[m] for m in pick],
+        )
 
     def __len__(self) -> int:
         return len(self.states)
