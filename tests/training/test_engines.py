@@ -13,6 +13,8 @@ from undertow.models.cnn import Cnn
 from undertow.models.resnet import ResNet
 from undertow.rng import stream
 from undertow.training.choose import ENGINES, Plan, candidates, choose, chunk_for
+from undertow.training.group_norm import group_norm
+from undertow.training.grouped_conv import grouped_conv
 from undertow.training.schedule import Fit, own_order, shared_order
 from undertow.training.stacked import dense_shape
 from undertow.training.task import Task, to_params
@@ -98,6 +100,47 @@ def test_grouped_conv_equals_sequential_in_float64(kind, network):
     trained = ENGINES["grouped_conv"][0](task)
     assert largest_gap(trained, ENGINES["sequential"][0](task)) < 1e-12
     assert largest_gap(trained, task.states) > 1e-2
+
+
+def test_a_groups_size_changes_rounding_only():
+    task = build_task(Cnn(16, 2).build((3, 11, 10), C), FITS["sgd"], shape=(3, 11, 10))
+    one, uneven = grouped_conv(task, 1), grouped_conv(task, 3)
+    assert largest_gap(one, uneven) < 1e-12
+    np.testing.assert_array_equal(grouped_conv(task.only([2]), 1)[0]["0.weight"], one[2]["0.weight"])
+
+
+@pytest.mark.parametrize("order", ["own", "shared"])
+def test_a_part_of_a_task_is_trained_as_in_the_whole(order):
+    task = build_task(mlp(), FITS["sgd"], order)
+    whole, part = ENGINES["sequential"][0](task), ENGINES["sequential"][0](task.only([3, 1]))
+    assert largest_gap(part, [whole[3], whole[1]]) == 0
+
+
+@pytest.mark.parametrize("architecture", [Cnn(16, 2), ResNet(8, 16), ResNet(8, 16, "batch")])
+def test_bfloat16_is_for_products_only(architecture):
+    shape, fit = (3, 11, 10), replace(FITS["sgd"], epochs=2, lr=0.01)
+    task = build_task(architecture.build(shape, C), fit, shape=shape)
+    task = replace(task, x=task.x.float())
+    for engine in candidates(replace(task, bfloat16=True)):
+        exact, rough = (ENGINES[engine][0](replace(task, bfloat16=on)) for on in (False, True))
+        assert {v.dtype for state in rough for v in state.values()} <= {np.dtype("f4"), np.dtype("i8")}
+        assert 1e-5 < largest_gap(exact, rough) < 0.1  # eight bits of a product, not of a weight
+    assert candidates(replace(build_task(mlp(), fit), bfloat16=True)) == ["sequential"]
+
+
+@pytest.mark.parametrize("channels", [8, 16, 24])
+def test_group_norms_own_backward_is_pytorchs(channels):
+    torch.manual_seed(0)
+    x = 3 + torch.randn(4, channels, 5, 6, dtype=torch.float64)
+    w, b = torch.randn(2, channels, dtype=torch.float64)
+    slope = torch.randn_like(x)
+    results = []
+    for norm in (group_norm, torch.nn.functional.group_norm):
+        leaves = [v.clone().requires_grad_() for v in (x.contiguous(memory_format=torch.channels_last), w, b)]
+        y = norm(leaves[0], 8, leaves[1], leaves[2], 1e-5)
+        results.append((y, *torch.autograd.grad(y, leaves, slope)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-13, rtol=1e-12)
 
 
 @pytest.mark.parametrize("norm", ["group", "batch"])

@@ -15,6 +15,7 @@ from undertow.engine.key import canonical, digest, fingerprint, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, initial_state
 from undertow.models.choose import architecture_of
+from undertow.stages.common import in_precision
 from undertow.stages.finetune import Finetune, Relation, Strategy
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
@@ -180,15 +181,18 @@ def decide(
     """Probe the engines that can train this stage and choose one (choose.py); a named one is timed, not judged."""
     device = pick_device(settings.device)
     look = Plan("undecided", 1, settings.dtype, settings.threads, device)
-    first = make(replace(bare, plan=look), slots[:1])
+
+    def task_of(some: Sequence[Slot]) -> Task:
+        return in_precision(make(replace(bare, plan=look), some), look)
+
+    first = task_of(slots[:1])
     parameters = sum(int(v.size) for v in first.states[0].values())
     steps = first.schedule.steps
-    engines = _engines(bare, lambda: make(replace(bare, plan=look), slots[:2]), settings)
+    engines = _engines(bare, lambda: task_of(slots[:2]), settings)
     chunks = {name: settings.chunk or chunk_for(name, parameters, device) for name in engines}
 
     def probe_task(count: int) -> Task:
-        some = [slots[i % len(slots)] for i in range(count)]
-        task = make(replace(bare, plan=look), some)
+        task = task_of([slots[i % len(slots)] for i in range(count)])
         return replace(task, schedule=task.schedule.first(PROBE_STEPS))
 
     seconds: dict[str, float] = {}

@@ -24,7 +24,11 @@ class Cnn:
         parts: list[nn.Module] = []
         for layer in range(self.depth):
             out, stride = self.width << layer, self.stride if layer == 0 else 1
-            parts += [nn.Conv2d(channels, out, 3, stride, padding=1), normalisation(self.norm, out), nn.ReLU()]
+            parts += [
+                nn.Conv2d(channels, out, 3, stride, padding=1),
+                normalisation(self.norm, out),
+                nn.ReLU(inplace=True),
+            ]
             side = [(s - 1) // stride + 1 for s in side]
             if min(side) > 1:
                 parts.append(nn.MaxPool2d(2))

@@ -34,7 +34,7 @@ class ResNet:
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         first, _, _ = image_shape(shape, "resnet")
         channels, projected = self.width, len(BLOCKS[self.depth]) == 4
-        parts: list[nn.Module] = [_conv(first, channels, 1), normalisation(self.norm, channels), nn.ReLU()]
+        parts: list[nn.Module] = [_conv(first, channels, 1), normalisation(self.norm, channels), nn.ReLU(inplace=True)]
         for stage, blocks in enumerate(BLOCKS[self.depth]):
             for block in range(blocks):
                 out, stride = self.width << stage, 2 if stage and not block else 1
@@ -51,7 +51,7 @@ class Block(nn.Module):
         self.body = nn.Sequential(
             _conv(channels, out, stride),
             normalisation(norm, out),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             _conv(out, out, 1),
             normalisation(norm, out),
         )
@@ -61,7 +61,7 @@ class Block(nn.Module):
             self.projection = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), normalisation(norm, out))
 
     def forward(self, x: Tensor) -> Tensor:
-        return relu(self.body(x) + self._shortcut(x))
+        return relu(self.body(x) + self._shortcut(x), inplace=True)
 
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.projection is not None:

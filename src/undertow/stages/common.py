@@ -19,11 +19,16 @@ def load_examples(store: Store, key: str) -> Examples:
 
 
 def tensor(values: Array, plan: Plan) -> torch.Tensor:
-    """`values` on the plan's device; floating ones in the plan's dtype."""
+    """`values` on the plan's device; floating ones in the plan's dtype, of which bfloat16 is for products alone."""
     raw = torch.as_tensor(np.ascontiguousarray(values))
     if raw.is_floating_point():
-        return raw.to(device=plan.device, dtype=getattr(torch, plan.dtype))
+        return raw.to(device=plan.device, dtype=torch.float64 if plan.dtype == "float64" else torch.float32)
     return raw.to(plan.device)
+
+
+def in_precision(task: Task, plan: Plan) -> Task:
+    """The task with its products in the plan's precision."""
+    return replace(task, bfloat16=plan.dtype == "bfloat16")
 
 
 def noise_makers(stage: str, slots: Sequence[Slot]) -> list[Callable[[], np.random.Generator]]:
@@ -62,9 +67,9 @@ def train(
     run, fits = (engine, lambda _: True) if engine is not None else ENGINES[plan.engine]
     with torch_threads(plan.threads):
         if plan.engine in ONE_BY_ONE:
-            results = run(make(slots, before))
+            results = run(in_precision(make(slots, before), plan))
         else:
-            task = make(*in_place(slots, before, plan.chunk))
+            task = in_precision(make(*in_place(slots, before, plan.chunk)), plan)
             if not fits(task):
                 raise ConfigError(f"engine {plan.engine!r} cannot train this model; use 'auto'")
             placed = run(task)

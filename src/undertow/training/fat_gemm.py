@@ -17,6 +17,7 @@ def can_fatten(task: Task) -> bool:
         and not task.own_x
         and task.schedule.rows.shape[1] == 1
         and not task.fit.augmented
+        and not task.bfloat16
     )
 
 

@@ -10,7 +10,11 @@ from undertow.types import Params
 
 def can_fuse(task: Task) -> bool:
     """Whether the module is a plain chain of dense layers whose every parameter is trained."""
-    return dense_shape(task.module) is not None and all(p.requires_grad for p in task.module.parameters())
+    return (
+        not task.bfloat16
+        and dense_shape(task.module) is not None
+        and all(p.requires_grad for p in task.module.parameters())
+    )
 
 
 @torch.no_grad()

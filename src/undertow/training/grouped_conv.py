@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, cross_entropy, group_norm
+from torch.nn.functional import conv2d, cross_entropy
 
+from undertow.training.group_norm import group_norm
 from undertow.training.sequential import make_optimizer
 from undertow.training.stacked import stack
 from undertow.training.task import Task
 from undertow.types import Params
 
+CACHE_BYTES = 9 << 20  # of one map of all models of a group: there are several maps, and they live for a while
 ALIKE = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)  # treat every channel alike
 
 
@@ -37,8 +39,24 @@ def _groupable(part: nn.Module) -> bool:
     return type(part) in ALIKE or (type(part) is nn.GroupNorm and part.affine)
 
 
-def grouped_conv(task: Task) -> list[Params]:
-    """Train all models of the task together; equal to `sequential` up to rounding."""
+def grouped_conv(task: Task, together: int = 0) -> list[Params]:
+    """Train the models of the task, so many at once (0: what fits); equal to `sequential` up to rounding."""
+    size = together or _fitting(task)
+    groups = [task.only(range(start, min(start + size, len(task)))) for start in range(0, len(task), size)]
+    return [state for group in groups for state in _train(group)]
+
+
+def _fitting(task: Task) -> int:
+    """How many models' largest maps stay in the last-level cache; on a GPU all of them."""
+    if task.device.type != "cpu":
+        return len(task)
+    with torch.no_grad():
+        one = task.module[0].to(task.dtype)(task.x[:1]).numel()  # type: ignore[operator]
+    fit = CACHE_BYTES // (one * task.rows.shape[-1] * (2 if task.bfloat16 else task.dtype.itemsize))
+    return 1 << max(0, min(4, fit.bit_length() - 1))
+
+
+def _train(task: Task) -> list[Params]:
     parts = dict(task.module.named_children())
     stacked = {name: stack(task.states, name, task).requires_grad_() for name in task.states[0]}
     optimizer = make_optimizer(list(stacked.values()), task.fit)
@@ -47,8 +65,9 @@ def grouped_conv(task: Task) -> list[Params]:
         x, y = batches.at(s)
         optimizer.param_groups[0]["lr"] = lr
         optimizer.zero_grad(set_to_none=True)
-        logits = _forward(parts, stacked, x)
-        losses = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+        with task.products():
+            logits = _forward(parts, stacked, x)
+        losses = cross_entropy(logits.flatten(0, 1).to(task.dtype), y.flatten(), reduction="none")
         (losses * task.weights[s].flatten()).sum().backward()
         optimizer.step()
     return [{name: v[m].detach().cpu().numpy().copy() for name, v in stacked.items()} for m in range(len(task))]

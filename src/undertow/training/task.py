@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,9 +30,23 @@ class Task:
     torch_seeds: Sequence[int]  # k; for layers with randomness of their own (dropout)
     own_x: bool = False  # x has a leading model axis
     records: int = 0  # each model is trained on; needed where a schedule may miss some (Poisson sampling)
+    bfloat16: bool = False  # products and convolutions; parameters, optimiser and x stay as they are
 
     def __post_init__(self) -> None:
         check_images(self.fit, self.x.shape[2 if self.own_x else 1 :])
+
+    def only(self, models: Sequence[int]) -> "Task":
+        """The task of these models alone."""
+        pick = list(models)
+        schedule = self.schedule if self.schedule.shared else replace(self.schedule, rows=self.schedule.rows[:, pick])
+        return replace(
+            self,
+            states=[self.states[m] for m in pick],
+            x=self.x[pick] if self.own_x else self.x,
+            schedule=replace(schedule, keep=self.schedule.keep[:, pick]),
+            noise=[self.noise[m] for m in pick],
+            torch_seeds=[self.torch_seeds[m] for m in pick],
+        )
 
     def __len__(self) -> int:
         return len(self.states)
@@ -55,6 +69,10 @@ class Task:
     def rows(self) -> Tensor:
         """(S, G, B), on the device."""
         return torch.as_tensor(np.ascontiguousarray(self.schedule.rows), device=self.device)
+
+    def products(self) -> torch.autocast:
+        """Within it, products and convolutions are made in the task's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def augmentation(self, m: int) -> Augmentation:
         """What changes the batches of model m, from its first step on."""
