@@ -46,11 +46,13 @@ def _train_one(task: Task, m: int) -> Params:
 def channels_last(task: Task) -> bool:
     """Whether the channels of images lie innermost in memory.
 
-    So convolutions and pools are quick on a CPU; group norm's backward is not, and in bfloat16 it eats up the gain.
+    So float32 convolutions and max-pools are quick on a CPU, but not the backward pass of group norm
+    (benchmarks/engines.py): without pools it costs more than the convolutions gain.
     """
-    parts = list(task.module.modules())
-    slow = task.bfloat16 and any(isinstance(part, nn.GroupNorm) for part in parts)
-    return task.x.dim() == 4 and any(isinstance(part, nn.Conv2d) for part in parts) and not slow
+    kinds = {type(part) for part in task.module.modules()}
+    if task.bfloat16 or nn.Conv2d not in kinds or task.x.dim() != 4:
+        return False
+    return nn.MaxPool2d in kinds or nn.GroupNorm not in kinds
 
 
 def train_mode(module: nn.Module) -> None:
