@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -13,7 +14,12 @@ from undertow.engine.key import digest
 from undertow.models.architecture import head_name, initial_state
 from undertow.models.choose import architecture_of
 from undertow.models.huggingface import huggingface
-from undertow.types import ConfigError
+from undertow.rng import stream
+from undertow.training.choose import candidates
+from undertow.training.schedule import Fit, own_order
+from undertow.training.sequential import sequential
+from undertow.training.task import Task, load_state, to_params
+from undertow.types import ConfigError, Slot
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 CONFIGS = {
@@ -75,6 +81,20 @@ def test_a_decoder_answers_as_transformers_does(tmp_path):
     x[1, 5:], x[2, 1:] = 0, 0
     theirs = module.model(input_ids=x, attention_mask=(x != 0).long()).logits
     torch.testing.assert_close(module(x), theirs)
+
+
+@pytest.mark.parametrize("kind", ["vit", "gpt2"])
+def test_a_classifier_is_trained_one_by_one(kind, tmp_path):
+    architecture, shape = write(tmp_path, kind), SHAPES[kind]
+    states = [to_params(initial_state(architecture, shape, 2, 0))]
+    slot, fit = Slot("shadow", 0, 0, None), Fit(epochs=8, batch=4, optimizer="adamw", lr=0.01)
+    schedule = own_order(fit, "test", [slot], [np.arange(4)])
+    y = torch.tensor([0, 1, 0, 1])
+    noise = [lambda: stream(0, "none")]
+    task = Task(architecture.build(shape, 2), states, inputs(kind), y, schedule, fit, noise, [0])
+    assert candidates(task) == ["sequential"]
+    load_state(task.module, sequential(task)[0], task.dtype)
+    assert (task.module.eval()(task.x).argmax(-1) == y).all()
 
 
 def test_the_content_decides_the_key_and_the_place_does_not(tmp_path):
