@@ -147,7 +147,7 @@ def test_pools_of_one_class_are_refused():
 
 def test_a_named_engine_that_cannot_train_the_model_is_refused_with_those_that_can():
     config = replace(small("tmi"), engine=EngineSettings(name="fat_gemm"))
-    with pytest.raises(ConfigError, match=r"'fat_gemm' cannot do the pretrain stage.*'fused_mlp' or 'sequential'"):
+    with pytest.raises(ConfigError, match=r"'fat_gemm' cannot do the finetune stage.*'fused_mlp' or 'sequential'"):
         run("tmi", config)
 
 

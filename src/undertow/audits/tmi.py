@@ -111,16 +111,16 @@ def lay_table(workshop: Workshop) -> Game:
         raise BadInput(f"{supply.name}: tmi needs finetuning data beside the audited pretraining pool")
     design = design_of(config, supply)
     slots = [*design.slots("shadow"), *design.slots("victim")]
-    pretrain, decision = workshop.pretrain(supply.secret, config.pretrain, slots)
     views = workshop.put_views(design.points)
-    ask_base = replace(workshop.query(pretrain, views), test="")  # test records carry downstream labels
-    engines, finetune, ask = {"pretrain": decision}, {}, {}
+    engines, finetune, ask = {}, {}, {}
     for role, strategy in finetuning(config)["strategy"].items():
         hidden = [replace(s, member=None) for s in slots if s.role == role]  # finetuning knows nothing of the halves
         finetune[role], engines[STAGES[role]] = workshop.finetune(
             supply.other, hidden, draw=config.data.draw, relation=config.data.relation, strategy=strategy
         )
         ask[role] = workshop.query(finetune[role], views)
+    pretrain, engines["pretrain"] = workshop.pretrain(supply.secret, config.pretrain, slots)
+    ask_base = replace(workshop.query(pretrain, views), test="")  # test records carry downstream labels
     return Game(design, slots, engines, pretrain, ask_base, finetune, ask)
 
 

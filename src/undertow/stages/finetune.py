@@ -14,7 +14,7 @@ from undertow.stages.common import load_examples, noise_makers, tensor, torch_se
 from undertow.training.choose import Plan
 from undertow.training.lora import lora_state, merged, with_lora
 from undertow.training.private import Noise, poisson_order, private_engine
-from undertow.training.schedule import Fit, own_order, shared_order
+from undertow.training.schedule import Fit, Schedule, own_order, shared_order
 from undertow.training.task import Task, load_state, to_params
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
@@ -66,35 +66,40 @@ class Finetune:
 
     def task(self, slots: Sequence[Slot], before: Sequence[Params], examples: Examples) -> Task:
         """The training job of these models, starting from `before`."""
+        x, y = tensor(examples.x, self.plan), tensor(examples.y.astype(np.int64), self.plan)
+        module, states, x = self._begin(slots, before, x)
+        own_x = self.strategy == "linear" and not self.shared_base
+        rows = [self.rows(slot, len(examples)) for slot in slots]
+        schedule = self._schedule(slots, rows, len(examples))
+        noise, seeds = noise_makers(self.name, slots), torch_seeds(self.name, slots)
+        return Task(module, states, x, y, schedule, self.fit, noise, seeds, own_x, len(rows[0]))
+
+    def _begin(
+        self, slots: Sequence[Slot], before: Sequence[Params], x: Tensor
+    ) -> tuple[nn.Module, list[Params], Tensor]:
+        """What the strategy trains, from which states, on which inputs (of `linear`: features, (k, N, D) or (N, D))."""
         module = self.architecture.build(self.shape, self.classes)
         head = head_name(module)
         fresh = [self._fresh_head(slot, head) for slot in slots]
-        x, y = tensor(examples.x, self.plan), tensor(examples.y.astype(np.int64), self.plan)
-        own_x = False
+        states = [_with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
         if self.strategy == "linear":
-            states, own_x = fresh, not self.shared_base
-            distinct = before[:1] if self.shared_base else before
-            tables = [features(module, _with_head(b, head, f), head, x) for b, f in zip(distinct, fresh, strict=False)]
-            x = torch.stack(tables) if own_x else tables[0]
-            module = _linear(module, head)
-        else:
-            states = [_with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
-            if self.strategy == "last-k":
-                freeze_all_but_last(module, self.layers)
-            elif self.strategy == "lora":
-                module = with_lora(module, head, self.rank)
-                states = [
-                    lora_state(module, s, self._seed(slot, "lora")) for s, slot in zip(states, slots, strict=True)
-                ]
-        rows = [self.rows(slot, len(examples)) for slot in slots]
+            distinct = states[:1] if self.shared_base else states
+            tables = [features(module, state, head, x) for state in distinct]
+            return _linear(module, head), fresh, tables[0] if self.shared_base else torch.stack(tables)
+        if self.strategy == "last-k":
+            freeze_all_but_last(module, self.layers)
+        elif self.strategy == "lora":
+            module = with_lora(module, head, self.rank)
+            seeds = [self._seed(slot, "lora") for slot in slots]
+            states = [lora_state(module, state, seed) for state, seed in zip(states, seeds, strict=True)]
+        return module, states, x
+
+    def _schedule(self, slots: Sequence[Slot], rows: Sequence[Array], population: int) -> Schedule:
         if self.noise is not None:
-            schedule = poisson_order(self.fit, self.name, slots, rows)
-        elif self.shared_base and self.strategy == "linear":
-            schedule = shared_order(self.fit, self.name, slots, _masks(rows, len(examples)))
-        else:
-            schedule = own_order(self.fit, self.name, slots, rows)
-        noise, seeds = noise_makers(self.name, slots), torch_seeds(self.name, slots)
-        return Task(module, states, x, y, schedule, self.fit, noise, seeds, own_x, len(rows[0]))
+            return poisson_order(self.fit, self.name, slots, rows)
+        if self.shared_base and self.strategy == "linear":
+            return shared_order(self.fit, self.name, slots, _masks(rows, population))
+        return own_order(self.fit, self.name, slots, rows)
 
     def rows(self, slot: Slot, population: int) -> Array:
         """The rows a model is finetuned on, of so many: its own where it was dealt any, else a random draw.
