@@ -8,16 +8,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from undertow.attacks.catalog import check_names
+from undertow.audits.language import check_texts
 from undertow.audits.settings import EngineSettings, LeakageConfig
 from undertow.audits.supply import Supply, without_duplicates
 from undertow.engine.design import Design
 from undertow.engine.key import canonical, digest, fingerprint, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, Mlp, factory, initial_state
+from undertow.models.transformer import for_labels, transformer
 from undertow.rng import stream
 from undertow.stages.finetune import Finetune
+from undertow.stages.likelihood import Likelihood
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
+from undertow.texts import is_text
+from undertow.texts import views as text_views
 from undertow.training.choose import (
     ENGINES,
     PROBE_STEPS,
@@ -81,6 +86,8 @@ class Workshop:
     @property
     def architecture(self) -> Architecture:
         model = self.config.model
+        if model.kind == "transformer" and not model.factory:
+            return transformer(model.width, model.depth, self.config.data.vocabulary)
         return factory(model.factory) if model.factory else Mlp(model.hidden, model.activation)
 
     @property
@@ -95,6 +102,8 @@ class Workshop:
         """The views (Q, A, ...) of the challenge points: the same for every model, the first one clean."""
         x = self.supply.secret.x[points]
         rng = stream(self.config.seed, "views")
+        if is_text(x):
+            return self._put({"x": text_views(x, self.config.views, self.config.view_shift, rng)})
         noise = rng.standard_normal((len(x), self.config.views, *x.shape[1:]), dtype=np.float32)
         noise[:, 0] = 0
         return self._put({"x": x[:, None] + self.config.view_jitter * noise})
@@ -102,7 +111,8 @@ class Workshop:
     def pretrain(self, examples: Examples, fit: Fit, slots: Sequence[Slot]) -> tuple[Pretrain, Decision]:
         """The pretraining stage on `examples`, its engine decided for models like `slots`."""
         key, classes = self.put_examples(examples), class_count(examples)
-        bare = Pretrain(key, self.architecture, self.shape, classes, fit, _UNDECIDED)
+        architecture = for_labels(self.architecture, examples.of_tokens)
+        bare = Pretrain(key, architecture, self.shape, classes, fit, _UNDECIDED)
         decision = self._decide(bare, lambda s, some: s.task(some, [{}] * len(some), examples), slots)
         return replace(bare, plan=decision.plan), decision
 
@@ -144,6 +154,12 @@ class Workshop:
         """Ask the models that come out of `stage`; their accuracy on the test records where there are any."""
         test = self.put_examples(self.supply.test) if self.supply.test is not None else ""
         return Query(views, test, stage.architecture, stage.shape, stage.classes, stage.plan)
+
+    def ask_base(self, stage: Pretrain, views: str) -> Query | Likelihood:
+        """Ask the pretrained models, whose test records there are none: labels, or the texts themselves."""
+        if self.supply.secret.of_tokens:
+            return Likelihood(views, stage.architecture, stage.shape, stage.plan)
+        return replace(self.query(stage, views), test="")  # test records carry downstream labels
 
     def _put(self, arrays: dict[str, Array]) -> str:
         key = fingerprint(*arrays.values())
@@ -218,6 +234,7 @@ def ready(config: LeakageConfig, supply: Supply) -> Supply:
     Raises ConfigError (unknown attack, odd pool, too many challenge points) or BadInput (duplicates).
     """
     check_names(config.attacks)
+    check_texts(config, supply)
     supply = without_duplicates(supply, config.data.drop_duplicates)
     design_of(config, supply)
     return supply

@@ -8,14 +8,19 @@ import numpy as np
 from undertow.audits.settings import DataSettings
 from undertow.audits.supply import Supply, split, with_label_noise
 from undertow.storage.files import read_npz
-from undertow.types import Array, BadInput, Examples, MissingExtra
+from undertow.storage.text_pairs import PAIRS, load_texts
+from undertow.types import Array, BadInput, ConfigError, Examples, MissingExtra
 
 FILES = {"pretrain": "pretrain.npz", "finetune": "finetune.npz", "test": "test.npz"}
 
 
 def load_supply(audit: str, settings: DataSettings, seed: int) -> Supply:
     """The records of an audit, label noise applied; raises BadInput or ConfigError naming file and fix."""
-    if settings.source == "digits":
+    if settings.pair in PAIRS:
+        if audit != "tmi":
+            raise ConfigError(f"data.pair = {settings.pair!r} is for tmi")
+        supply = load_texts(settings, seed)
+    elif settings.source == "digits":
         supply = digits(settings, seed)
     else:
         supply = folder(audit, Path(settings.source), settings, seed)
