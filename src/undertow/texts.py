@@ -57,6 +57,7 @@ def views(ids: Array, count: int, shift: int, rng: np.random.Generator) -> Array
     offset = rng.integers(0, shift + 1, (len(ids), count))
     offset[:, 0] = 0
     import os
+
     if os.environ.get("ENDV"):
         keep = np.arange(ids.shape[-1]) < (lengths(ids)[:, None] - offset)[..., None]
         return np.where(keep, ids[:, None], PAD)

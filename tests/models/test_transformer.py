@@ -9,7 +9,7 @@ pytest.importorskip("transformers")
 from torch.nn.functional import cross_entropy
 
 from undertow.models.architecture import Mlp, head_name, initial_state
-from undertow.models.transformer import Transformer, for_labels, transformer
+from undertow.models.transformer import Transformer, for_labels, hidden, transformer
 from undertow.texts import PAD, next_tokens
 from undertow.training.task import to_params
 from undertow.types import ConfigError, MissingExtra
@@ -45,8 +45,10 @@ def test_what_lies_behind_the_end_of_a_text_changes_no_answer():
     other = ids.clone()
     other[0, 6:] = 7  # the first pad stays: it is the end
     torch.testing.assert_close(module(ids), module(other), rtol=0, atol=1e-12)
-    other[0, 4] = ids[0, 4] % 39 + 1  # the last token itself does matter
-    assert not torch.allclose(module(ids)[0], module(other)[0])
+    for place in range(5):  # what lies before it does matter
+        other[0, place] = ids[0, place] % 39 + 1
+        assert not torch.allclose(module(ids)[0], module(other)[0])
+        other[0, place] = ids[0, place]
 
 
 def test_the_answer_is_that_to_the_text_without_its_pads():
@@ -54,6 +56,20 @@ def test_the_answer_is_that_to_the_text_without_its_pads():
     together = module(ids)
     for row, size, answer in zip(ids, (5, 8, 12), together, strict=True):
         torch.testing.assert_close(module(row[None, :size])[0], answer, rtol=0, atol=1e-12)
+
+
+def test_the_head_is_shown_the_mean_state_of_the_tokens():
+    module, ids = made(TINY), texts(5, 8, 12)
+    seen = []
+    module.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module(ids)
+    for row, size, mean in zip(ids, (5, 8, 12), seen[0], strict=True):
+        states = hidden(module.body, row[None, :size])[0]
+        torch.testing.assert_close(sum(states) / size, mean, rtol=0, atol=1e-12)
+
+
+def test_an_empty_text_has_a_finite_answer():
+    assert torch.isfinite(made(TINY)(torch.full((1, L), PAD))).all()
 
 
 def test_pads_never_contribute_to_the_loss():

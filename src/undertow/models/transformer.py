@@ -1,7 +1,8 @@
 """A small causal language model: GPT-2 of Hugging Face's transformers, from its configuration alone.
 
 One architecture serves both links of the chain. Pretrained, it predicts the next token; finetuned, the same body
-(the same parameter names) carries a linear head on the last token of the text.
+(the same parameter names) carries a linear head on the mean state of a text's tokens (of the last token alone, a model this small knows little
+but what comes next).
 """
 
 from dataclasses import dataclass, replace
@@ -98,7 +99,7 @@ class LanguageModel(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """Class logits (B, classes) from the last token of each text."""
+    """Class logits (B, classes) from the mean state of each text's tokens."""
 
     def __init__(self, body: nn.Module, width: int, classes: int) -> None:
         super().__init__()
@@ -106,9 +107,11 @@ class TextClassifier(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, ids: Tensor) -> Tensor:
-        last = (ids != PAD).cumprod(1).sum(1).sub(1).clamp(min=0)  # a text ends before its first pad
-        states = hidden(self.body, ids[:, : int(last.max()) + 1])
-        return self.head(states[torch.arange(len(ids), device=ids.device), last])
+        inside = (ids != PAD).cumprod(1)  # a text ends before its first pad
+        longest = max(1, int(inside.sum(1).max()))
+        states, inside = hidden(self.body, ids[:, :longest]), inside[:, :longest, None]
+        total = (states * inside).sum(1)
+        return self.head(total / inside.sum(1).clamp(min=1))
 
 
 def hidden(body: nn.Module, ids: Tensor) -> Tensor:

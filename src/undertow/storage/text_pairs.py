@@ -1,8 +1,8 @@
 """Pairs of text sets: paragraphs of WikiText-2 to pretrain on, a topic or intent set to finetune on.
 
 A **document**, whose membership is the secret, is one paragraph of WikiText-2: one line of its file with at least
-`MIN_WORDS` words that is no heading. It is kept as its first `data.context` tokens and the one after, which is predicted; what comes later no model
-sees. Paragraphs that occur twice are dropped, and a note says how many.
+`MIN_WORDS` words that is no heading. It is kept as its first `data.context` tokens and the one after, which is only
+predicted; what comes later no model sees. Paragraphs that occur twice are dropped, and a note says how many.
 """
 
 import csv
