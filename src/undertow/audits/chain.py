@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from undertow.attacks.catalog import check_names
+from undertow.audits.language import check_texts
 from undertow.audits.settings import EngineSettings, LeakageConfig
 from undertow.audits.supply import Supply, without_duplicates
 from undertow.audits.views import check_views, make_views
@@ -15,10 +16,13 @@ from undertow.engine.key import canonical, digest, fingerprint, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, initial_state
 from undertow.models.choose import architecture_of
+from undertow.models.transformer import for_labels, transformer
 from undertow.stages.common import in_precision
 from undertow.stages.finetune import Finetune, Relation, Strategy
+from undertow.stages.likelihood import Likelihood
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
+from undertow.texts import is_text
 from undertow.training.choose import (
     ENGINES,
     ONE_BY_ONE,
@@ -82,7 +86,10 @@ class Workshop:
 
     @property
     def architecture(self) -> Architecture:
-        return architecture_of(self.config.model)
+        model = self.config.model
+        if model.kind == "transformer" and not model.factory:
+            return transformer(model.width, model.depth, self.config.data.vocabulary)
+        return architecture_of(model)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -99,7 +106,8 @@ class Workshop:
     def pretrain(self, examples: Examples, fit: Fit, slots: Sequence[Slot]) -> tuple[Pretrain, Decision]:
         """The pretraining stage on `examples`, its engine decided for models like `slots`."""
         key, classes = self.put_examples(examples), class_count(examples)
-        bare = Pretrain(key, self.architecture, self.shape, classes, fit, _UNDECIDED)
+        architecture = for_labels(self.architecture, examples.of_tokens)
+        bare = Pretrain(key, architecture, self.shape, classes, fit, _UNDECIDED)
         decision = self._decide(bare, lambda s, some: s.task(some, [{}] * len(some), examples), slots)
         return replace(bare, plan=decision.plan), decision
 
@@ -153,6 +161,12 @@ class Workshop:
         """Ask the models that come out of `stage`; their accuracy on the test records where there are any."""
         test = self.put_examples(self.supply.test) if self.supply.test is not None else ""
         return Query(views, test, stage.architecture, stage.shape, stage.classes, stage.plan)
+
+    def ask_base(self, stage: Pretrain, views: str) -> Query | Likelihood:
+        """Ask the pretrained models, whose test records there are none: labels, or the texts themselves."""
+        if self.supply.secret.of_tokens:
+            return Likelihood(views, stage.architecture, stage.shape, stage.plan)
+        return replace(self.query(stage, views), test="")  # test records carry downstream labels
 
     def _put(self, arrays: dict[str, Array]) -> str:
         key = fingerprint(*arrays.values())
@@ -230,7 +244,9 @@ def ready(config: LeakageConfig, supply: Supply) -> Supply:
     Raises ConfigError (unknown attack, impossible views, odd pool, too many challenge points) or BadInput (duplicates).
     """
     check_names(config.attacks)
-    check_views(config, supply.secret.x.shape[1:])
+    check_texts(config, supply)
+    if not is_text(supply.secret.x):
+        check_views(config, supply.secret.x.shape[1:])
     supply = without_duplicates(supply, config.data.drop_duplicates)
     design_of(config, supply)
     return supply

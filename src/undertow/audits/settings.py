@@ -33,6 +33,8 @@ class DataSettings:
     relation: Literal["same", "subset", "disjoint"] = setting(
         "subset", "tmi: attacker's and victims' finetuning rows: same | subset (draws of one pool) | disjoint"
     )
+    context: int = setting(64, "texts: tokens that are kept of each")
+    vocabulary: int = setting(1024, "texts: tokens that are told apart; 258 are the single bytes, a pad and <unk>")
     label_noise: float = setting(0.0, "share of the audited pool given a random label (makes small models memorise)")
     same_labels: bool = setting(False, "tmi: pretraining and finetuning classes are the same ones")
     drop_duplicates: bool = setting(False, "remove records that occur twice, instead of refusing them")
@@ -41,6 +43,10 @@ class DataSettings:
         for name in ("classes", "size", "pool", "other", "draw"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"data.{name} = {getattr(self, name)}; it cannot be negative")
+        if self.context < 8 or self.vocabulary < 258:
+            raise ConfigError(
+                f"data.context = {self.context}, vocabulary = {self.vocabulary}; at least 8 and 258 are needed"
+            )
         if not 0 <= self.label_noise <= 1:
             raise ConfigError(f"data.label_noise = {self.label_noise}; it is a share, 0 to 1")
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from undertow.audits.chain import Decision, Host, Workshop, design_of, ready
+from undertow.audits.language import blind_features, direct_access, pretrained_utility
 from undertow.audits.leakage import (
     Stopwatch,
     attack_all,
@@ -27,6 +28,7 @@ from undertow.audits.supply import Supply
 from undertow.engine.design import Design, Fold
 from undertow.engine.play import Trace
 from undertow.stages.finetune import Finetune
+from undertow.stages.likelihood import Likelihood
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query, Then
 from undertow.training.privacy import Noise
@@ -48,7 +50,7 @@ class Game:
     slots: Sequence[Slot]
     engines: Mapping[str, Decision]
     pretrain: Pretrain
-    ask_base: Query
+    ask_base: Query | Likelihood
     finetune: Mapping[str, Finetune]  # by role: the attacker may guess wrong how the victims are finetuned
     ask: Mapping[str, Query]
 
@@ -120,7 +122,7 @@ def lay_table(workshop: Workshop) -> Game:
         )
         ask[role] = workshop.query(finetune[role], views)
     pretrain, engines["pretrain"] = workshop.pretrain(supply.secret, config.pretrain, slots)
-    ask_base = replace(workshop.query(pretrain, views), test="")  # test records carry downstream labels
+    ask_base = workshop.ask_base(pretrain, views)
     return Game(design, slots, engines, pretrain, ask_base, finetune, ask)
 
 
@@ -168,9 +170,8 @@ def _evidence(workshop: Workshop, game: Game, finetuned: Trace, direct: Trace) -
         member=np.concatenate([design.member("shadow"), design.member("victim")]),
         logits=finetuned.stack("finetune", "logits"),
         labels=records.y if workshop.config.data.same_labels else None,
-        pretrained_logits=direct.stack("query", "logits"),
-        pretrained_labels=records.y,
-        features=records.x.reshape(len(records), -1),
+        features=blind_features(workshop.config, records),
+        **direct_access(direct, records),
     )
 
 
@@ -192,13 +193,8 @@ def _control(workshop: Workshop, game: Game, names: Sequence[str]) -> tuple[Scor
 def _utility(workshop: Workshop, game: Game, finetuned: Trace, direct: Trace) -> dict[str, float]:
     """What the victims are worth, so that nobody audits broken models unawares."""
     design, victims = game.design, slice(game.design.shadows, None)
-    labels = workshop.supply.secret.y[design.points]
-    hit = direct.stack("query", "logits")[victims, :, 0].argmax(-1) == labels
-    member = design.member("victim")
-    result = {
-        "pretrained model, accuracy on its members": float(hit[member].mean()),
-        "pretrained model, accuracy on non-members": float(hit[~member].mean()),
-    }
+    records = workshop.supply.secret.take(design.points)
+    result = pretrained_utility(direct, records, design.member("victim"), victims)
     if workshop.supply.test is not None:
         accuracy = finetuned.stack("finetune", "accuracy")[victims].mean()
         result["finetuned model, accuracy on test records"] = float(accuracy)

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from undertow import texts
 from undertow.audits.settings import LeakageConfig
 from undertow.images import shift_flip
 from undertow.rng import stream
+from undertow.texts import is_text
 from undertow.types import Array, ConfigError
 
 
@@ -27,8 +29,11 @@ def make_views(config: LeakageConfig, x: Array) -> Array:
     """Views (Q, A, ...) of the records x (Q, ...): the first is clean, the others are changed.
 
     Images are moved by up to `view_shift` pixels each way (drawn per record and view) and, with `view_flip`, every
-    second view is mirrored; then Gaussian noise of deviation `view_jitter` is added. Raises ConfigError.
+    second view is mirrored; then Gaussian noise of deviation `view_jitter` is added. Texts begin up to `view_shift`
+    tokens later. Raises ConfigError.
     """
+    if is_text(x):
+        return texts.views(x, config.views, config.view_shift, stream(config.seed, "views"))
     check_views(config, x.shape[1:])
     views = np.repeat(x[:, None], config.views, axis=1)
     if config.view_shift or config.view_flip:

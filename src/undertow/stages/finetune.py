@@ -15,7 +15,7 @@ from undertow.training.choose import Plan
 from undertow.training.lora import lora_state, merged, with_lora
 from undertow.training.private import Noise, poisson_order, private_engine
 from undertow.training.schedule import Fit, Schedule, own_order, shared_order
-from undertow.training.task import Task, load_state, to_params
+from undertow.training.task import Task, blocks, load_state, number_type, to_params
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
 Strategy = Literal["linear", "last-k", "full", "lora"]
@@ -133,12 +133,12 @@ class Finetune:
 @torch.no_grad()
 def features(module: nn.Module, state: Params, head: str, x: Tensor) -> Tensor:
     """What enters the head for every row of `x`, (N, D), in evaluation mode."""
-    load_state(module.to(x.device, x.dtype), state, x.dtype)
+    load_state(module.to(x.device, number_type(x)), state, number_type(x))
     module.eval()
     seen: list[Tensor] = []
     hook = module.get_submodule(head).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     try:
-        for block in x.split(4096):
+        for block in blocks(x):
             module(block)
     finally:
         hook.remove()

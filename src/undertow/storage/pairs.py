@@ -14,6 +14,7 @@ import numpy as np
 from undertow.audits.settings import DataSettings
 from undertow.audits.supply import Supply, row_hashes
 from undertow.rng import stream
+from undertow.storage import text_pairs
 from undertow.storage.image_files import ImageSet
 from undertow.storage.public import (
     CALTECH101,
@@ -225,6 +226,7 @@ PAIRS: Mapping[str, Callable[[DataSettings, int], Supply]] = {
     "cifar100-coarse": partial(image_pair, ImagePair(CIFAR100, CIFAR100, 32)),
     "tiny-caltech": partial(image_pair, ImagePair(TINY_IMAGENET, CALTECH101, 32)),
     "omniglot-fashion": partial(image_pair, ImagePair(OMNIGLOT, FASHION_MNIST, 28)),
+    **dict.fromkeys(text_pairs.PAIRS, text_pairs.load_texts),
 }
 
 

@@ -53,8 +53,7 @@ class Task:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of parameters; token ids leave float32."""
-        return self.x.dtype if self.x.is_floating_point() else torch.float32
+        return number_type(self.x)
 
     @property
     def device(self) -> torch.device:
@@ -80,6 +79,16 @@ class Task:
 
 
 Engine = Callable[[Task], list[Params]]
+
+
+def number_type(x: Tensor) -> torch.dtype:
+    """What a model computes in for records `x`: their own type, or float32 where they are token ids."""
+    return x.dtype if x.is_floating_point() else torch.float32
+
+
+def blocks(x: Tensor) -> tuple[Tensor, ...]:
+    """Records in parts that fit in memory; a text is asked about at every token."""
+    return x.split(4096 if x.is_floating_point() else 256)
 
 
 def to_params(state: State) -> Params:
