@@ -1,6 +1,6 @@
 """How much faster are the batched engines than a tuned loop over models? Ratios of one interleaved run.
 
-    python benchmarks/engines.py [--rounds 7] [--privacy-meter CHECKOUT]
+    python benchmarks/engines.py [--rounds 7] [--privacy-meter CHECKOUT] [--jobs perceptrons heads networks]
 
 Every round runs every contender once, in turn, on the same job; the figure is the median over rounds of the
 time ratio against the tuned loop. Times are CPU seconds of one thread. With a checkout of Privacy Meter
@@ -13,7 +13,7 @@ import importlib.util
 import io
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -25,10 +25,13 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from undertow.models.cnn import Cnn
+from undertow.models.resnet import ResNet
 from undertow.training.choose import ENGINES, candidates, chunk_for
+from undertow.training.grouped_conv import grouped_conv
 from undertow.training.stacked import dense_shape
 from undertow.training.task import Task, load_state
-from undertow.training.yardstick import heads, perceptrons
+from undertow.training.yardstick import heads, networks, perceptrons
 
 MODELS, SAMPLE, EPOCHS = 64, 4, 4
 
@@ -46,7 +49,9 @@ def tuned_loop(task: Task) -> None:
         for s, index in enumerate(rows):
             group["lr"] = float(schedule.lr[s])
             optimizer.zero_grad(set_to_none=True)
-            cross_entropy(module(task.x[index]), task.y[index]).backward()
+            with task.products():
+                logits = module(task.x[index])
+            cross_entropy(logits.float(), task.y[index]).backward()
             optimizer.step()
 
 
@@ -103,9 +108,25 @@ def contenders(task: Task, checkout: Path | None) -> dict[str, tuple[Callable[[T
     return found
 
 
+def layouts(make: Callable[[int], Task]) -> dict[str, tuple[Callable[[Task], object], Task]]:
+    """Convolutional networks: the loop with channels outermost (NCHW), the engines, and groups of each size."""
+    found: dict[str, tuple[Callable[[Task], object], Task]] = {"tuned loop": (tuned_loop, make(1))}
+    for bits, on in ((32, False), (16, True)):
+        half = lambda n, on=on: replace(make(n), bfloat16=on)  # noqa: E731
+        if on:
+            found["loop/16"] = (tuned_loop, half(1))
+        found[f"seq/{bits}"] = (ENGINES["sequential"][0], half(1))
+        for size in (1, 2, 4, 8) if "grouped_conv" in candidates(half(1)) else ():
+            found[f"group {size}/{bits}"] = (lambda task, size=size: grouped_conv(task, size), half(size))
+    return found
+
+
 def measure(name: str, make: Callable[[int], Task], checkout: Path | None, rounds: int) -> None:
     """Print one job's table: microseconds per model-step and the ratio to the tuned loop."""
-    runs = {k: (run, make(n)) for k, (run, n) in contenders(make(SAMPLE), checkout).items()}
+    compare(name, {k: (run, make(n)) for k, (run, n) in contenders(make(SAMPLE), checkout).items()}, rounds)
+
+
+def compare(name: str, runs: Mapping[str, tuple[Callable[[Task], object], Task]], rounds: int) -> None:
     times: dict[str, list[float]] = {k: [] for k in runs}
     for turn in range(rounds + 1):
         for contender, (run, task) in runs.items():
@@ -130,16 +151,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--privacy-meter", type=Path, help="a checkout of privacytrustlab/ml_privacy_meter")
+    parser.add_argument("--jobs", nargs="+", default=["perceptrons", "heads", "networks"])
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{'job':<34}{'contender':<15}{'us/step':>9}{'speed':>9}   [min, max] over {options.rounds} rounds")
+    if "perceptrons" in options.jobs:
+        time_perceptrons(options.privacy_meter, options.rounds)
+    if "heads" in options.jobs:
+        for width in (64, 512):
+            measure(f"{MODELS} linear heads {width}-10", lambda n, w=width: heads(n, w), None, options.rounds)
+    if "networks" in options.jobs:
+        time_networks(options.rounds)
+
+
+def time_perceptrons(checkout: Path | None, rounds: int) -> None:
     for width, hidden in ((64, (64,)), (64, (128, 128)), (600, (128,)), (256, (256, 64))):
         size = sum(p.numel() for p in perceptrons(1, width, hidden).module.parameters())
         name = f"MLP {width}-{'-'.join(map(str, hidden))}-10, {size / 1000:.0f}k"
-        measure(name, lambda n, w=width, h=hidden: short(perceptrons(n, w, h)), options.privacy_meter, options.rounds)
-    for width in (64, 512):
-        name = f"{MODELS} linear heads {width}-10"
-        measure(name, lambda n, w=width: heads(n if n != SAMPLE else SAMPLE, w), None, options.rounds)
+        measure(name, lambda n, w=width, h=hidden: short(perceptrons(n, w, h)), checkout, rounds)
+
+
+def time_networks(rounds: int) -> None:
+    for architecture in (Cnn(32), Cnn(32, stride=2), Cnn(16), ResNet(8), ResNet(8, norm="batch")):
+        name = " ".join(str(value) for value in (type(architecture).__name__, *vars(architecture).values()))
+        compare(name, layouts(lambda n, a=architecture: short(networks(n, a), 2)), rounds)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,15 @@ import tomllib
 import pytest
 
 pytest.importorskip("torch")
-from undertow.audits.settings import PRESETS, LeakageConfig, preset
+from undertow.audits.presets import PRESETS, preset
+from undertow.audits.settings import LeakageConfig
 from undertow.config import override, to_dict, to_toml
 from undertow.storage.files import read_toml
 from undertow.types import ConfigError
 from undertow.workflow import configure, split_tables
 
 
-@pytest.mark.parametrize("audit", PRESETS)
-@pytest.mark.parametrize("name", ["digits", "folder"])
+@pytest.mark.parametrize(("audit", "name"), [(audit, name) for audit, known in PRESETS.items() for name in known])
 def test_a_printed_configuration_reads_back_as_itself(audit, name):
     config = preset(audit, name)
     text = to_toml(config, "heading\nof two lines")
@@ -61,7 +61,7 @@ def test_own_data_starts_from_settings_without_label_noise():
 
 def test_an_unknown_preset_names_those_there_are():
     with pytest.raises(ConfigError, match="digits, folder"):
-        configure("tmi", "cifar", {}, {})
+        configure("tmi", "mnist", {}, {})
 
 
 def test_a_file_that_is_not_toml_or_not_there(tmp_path):

@@ -43,7 +43,7 @@ _LAZY = {
     "audit_tmi": "undertow.audits.tmi",
     "load_result": "undertow.storage.results",
     "measure": "undertow.metrics",
-    "preset": "undertow.audits.settings",
+    "preset": "undertow.audits.presets",
     "read_signals": "undertow.storage.signals_file",
     "save_result": "undertow.storage.results",
     "stream": "undertow.rng",

@@ -37,7 +37,7 @@ app.add_typer(audit_app, name="audit", invoke_without_command=True)
 Preset = Annotated[str | None, typer.Option(help="A named configuration (--list-presets).")]
 ListPresets = Annotated[bool, typer.Option("--list-presets", help="List the presets and stop.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; see `undertow init-config`.")]
-Data = Annotated[Path | None, typer.Option(help="Folder with your records (pretrain.npz, finetune.npz).")]
+Data = Annotated[Path | None, typer.Option(help="Folder of your records, or of a pair's datasets ('hub': download).")]
 Shadows = Annotated[int | None, typer.Option(help="Models the attacker trains; even.")]
 Seed = Annotated[int | None, typer.Option(help="Everything random descends from it.")]
 Out = Annotated[Path, typer.Option(help="Run folder; the same folder again resumes.")]
@@ -244,11 +244,11 @@ def _given(context: typer.Context, name: str) -> bool:
 
 
 def _print_presets(audits: tuple[str, ...]) -> None:
-    from undertow.audits.settings import PRESETS
+    from undertow.audits.presets import listing
 
     for audit in audits:
-        for name, (about, _) in PRESETS[audit].items():
-            typer.echo(f"{audit}  {name:<10} {about}")
+        for line in listing(audit):
+            typer.echo(line)
 
 
 def _print_plan(plans: dict[str, Any]) -> None:

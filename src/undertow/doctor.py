@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 EXTRAS = {
     "train": ("torch", "sklearn", "PIL"),
-    "data": ("pyarrow",),
+    "data": ("pyarrow", "huggingface_hub"),
     "hf": ("transformers",),
     "llm": ("peft", "accelerate"),
     "qlora": ("bitsandbytes",),

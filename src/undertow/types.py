@@ -23,6 +23,7 @@ Params = dict[str, Array]
 J = TypeVar("J")
 R = TypeVar("R")
 
+IGNORED = -100  # a label that is none: nothing is to be predicted there (cross_entropy's ignore_index in torch)
 SCHEMA = "undertow.result/1"  # of result.json; the number rises when a reader of the old one would misread
 
 
@@ -64,20 +65,28 @@ def setting(default: Any, about: str) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Records and their labels."""
+    """Records and their labels: one for each record, or (texts, next-token prediction) one for each token."""
 
-    x: Array  # (N, ...) numbers
-    y: Array  # (N,) int, 0..classes-1
+    x: Array  # (N, ...) numbers; texts: (N, L) int token ids
+    y: Array  # (N,) int, 0..classes-1; or (N, L) int, the next token, IGNORED where there is none
     name: str
 
     def __post_init__(self) -> None:
         if len(self.x) == 0:
             raise BadInput(f"{self.name}: no examples")
-        if self.y.shape != (len(self.x),) or self.y.dtype.kind not in "iu":
+        shapes = [self.x.shape[:1]] + [self.x.shape] * self.of_tokens
+        if self.y.shape not in shapes or self.y.dtype.kind not in "iu":
             found = f"{self.y.dtype} {self.y.shape}"
             raise BadInput(f"{self.name}: labels must be integers of shape ({len(self.x)},), got {found}")
-        if int(self.y.min()) < 0:
-            raise BadInput(f"{self.name}: label {int(self.y.min())} at row {int(self.y.argmin())} is negative")
+        wrong = (self.y < 0) & ((self.y != IGNORED) | (not self.of_tokens))
+        if wrong.any():
+            row = int(np.argwhere(wrong)[0][0])
+            raise BadInput(f"{self.name}: label {int(self.y[wrong][0])} at row {row} is negative")
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether each token has a label of its own (next-token prediction)."""
+        return self.y.ndim == 2 and self.x.ndim == 2 and self.x.dtype.kind in "iu"
 
     def __len__(self) -> int:
         return len(self.x)
@@ -117,6 +126,7 @@ class Evidence:
     labels: Array | None = None  # (Q,) int, class of each point among the C of `logits`
     pretrained_logits: Array | None = None  # (M, Q, A, K) outputs of the pretrained models (not realistic access)
     pretrained_labels: Array | None = None  # (Q,) int, class among those K
+    pretrained_values: Array | None = None  # (M, Q) one signal of the pretrained models instead, higher = member
     features: Array | None = None  # (Q, D) the records themselves, for the blind baseline
 
     def __post_init__(self) -> None:

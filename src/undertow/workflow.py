@@ -40,7 +40,7 @@ def configure(
 
     Without a preset, `folder` where the data is the user's own, else the embedded `digits`.
     """
-    from undertow.audits.settings import preset
+    from undertow.audits.presets import preset
     from undertow.config import override
 
     tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
@@ -189,7 +189,8 @@ def _supply_of(result: AuditResult, include_examples: bool) -> "Supply | None":
     """The records behind a finished result, where they may be shown and can be had again."""
     if result.audit not in AUDITS or not (result.data.get("embedded") or include_examples):
         return None
-    from undertow.audits.settings import LeakageConfig, preset
+    from undertow.audits.presets import preset
+    from undertow.audits.settings import LeakageConfig
     from undertow.audits.supply import without_duplicates
     from undertow.config import override
     from undertow.storage.datasets import load_supply

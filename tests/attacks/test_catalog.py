@@ -107,6 +107,12 @@ def test_given_values_are_used_as_they_are(name):
     np.testing.assert_array_equal(scores(name, evidence), scores(name, replace(evidence, logits=None, labels=None)))
 
 
+def test_direct_access_may_be_a_likelihood_instead_of_logits():
+    evidence = noise(7, 16, 20)
+    direct = Evidence(evidence.member, pretrained_values=evidence.values)
+    np.testing.assert_array_equal(scores("direct-lira", direct), scores("lira", evidence))
+
+
 def test_without_values_the_confidence_in_the_label_is_read():
     evidence = replace(noise(4, 16, 20), values=None)
     values = label_confidence(evidence.logits, evidence.labels)
@@ -123,7 +129,8 @@ def test_missing_names_the_absent_keys():
     assert missing(ATTACKS["loss"], Evidence(full.member, logits=full.logits)) == "missing labels"
     assert missing(ATTACKS["lira"], nothing) == "missing values, or logits and labels"
     assert missing(ATTACKS["lira"], Evidence(full.member, values=full.values)) is None
-    assert missing(ATTACKS["direct-lira"], nothing) == "missing pretrained_logits and pretrained_labels"
+    direct = "missing pretrained_values, or pretrained_logits and pretrained_labels"
+    assert missing(ATTACKS["direct-lira"], nothing) == direct
     with pytest.raises(BadInput, match="blind: missing features"):
         run(ATTACKS["blind"], nothing, SHADOWS, TARGETS, stream(0, "test"))
 

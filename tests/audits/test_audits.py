@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from undertow.audits.chain import Host
+from undertow.audits.chain import Host, Workshop
 from undertow.audits.mia import audit_mia
 from undertow.audits.settings import EngineSettings, preset
-from undertow.audits.tmi import audit_tmi
+from undertow.audits.tmi import audit_tmi, lay_table
 from undertow.engine.executor import Serial
 from undertow.storage.datasets import load_supply
 from undertow.storage.results import result_json
@@ -77,6 +77,36 @@ def test_mia_by_linear_probe_uses_the_fat_product():
     assert result.find("lira", "auc").value > 0.5
 
 
+@pytest.mark.parametrize("audit", AUDITS)
+def test_finetuning_by_lora(audit):
+    pytest.importorskip("peft")
+    config = small(audit, strategy="lora", lora_rank=2, shadows=4, victims=2, challenge=20, control=False)
+    config = replace(config, pretrain=Fit(epochs=2), finetune=Fit(epochs=2, lr=0.05), engine=EngineSettings())
+    result = run(audit, config)
+    assert result.environment["engines"]["finetune"]["plan"]["engine"] == "sequential"
+    assert np.isfinite(result.scores[0].values).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"victim_strategy": "linear"}, "are for tmi"),
+        ({"data": replace(preset("mia", "digits").data, relation="same")}, "are for tmi"),
+    ],
+)
+def test_mia_refuses_what_it_would_ignore(change, says):
+    with pytest.raises(ConfigError, match=says):
+        run("mia", small("mia", **change))
+
+
+@pytest.mark.parametrize("change", [{"strategy": "lora"}, {"strategy": "linear", "privacy": Privacy(epsilon=1.0)}])
+def test_finetuning_without_a_base_is_refused(change):
+    config = small("mia", finetune=Fit(), **change)
+    supply = replace(load_supply("mia", config.data, 0), other=None)
+    with pytest.raises(ConfigError, match=r"finetunes a base: mia needs pretrain\.npz"):
+        audit_mia(config, supply, Host(MemoryStore(), Serial()))
+
+
 def test_a_victims_scores_do_not_depend_on_the_number_of_shadows():
     store = MemoryStore()
     few, more = (run("tmi", small("tmi", shadows=m, attacks=("confidence",)), store) for m in (8, 12))
@@ -117,7 +147,7 @@ def test_pools_of_one_class_are_refused():
 
 def test_a_named_engine_that_cannot_train_the_model_is_refused_with_those_that_can():
     config = replace(small("tmi"), engine=EngineSettings(name="fat_gemm"))
-    with pytest.raises(ConfigError, match=r"'fat_gemm' cannot do the pretrain stage.*'fused_mlp' or 'sequential'"):
+    with pytest.raises(ConfigError, match=r"'fat_gemm' cannot do the finetune stage.*'fused_mlp' or 'sequential'"):
         run("tmi", config)
 
 
@@ -140,9 +170,40 @@ def test_private_finetuning_hides_pretraining_data_as_far_as_its_noise_goes():
     assert auc[0.5].low > 0.5  # finetuning was private, pretraining was not
 
 
-def test_private_finetuning_of_more_than_a_head_is_refused():
-    with pytest.raises(ConfigError, match="trains heads only"):
-        small("tmi", privacy=Privacy(epsilon=1.0), strategy="full")
+@pytest.mark.parametrize("change", [{"strategy": "full"}, {"strategy": "lora"}, {"victim_strategy": "last-k"}])
+def test_private_finetuning_of_more_than_a_head_needs_opacus(change):
+    with pytest.raises(ConfigError, match=r"trains heads only.*privacy\.trainer = 'opacus'"):
+        small("tmi", privacy=Privacy(epsilon=1.0), **change)
+    assert small("tmi", privacy=Privacy(epsilon=1.0, trainer="opacus"), **change).privacy.epsilon == 1.0
+
+
+SLOW = [("tmi", "linear"), ("tmi", "last-k"), ("tmi", "lora"), ("mia", "linear"), ("mia", "last-k"), ("mia", "full")]
+
+
+@pytest.mark.parametrize(
+    ("audit", "strategy"),
+    [("tmi", "full"), ("mia", "lora"), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+)
+def test_any_strategy_is_private_by_opacus(audit, strategy):
+    pytest.importorskip("opacus")
+    pytest.importorskip("peft")
+    private = Privacy(epsilon=2.0, trainer="opacus")
+    fit = Fit(epochs=2, batch=100, lr=0.5, momentum=0.0)
+    config = small(audit, strategy=strategy, privacy=private, finetune=fit, shadows=4, victims=2, challenge=20)
+    result = run(audit, replace(config, pretrain=Fit(epochs=2), control=False))
+    assert result.environment["engines"]["finetune"]["plan"]["engine"] == "opacus"
+    assert result.environment["privacy"]["accountant"] == "PRV of Opacus"
+    assert all(1.8 < row.epsilon <= 2.0 for row in result.measurements)
+    assert np.isfinite(result.scores[0].values).all()
+
+
+def test_shadows_and_victims_by_different_strategies_make_the_same_promise():
+    pytest.importorskip("opacus")
+    private = Privacy(epsilon=2.0, trainer="opacus")
+    config = small("tmi", privacy=private, victim_strategy="full", shadows=4, victims=2, challenge=20, control=False)
+    workshop = Workshop(config, load_supply("tmi", config.data, 0), Host(MemoryStore(), Serial()))
+    game = lay_table(workshop)
+    assert game.finetune["shadow"].noise == game.finetune["victim"].noise == game.noise
 
 
 def test_private_finetuning_data_stays_hidden_and_the_row_says_to_which_epsilon():

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parent))
 from commands import QUICK, undertow
+from tests.storage.toy_images import pictures, write_parquet
 
 import undertow as package
 from undertow.rng import stream
@@ -149,6 +150,10 @@ def test_presets_are_listed():
     assert code == 0
     assert "digits" in said
     assert "folder" in said
+    assert "cifar100-cifar10-last-k-small | -medium | -paper" in said
+    both = undertow("audit", "--list-presets")[1]
+    assert both.startswith("mia")
+    assert both.endswith(said)
 
 
 def test_a_printed_configuration_is_accepted(tmp_path):
@@ -169,6 +174,11 @@ def test_doctor_knows_this_machine():
     ("arguments", "says"),
     [
         (["audit", "tmi", "--preset", "nonsense"], "no preset 'nonsense'"),
+        (["audit", "tmi", "--preset", "omniglot-fashion-dp-smal"], "did you mean omniglot-fashion-dp-small"),
+        (["audit", "--preset", "omniglot-fashion-dp-small"], "undertow audit tmi --preset"),
+        (["audit", "tmi", "--preset", "cifar100-coarse-full-small"], "--data DIR, or download it, --data hub"),
+        (["audit", "tmi", "--data", "hub"], "name one, e.g. --preset cifar100"),
+        (["audit", "tmi", "--preset", "cifar100-coarse-full-small", "--data", "."], "cifar100 is missing"),
         (["audit", "tmi", "--shadows", "7"], "even"),
         (["audit", "tmi", "--shadows", "many"], "'--shadows'"),
         (["audit", "tmi", "--data", "/nowhere"], "no such folder"),
@@ -244,6 +254,66 @@ def test_own_pictures_are_shown_only_on_request(tmp_path):
     code, _, said = undertow("report", tmp_path / "run", "--include-examples")
     assert code == 0, said
     assert "data:image/png" in (tmp_path / "run" / "report.html").read_text()
+
+
+TOY_PAIR = """
+shadows = 4
+victims = 2
+challenge = 20
+views = 2
+control = false
+attacks = ["confidence"]
+[data]
+classes = 4
+pool = 40
+other = 30
+draw = 20
+[model]
+kind = "mlp"
+hidden = [8]
+[pretrain]
+epochs = 1
+shift = 0
+[finetune]
+epochs = 1
+[engine]
+name = "fused_mlp"
+"""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Two tiny datasets in the form of the hub, and a configuration to match."""
+    pytest.importorskip("pyarrow")
+    root = tmp_path_factory.mktemp("pair")
+    (root / "c.toml").write_text(TOY_PAIR)
+    for name, labels in (("cifar100", ("fine_label", "coarse_label")), ("cifar10", ("label",))):
+        y = np.repeat(np.arange(4), 20)
+        columns = dict(zip(labels, (y, y // 2), strict=False))
+        write_parquet(root / "data" / name / "train-00000.parquet", pictures(80, 32, seed=len(name)), **columns)
+    return root
+
+
+def test_downstream_tasks_of_one_pretraining_set_share_its_models(pair):
+    def files(of):
+        common = ("--config", pair / "c.toml", "--data", pair / "data", "--store", pair / "store", "--quiet")
+        code, _, said = undertow("audit", "tmi", "--preset", f"{of}-linear-small", *common, "--out", pair / of)
+        assert code == 0, said
+        return {p: p.stat().st_mtime_ns for p in (pair / "store").rglob("*.safetensors")}
+
+    before = files("cifar100-coarse")
+    after = files("cifar100-cifar10")
+    assert before.items() <= after.items()
+    assert len(after) - len(before) == 6 + 2  # the answers of six finetuned models; finetuning and test records
+
+
+def test_the_pictures_of_a_pair_are_not_ours_to_show_unasked(pair):
+    assert "data:image/png" not in (pair / "cifar100-coarse" / "report.html").read_text()
+    code, _, said = undertow("report", pair / "cifar100-coarse", "--include-examples")
+    assert code == 0, said
+    page = (pair / "cifar100-coarse" / "report.html").read_text()
+    assert "data:image/png" in page
+    assert "cifar100-train-" in page
 
 
 def test_duplicates_are_refused_and_removed_on_request(tmp_path):

@@ -27,6 +27,23 @@ def test_the_summary_fits_a_terminal_and_names_every_row(tmi):
     assert text.count("non-member (model, record) pairs") == 1
 
 
+def test_what_finetuning_trained_is_said_in_words(tmi):
+    """Victims first; the shadows' only where they differ; nothing where the configuration does not say."""
+    data = {**tmi.data, "sizes": {"audited": 4, "other": 4}}
+
+    def head(**config):
+        shown = summary(replace(tmi, config=config, data=data)).split("95%")[0]
+        assert max(map(len, shown.splitlines())) <= 90
+        return " ".join(shown.split())
+
+    assert "finetuned: the head alone (linear probe)" in head(strategy="linear", victim_strategy="")
+    assert "finetuned: the last 3 layers" in head(strategy="last-k", last_layers=3)
+    both = head(strategy="linear", victim_strategy="lora", lora_rank=8)
+    assert "finetuned: the head and LoRA updates of rank 8; the attacker's shadows: the head alone" in both
+    assert "finetuned" not in head()
+    assert "finetuned" not in head(strategy="unheard of")
+
+
 def test_numbers_stand_under_each_other(tmi):
     lines = [
         line for line in summary(tmi).splitlines() if line.startswith("  ") and " [" in line and line.endswith("]")

@@ -109,6 +109,9 @@ def _one_signal(evidence: Evidence) -> Array:
 
 
 def _pretrained(evidence: Evidence) -> Array:
+    """The given values of the pretrained models (language: likelihood), else the scaled logit of their label."""
+    if evidence.pretrained_values is not None:
+        return evidence.pretrained_values
     return signals.label_confidence(_key("pretrained_logits", evidence), _key("pretrained_labels", evidence))
 
 
@@ -162,7 +165,7 @@ _ALL = (
         "direct-lira",
         "bound",
         "LiRA on the pretrained model itself: an upper bound, not realistic access",
-        (("pretrained_logits", "pretrained_labels"),),
+        (("pretrained_values",), ("pretrained_logits", "pretrained_labels")),
         _pretrained,
         _plain(lira),
     ),

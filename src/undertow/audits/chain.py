@@ -2,24 +2,30 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from undertow.attacks.catalog import check_names
+from undertow.audits.language import check_texts
 from undertow.audits.settings import EngineSettings, LeakageConfig
 from undertow.audits.supply import Supply, without_duplicates
+from undertow.audits.views import check_views, make_views
 from undertow.engine.design import Design
 from undertow.engine.key import canonical, digest, fingerprint, stage_digest
 from undertow.engine.play import Trace, play
-from undertow.models.architecture import Architecture, Mlp, factory, initial_state
-from undertow.rng import stream
-from undertow.stages.finetune import Finetune
+from undertow.models.architecture import Architecture, initial_state
+from undertow.models.choose import architecture_of
+from undertow.models.transformer import for_labels, transformer
+from undertow.stages.common import in_precision
+from undertow.stages.finetune import Finetune, Relation, Strategy
+from undertow.stages.likelihood import Likelihood
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
+from undertow.texts import is_text
 from undertow.training.choose import (
     ENGINES,
+    ONE_BY_ONE,
     PROBE_STEPS,
     Plan,
     candidates,
@@ -29,7 +35,7 @@ from undertow.training.choose import (
     probe,
 )
 from undertow.training.privacy import Noise, calibrate
-from undertow.training.private import private_heads
+from undertow.training.private import private_engine
 from undertow.training.schedule import Fit
 from undertow.training.task import Engine, Task, to_params
 from undertow.types import Array, BadInput, ConfigError, Examples, Executor, Progress, Slot, Stage, Store
@@ -81,7 +87,9 @@ class Workshop:
     @property
     def architecture(self) -> Architecture:
         model = self.config.model
-        return factory(model.factory) if model.factory else Mlp(model.hidden, model.activation)
+        if model.kind == "transformer" and not model.factory:
+            return transformer(model.width, model.depth, self.config.data.vocabulary)
+        return architecture_of(model)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,38 +101,47 @@ class Workshop:
 
     def put_views(self, points: Array) -> str:
         """The views (Q, A, ...) of the challenge points: the same for every model, the first one clean."""
-        x = self.supply.secret.x[points]
-        rng = stream(self.config.seed, "views")
-        noise = rng.standard_normal((len(x), self.config.views, *x.shape[1:]), dtype=np.float32)
-        noise[:, 0] = 0
-        return self._put({"x": x[:, None] + self.config.view_jitter * noise})
+        return self._put({"x": make_views(self.config, self.supply.secret.x[points])})
 
     def pretrain(self, examples: Examples, fit: Fit, slots: Sequence[Slot]) -> tuple[Pretrain, Decision]:
         """The pretraining stage on `examples`, its engine decided for models like `slots`."""
         key, classes = self.put_examples(examples), class_count(examples)
-        bare = Pretrain(key, self.architecture, self.shape, classes, fit, _UNDECIDED)
+        architecture = for_labels(self.architecture, examples.of_tokens)
+        bare = Pretrain(key, architecture, self.shape, classes, fit, _UNDECIDED)
         decision = self._decide(bare, lambda s, some: s.task(some, [{}] * len(some), examples), slots)
         return replace(bare, plan=decision.plan), decision
 
     def finetune(
-        self, examples: Examples, slots: Sequence[Slot], *, draw: int, shared_base: bool
+        self,
+        examples: Examples,
+        slots: Sequence[Slot],
+        *,
+        draw: int = 0,
+        relation: Relation = "subset",
+        strategy: Strategy | None = None,
+        shared_base: bool = False,
     ) -> tuple[Finetune, Decision]:
-        """The finetuning stage on `examples`, its engine decided for models like `slots`."""
-        key, classes, fit = self.put_examples(examples), class_count(examples), self.config.finetune
+        """The finetuning stage on `examples`, its engine decided for models like `slots`.
+
+        `strategy` is the configured one unless given.
+        """
+        config = self.config
         bare = Finetune(
-            key,
-            self.architecture,
-            self.shape,
-            classes,
-            self.config.strategy,
-            draw,
-            fit,
-            _UNDECIDED,
-            shared_base,
-            self.config.last_layers,
+            data=self.put_examples(examples),
+            architecture=self.architecture,
+            shape=self.shape,
+            classes=class_count(examples),
+            strategy=strategy or config.strategy,
+            draw=draw,
+            fit=config.finetune,
+            plan=_UNDECIDED,
+            shared_base=shared_base,
+            layers=config.last_layers,
+            rank=config.lora_rank,
+            relation=relation,
         )
         bare = replace(bare, noise=self.noise(len(bare.rows(slots[0], len(examples)))))
-        start = to_params(initial_state(self.architecture, self.shape, classes, 0))  # a probe needs shapes only
+        start = to_params(initial_state(self.architecture, self.shape, bare.classes, 0))  # a probe needs shapes only
         decision = self._decide(bare, lambda s, some: s.task(some, [start] * len(some), examples), slots)
         return replace(bare, plan=decision.plan), decision
 
@@ -144,6 +161,12 @@ class Workshop:
         """Ask the models that come out of `stage`; their accuracy on the test records where there are any."""
         test = self.put_examples(self.supply.test) if self.supply.test is not None else ""
         return Query(views, test, stage.architecture, stage.shape, stage.classes, stage.plan)
+
+    def ask_base(self, stage: Pretrain, views: str) -> Query | Likelihood:
+        """Ask the pretrained models, whose test records there are none: labels, or the texts themselves."""
+        if self.supply.secret.of_tokens:
+            return Likelihood(views, stage.architecture, stage.shape, stage.plan)
+        return replace(self.query(stage, views), test="")  # test records carry downstream labels
 
     def _put(self, arrays: dict[str, Array]) -> str:
         key = fingerprint(*arrays.values())
@@ -172,20 +195,23 @@ def decide(
     """Probe the engines that can train this stage and choose one (choose.py); a named one is timed, not judged."""
     device = pick_device(settings.device)
     look = Plan("undecided", 1, settings.dtype, settings.threads, device)
-    first = make(replace(bare, plan=look), slots[:1])
+
+    def task_of(some: Sequence[Slot]) -> Task:
+        return in_precision(make(replace(bare, plan=look), some), look)
+
+    first = task_of(slots[:1])
     parameters = sum(int(v.size) for v in first.states[0].values())
     steps = first.schedule.steps
-    engines = _engines(bare, lambda: make(replace(bare, plan=look), slots[:2]), settings)
+    engines = _engines(bare, lambda: task_of(slots[:2]), settings)
     chunks = {name: settings.chunk or chunk_for(name, parameters, device) for name in engines}
 
     def probe_task(count: int) -> Task:
-        some = [slots[i % len(slots)] for i in range(count)]
-        task = make(replace(bare, plan=look), some)
+        task = task_of([slots[i % len(slots)] for i in range(count)])
         return replace(task, schedule=task.schedule.first(PROBE_STEPS))
 
     seconds: dict[str, float] = {}
     for name, run in engines.items() if steps else ():
-        count = min(chunks[name], 8) if name == "sequential" else chunks[name]
+        count = min(chunks[name], 8) if name in ONE_BY_ONE else chunks[name]
         seconds[name] = probe(probe_task, run, count, settings.threads)
     name = choose(seconds) if seconds else next(iter(engines))
     return Decision(replace(look, engine=name, chunk=chunks[name]), seconds, steps)
@@ -194,7 +220,7 @@ def decide(
 def _engines(bare: Pretrain | Finetune, look: Callable[[], Task], settings: EngineSettings) -> dict[str, Engine]:
     """What may train this stage, in order of preference: private training has an engine of its own."""
     if isinstance(bare, Finetune) and bare.noise is not None:
-        return {"private_heads": partial(private_heads, noise=bare.noise)}
+        return private_engine(bare.noise)
     fitting = candidates(look())
     if settings.name not in ("auto", *fitting):
         allowed = " or ".join(repr(name) for name in ("auto", *fitting))
@@ -215,9 +241,12 @@ def class_count(examples: Examples) -> int:
 def ready(config: LeakageConfig, supply: Supply) -> Supply:
     """The records fit to be audited; refuses, before anything is written, what cannot be played.
 
-    Raises ConfigError (unknown attack, odd pool, too many challenge points) or BadInput (duplicates).
+    Raises ConfigError (unknown attack, impossible views, odd pool, too many challenge points) or BadInput (duplicates).
     """
     check_names(config.attacks)
+    check_texts(config, supply)
+    if not is_text(supply.secret.x):
+        check_views(config, supply.secret.x.shape[1:])
     supply = without_duplicates(supply, config.data.drop_duplicates)
     design_of(config, supply)
     return supply

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from undertow.audits import mia, tmi
-from undertow.audits.chain import Decision, Host, Workshop, ready
+from undertow.audits.chain import Decision, Host, Workshop, class_count, ready
+from undertow.audits.language import blind_features
 from undertow.audits.leakage import attack_all, choose_attacks, held_out
 from undertow.audits.settings import LeakageConfig
 from undertow.audits.supply import Supply
 from undertow.rng import stream
-from undertow.types import Array, Evidence, Params
+from undertow.types import Array, Evidence, Examples, Params
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,22 @@ def estimate(audit: str, config: LeakageConfig, supply: Supply, host: Host, work
 
 def _tmi_legs(workshop: Workshop) -> list[_Leg]:
     config = workshop.config
-    game, first, second = tmi.lay_table(workshop)
-    count, answer = len(game.slots), _answer_bytes(config, workshop)
+    game = tmi.lay_table(workshop)
+    direct = _answer_bytes(config, workshop, game.ask_base.classes)
+    answer = _answer_bytes(config, workshop, game.ask["shadow"].classes)
     model = _bytes(game.pretrain.task(game.slots[:1], [{}], workshop.supply.secret).states[0])
-    legs = [_Leg(first, count, model + answer), _Leg(second, count, answer)]
-    if config.control:
-        legs += [_Leg(replace(first, steps=0), count, model + answer), _Leg(second, count, answer)]
-    return legs
+    pretrained = _Leg(game.engines["pretrain"], len(game.slots), model + direct)
+    counts = {"finetune": config.shadows, "finetune victims": config.victims}
+    finetuned = [_Leg(game.engines[name], count, answer) for name, count in counts.items()]
+    if not config.control:
+        return [pretrained, *finetuned]
+    untrained = replace(pretrained, decision=replace(pretrained.decision, steps=0))
+    return [pretrained, *finetuned, untrained, *finetuned]
 
 
 def _mia_legs(workshop: Workshop) -> list[_Leg]:
     game = mia.lay_table(workshop, only_look=True)
-    answer = _answer_bytes(workshop.config, workshop)
+    answer = _answer_bytes(workshop.config, workshop, class_count(workshop.supply.secret))
     return [_Leg(d, 1 if name == "pretrain" else len(game.slots), answer) for name, d in game.engines.items()]
 
 
@@ -70,9 +75,9 @@ def _pace(decision: Decision) -> float:
     return decision.seconds.get(decision.plan.engine, 0.0)
 
 
-def _answer_bytes(config: LeakageConfig, workshop: Workshop) -> int:
+def _answer_bytes(config: LeakageConfig, workshop: Workshop, classes: int) -> int:
     points = config.challenge or len(workshop.supply.secret)
-    return points * config.views * (int(workshop.supply.secret.y.max()) + 1) * 4
+    return points * config.views * classes * 4
 
 
 def _bytes(state: Params) -> int:
@@ -83,7 +88,7 @@ def _attack_seconds(audit: str, config: LeakageConfig, supply: Supply, points: i
     """Time the attacks on noise for a few points, scaled to all: their cost is per point."""
     asked = config.challenge or len(supply.secret)
     few = min(points, asked)
-    evidence = _noise(config, supply, few)
+    evidence = _noise(config, supply.secret.take(np.arange(few)), _classes(audit, supply))
     module = tmi if audit == "tmi" else mia
     names = choose_attacks(config.attacks, module.OFFERED, evidence)
     start = time.perf_counter()
@@ -91,13 +96,17 @@ def _attack_seconds(audit: str, config: LeakageConfig, supply: Supply, points: i
     return (time.perf_counter() - start) * asked / few
 
 
-def _noise(config: LeakageConfig, supply: Supply, points: int) -> Evidence:
+def _classes(audit: str, supply: Supply) -> int:
+    """Classes of the finetuned models, whose answers are attacked."""
+    return class_count(supply.other if audit == "tmi" and supply.other is not None else supply.secret)
+
+
+def _noise(config: LeakageConfig, records: Examples, classes: int) -> Evidence:
     rng = stream(config.seed, "estimate")
-    models, classes = config.shadows + config.victims, int(supply.secret.y.max()) + 1
+    models, points = config.shadows + config.victims, len(records)
     member: Array = np.zeros((models, points), bool)
     member[::2] = rng.random((len(member[::2]), points)) < 0.5
     member[1::2] = ~member[: len(member) - len(member) % 2 : 2]
     logits = rng.standard_normal((models, points, config.views, classes))
-    labels = supply.secret.y[:points]
-    features = supply.secret.x[:points].reshape(points, -1)
-    return Evidence(member, None, logits, labels, logits, labels, features)
+    labels = rng.integers(classes, size=points)  # what they are does not matter: time is taken
+    return Evidence(member, None, logits, labels, logits, labels, features=blind_features(config, records))

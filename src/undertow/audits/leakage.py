@@ -95,7 +95,7 @@ def with_epsilon(rows: Sequence[Measurement], noise: Noise | None) -> tuple[Meas
 
 def promise(noise: Noise | None) -> dict[str, Any]:
     """What finetuning promised and the noise that keeps it, for the result's environment."""
-    return {} if noise is None else {"privacy": dict(vars(noise))}
+    return {} if noise is None else {"privacy": {**vars(noise), "accountant": noise.accountant}}
 
 
 def plain(config: object) -> dict[str, Any]:

@@ -87,22 +87,30 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
 def lay_table(workshop: Workshop, *, only_look: bool = False) -> Game:
     """Deal the memberships, decide the engines and train the base (unless we `only_look`)."""
     config, supply = workshop.config, workshop.supply
+    _check(config, scratch=supply.other is None)
     design = design_of(config, supply)
     slots = [*design.slots("shadow"), *design.slots("victim")]
     views = workshop.put_views(design.points)
     if supply.other is None:
-        if config.privacy.epsilon:
-            raise ConfigError("privacy.epsilon trains the head of a base: mia needs pretrain.npz beside finetune.npz")
         scratch, decision = workshop.pretrain(supply.secret, config.finetune, slots)
         link = Then(scratch, workshop.query(scratch, views))
         return Game(design, slots, link, None, {"train": decision})
     base_slot = [Slot("base", 0, config.seed, None)]
     pretrain, first = workshop.pretrain(supply.other, config.pretrain, base_slot)
-    finetune, second = workshop.finetune(supply.secret, slots, draw=0, shared_base=True)
+    finetune, second = workshop.finetune(supply.secret, slots, shared_base=True)
     link = Then(finetune, workshop.query(finetune, views))
     base = ("",) if only_look else workshop.play([pretrain], base_slot, secret="").keys["pretrain"]
     start = base * len(slots)
     return Game(design, slots, link, start, {"pretrain": first, "finetune": second}, finetune.noise)
+
+
+def _check(config: LeakageConfig, scratch: bool) -> None:
+    """Refuse what this game would silently ignore."""
+    if config.victim_strategy not in ("", config.strategy) or config.data.relation != "subset":
+        raise ConfigError("victim_strategy and data.relation are for tmi: in mia the finetuning rows are the secret")
+    if scratch and (config.privacy.epsilon or config.strategy != "full"):
+        what = "privacy.epsilon" if config.privacy.epsilon else f"strategy = {config.strategy!r}"
+        raise ConfigError(f"{what} finetunes a base: mia needs pretrain.npz beside finetune.npz")
 
 
 def _evidence(workshop: Workshop, game: Game, trace: Trace) -> Evidence:

@@ -81,7 +81,7 @@ def check_evidence(signals: SignalSet) -> Evidence:
         raise BadInput(f"{signals.name}: member is {member.dtype}, not bool; save it as member.astype(bool)")
     if member.all() or not member.any():
         raise BadInput(f"{signals.name}: every entry of member is {bool(member.flat[0])}; both classes are needed")
-    for key in ("values", "logits", "pretrained_logits"):
+    for key in ("values", "pretrained_values", "logits", "pretrained_logits"):
         if key in arrays:
             arrays[key] = _check_numbers(signals.name, key, arrays[key], member.shape)
     for key in ("labels", "pretrained_labels"):
@@ -104,8 +104,8 @@ def _check_numbers(name: str, key: str, values: Array, shape: tuple[int, ...]) -
         if values.ndim not in (3, 4) or values.shape[-1] < 2:
             raise BadInput(f"{name}: {key} has shape {values.shape}; it must be (M, N, C) or (M, N, views, C), C >= 2")
         values = values if values.ndim == 4 else values[:, :, None]
-    elif key == "values" and values.ndim != 2:
-        raise BadInput(f"{name}: values has shape {values.shape}; it must be (M, N)")
+    elif key.endswith("values") and values.ndim != 2:
+        raise BadInput(f"{name}: {key} has shape {values.shape}; it must be (M, N)")
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         m, q = bad[0][:2]

@@ -3,14 +3,13 @@
 Every field carries its own explanation; `undertow init-config` prints them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 from undertow.training.privacy import Privacy
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, setting
-
 
 Strategy = Literal["linear", "last-k", "full", "lora"]
 
@@ -27,20 +26,27 @@ class DataSettings:
     source: str = setting("digits", "'digits' (embedded), a folder with your records, or (pairs) 'hub'")
     pair: str = setting("", "tmi: a pair of public datasets found in source, e.g. 'cifar100-cifar10'; '': none")
     classes: int = setting(0, "pairs: pretraining classes that are used; 0: all")
+    size: int = setting(0, "pairs of images: side in pixels they are brought to; 0: the pair's own, 32 or 28")
     pool: int = setting(0, "records whose membership is the secret; even; 0: all there are")
     other: int = setting(0, "records of the stage that is not audited; 0: all there are")
     draw: int = setting(0, "tmi: finetuning rows each model draws from those; 0: all")
     relation: Literal["same", "subset", "disjoint"] = setting(
         "subset", "tmi: attacker's and victims' finetuning rows: same | subset (draws of one pool) | disjoint"
     )
+    context: int = setting(64, "texts: tokens that are kept of each")
+    vocabulary: int = setting(1024, "texts: tokens that are told apart; 258 are the single bytes, a pad and <unk>")
     label_noise: float = setting(0.0, "share of the audited pool given a random label (makes small models memorise)")
     same_labels: bool = setting(False, "tmi: pretraining and finetuning classes are the same ones")
     drop_duplicates: bool = setting(False, "remove records that occur twice, instead of refusing them")
 
     def __post_init__(self) -> None:
-        for name in ("classes", "pool", "other", "draw"):
+        for name in ("classes", "size", "pool", "other", "draw"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"data.{name} = {getattr(self, name)}; it cannot be negative")
+        if self.context < 8 or self.vocabulary < 258:
+            raise ConfigError(
+                f"data.context = {self.context}, vocabulary = {self.vocabulary}; at least 8 and 258 are needed"
+            )
         if not 0 <= self.label_noise <= 1:
             raise ConfigError(f"data.label_noise = {self.label_noise}; it is a share, 0 to 1")
 
@@ -114,7 +120,7 @@ class LeakageConfig:
     model: ModelSettings = section(ModelSettings(), "what is trained")
     pretrain: Fit = section(Fit(), "how the base is trained; epochs = 0: not at all")
     finetune: Fit = section(Fit(epochs=20, lr=0.05, decay="constant"), "how it is finetuned")
-    privacy: Privacy = section(Privacy(), "DP-SGD finetuning of the head (strategy linear)")
+    privacy: Privacy = section(Privacy(), "DP-SGD finetuning, of shadows and victims alike")
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
 
     def __post_init__(self) -> None:
@@ -126,42 +132,25 @@ class LeakageConfig:
             raise ConfigError("views and lora_rank are at least 1")
         if min(self.view_jitter, self.view_shift, self.challenge, self.seed) < 0:
             raise ConfigError("view_jitter, view_shift, challenge and seed are not negative")
-        if self.privacy.epsilon and (self.strategy != "linear" or self.finetune.jitter):
+        self._check_finetuning()
+
+    def _check_finetuning(self) -> None:
+        fit, strategies = self.finetune, {self.strategy, self.victim_strategy or self.strategy}
+        if "linear" in strategies and (fit.shift or fit.flip):
+            raise ConfigError("finetune.shift and flip move images; strategy = 'linear' trains on cached features")
+        if not self.privacy.epsilon:
+            return
+        if fit.jitter or fit.shift or fit.flip:
+            raise ConfigError("privacy.epsilon needs finetune.jitter = 0, shift = 0 and flip = false")
+        if self.privacy.trainer == "closed-form" and strategies != {"linear"}:
             raise ConfigError(
-                "privacy.epsilon needs strategy = 'linear' and finetune.jitter = 0: DP-SGD trains heads only"
+                "privacy.trainer = 'closed-form' trains heads only: shadows and victims need strategy = 'linear'; "
+                "for other strategies set privacy.trainer = 'opacus'"
             )
 
 
-# Setting D of the TMI specification: 8x8 digits, 30 % random labels so that the base memorises, clean
-# downstream images that no pretraining saw.
-_DIGITS = LeakageConfig(
-    challenge=200,
-    data=DataSettings(pool=400, other=1000, draw=500, label_noise=0.3, same_labels=True),
-    pretrain=Fit(epochs=40, batch=100, lr=0.1, jitter=0.05),
-    finetune=Fit(epochs=20, batch=100, lr=0.05, decay="constant"),
-)
-_FOLDER = LeakageConfig(pretrain=Fit(epochs=40, lr=0.05), finetune=Fit(epochs=20, lr=0.05, decay="constant"))
-
-PRESETS: Mapping[str, Mapping[str, tuple[str, LeakageConfig]]] = {
-    "tmi": {
-        "digits": ("embedded scanned digits, linear probe (the default)", _DIGITS),
-        "folder": ("your own records: --data DIR with pretrain.npz and finetune.npz", _FOLDER),
-    },
-    "mia": {
-        "digits": (
-            "embedded scanned digits, full finetuning of one base (the default)",
-            replace(_DIGITS, strategy="full", finetune=Fit(epochs=40, batch=100, lr=0.05, jitter=0.05)),
-        ),
-        "folder": (
-            "your own records: --data DIR with finetune.npz, and pretrain.npz for the base",
-            replace(_FOLDER, strategy="full"),
-        ),
-    },
-}
-
-
-def preset(audit: str, name: str) -> LeakageConfig:
-    """The named preset of an audit; ConfigError naming those there are."""
-    if name not in PRESETS[audit]:
-        raise ConfigError(f"no preset {name!r} for {audit}; there are: {', '.join(PRESETS[audit])}")
-    return PRESETS[audit][name][1]
+def __getattr__(name: str) -> Any:
+    """`preset` and `PRESETS` are found here too; they are in presets.py, which needs this module."""
+    if name in ("preset", "PRESETS"):
+        return getattr(import_module("undertow.audits.presets"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

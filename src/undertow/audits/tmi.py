@@ -5,12 +5,14 @@ The adversary queries only the finetuned model and says, for each record of the 
 it. It may pretrain and finetune shadow models of its own, on halves it knows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from undertow.audits.chain import Decision, Host, Workshop, design_of, ready
+from undertow.audits.language import blind_features, direct_access, pretrained_utility
 from undertow.audits.leakage import (
     Stopwatch,
     attack_all,
@@ -26,14 +28,17 @@ from undertow.audits.supply import Supply
 from undertow.engine.design import Design, Fold
 from undertow.engine.play import Trace
 from undertow.stages.finetune import Finetune
+from undertow.stages.likelihood import Likelihood
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query, Then
+from undertow.training.privacy import Noise
 from undertow.types import AuditResult, BadInput, Evidence, Scores, Slot
 
 OFFERED = (
     "tmi-default", "tmi", "tmi-averaged", "tmi-lda", "tmi-global", "tmi-knn", "tmi-label-only", "tmi-top-k",
     "adapted-lira", "adapted-lira-averaged", "loss", "confidence", "entropy", "margin", "blind", "direct-lira",
 )  # fmt: skip
+STAGES = {"shadow": "finetune", "victim": "finetune victims"}  # where the result names the engines of each role
 CONTROL = "no-pretraining"  # the same game on models whose pretraining never happened
 
 
@@ -43,14 +48,20 @@ class Game:
 
     design: Design
     slots: Sequence[Slot]
+    engines: Mapping[str, Decision]
     pretrain: Pretrain
-    finetune: Finetune
-    ask_base: Query
-    ask: Query
+    ask_base: Query | Likelihood
+    finetune: Mapping[str, Finetune]  # by role: the attacker may guess wrong how the victims are finetuned
+    ask: Mapping[str, Query]
 
     @property
     def fold(self) -> Fold:
         return held_out(self.design.shadows, self.design.victims)
+
+    @property
+    def noise(self) -> Noise | None:
+        """Of the victims' finetuning; the shadows' is the same."""
+        return self.finetune["victim"].noise
 
 
 def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
@@ -61,7 +72,7 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
     supply = ready(config, supply)
     workshop, clock = Workshop(config, supply, host), Stopwatch()
     with clock.stage("choose engines"):
-        game, first, second = lay_table(workshop)
+        game = lay_table(workshop)
     with clock.stage("train"):
         finetuned, direct = _train(workshop, game)
     evidence = _evidence(workshop, game, finetuned, direct)
@@ -80,34 +91,61 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         seed=config.seed,
         environment={
             **host.environment,
-            "engines": {"pretrain": first.note(), "finetune": second.note()},
-            **promise(game.finetune.noise),
+            "engines": {name: decision.note() for name, decision in game.engines.items()},
+            "finetuning": finetuning(config),
+            **promise(game.noise),
         },
         data=supply.describe(),
-        measurements=with_epsilon(rows, game.finetune.noise),
-        controls=with_epsilon(control_rows, game.finetune.noise),
+        measurements=with_epsilon(rows, game.noise),
+        controls=with_epsilon(control_rows, game.noise),
         timing=clock.seconds,
         utility=_utility(workshop, game, finetuned, direct),
-        warnings=supply.notes,
+        warnings=(*supply.notes, *assumptions(config)),
         scores=(*scores, *controls),
         ids=tuple(supply.ids[int(q)] for q in game.design.points),
     )
 
 
-def lay_table(workshop: Workshop) -> tuple[Game, Decision, Decision]:
-    """Deal the memberships, decide the engines of both stages, and make the links."""
+def lay_table(workshop: Workshop) -> Game:
+    """Deal the memberships, decide the engines of all stages, and make the links."""
     config, supply = workshop.config, workshop.supply
     if supply.other is None:
         raise BadInput(f"{supply.name}: tmi needs finetuning data beside the audited pretraining pool")
     design = design_of(config, supply)
     slots = [*design.slots("shadow"), *design.slots("victim")]
-    pretrain, first = workshop.pretrain(supply.secret, config.pretrain, slots)
-    hidden = [replace(slot, member=None) for slot in slots]  # finetuning knows nothing of the pretraining halves
-    finetune, second = workshop.finetune(supply.other, hidden, draw=config.data.draw, shared_base=False)
     views = workshop.put_views(design.points)
-    ask_base = replace(workshop.query(pretrain, views), test="")  # test records carry downstream labels
-    game = Game(design, slots, pretrain, finetune, ask_base, workshop.query(finetune, views))
-    return game, first, second
+    engines, finetune, ask = {}, {}, {}
+    for role, strategy in finetuning(config)["strategy"].items():
+        hidden = [replace(s, member=None) for s in slots if s.role == role]  # finetuning knows nothing of the halves
+        finetune[role], engines[STAGES[role]] = workshop.finetune(
+            supply.other, hidden, draw=config.data.draw, relation=config.data.relation, strategy=strategy
+        )
+        ask[role] = workshop.query(finetune[role], views)
+    pretrain, engines["pretrain"] = workshop.pretrain(supply.secret, config.pretrain, slots)
+    ask_base = workshop.ask_base(pretrain, views)
+    return Game(design, slots, engines, pretrain, ask_base, finetune, ask)
+
+
+def finetuning(config: LeakageConfig) -> dict[str, Any]:
+    """How each role is finetuned, and how the rows of the two relate."""
+    strategy = {"shadow": config.strategy, "victim": config.victim_strategy or config.strategy}
+    return {"strategy": strategy, "relation": config.data.relation}
+
+
+def assumptions(config: LeakageConfig) -> tuple[str, ...]:
+    """What the reader must know of the attacker's finetuning, where it is not the default."""
+    found = []
+    shadow, victim = finetuning(config)["strategy"].values()
+    if shadow != victim:
+        found.append(
+            f"Mismatch: the attacker finetunes its shadows by {shadow!r}, the victims are finetuned by {victim!r}. "
+            "One that guesses right may do better."
+        )
+    if config.data.relation == "same":
+        found.append(
+            "The attacker finetunes on exactly the victims' rows (data.relation = 'same'): more than it usually knows."
+        )
+    return tuple(found)
 
 
 def _train(workshop: Workshop, game: Game) -> tuple[Trace, Trace]:
@@ -115,10 +153,15 @@ def _train(workshop: Workshop, game: Game) -> tuple[Trace, Trace]:
 
     Pretrained models are kept (other downstream tasks may follow); of finetuned ones only the answers.
     """
-    chain = [game.pretrain, Then(game.finetune, game.ask)]
-    finetuned = workshop.play(chain, game.slots, secret="pretrain")
-    direct = workshop.play([game.pretrain, game.ask_base], game.slots, secret="pretrain")
-    return finetuned, direct
+    base = workshop.play([game.pretrain], game.slots, secret="pretrain").keys["pretrain"]
+    keys: list[str] = []
+    for role, stage in game.finetune.items():
+        mine = [i for i, slot in enumerate(game.slots) if slot.role == role]
+        some = [game.slots[i] for i in mine]
+        link = Then(stage, game.ask[role])
+        keys += workshop.play([link], some, secret="", start=[base[i] for i in mine]).keys["finetune"]
+    direct = workshop.play([game.ask_base], game.slots, secret="", start=base)
+    return Trace({"finetune": tuple(keys)}, workshop.store), direct
 
 
 def _evidence(workshop: Workshop, game: Game, finetuned: Trace, direct: Trace) -> Evidence:
@@ -127,9 +170,8 @@ def _evidence(workshop: Workshop, game: Game, finetuned: Trace, direct: Trace) -
         member=np.concatenate([design.member("shadow"), design.member("victim")]),
         logits=finetuned.stack("finetune", "logits"),
         labels=records.y if workshop.config.data.same_labels else None,
-        pretrained_logits=direct.stack("query", "logits"),
-        pretrained_labels=records.y,
-        features=records.x.reshape(len(records), -1),
+        features=blind_features(workshop.config, records),
+        **direct_access(direct, records),
     )
 
 
@@ -151,13 +193,8 @@ def _control(workshop: Workshop, game: Game, names: Sequence[str]) -> tuple[Scor
 def _utility(workshop: Workshop, game: Game, finetuned: Trace, direct: Trace) -> dict[str, float]:
     """What the victims are worth, so that nobody audits broken models unawares."""
     design, victims = game.design, slice(game.design.shadows, None)
-    labels = workshop.supply.secret.y[design.points]
-    hit = direct.stack("query", "logits")[victims, :, 0].argmax(-1) == labels
-    member = design.member("victim")
-    result = {
-        "pretrained model, accuracy on its members": float(hit[member].mean()),
-        "pretrained model, accuracy on non-members": float(hit[~member].mean()),
-    }
+    records = workshop.supply.secret.take(design.points)
+    result = pretrained_utility(direct, records, design.member("victim"), victims)
     if workshop.supply.test is not None:
         accuracy = finetuned.stack("finetune", "accuracy")[victims].mean()
         result["finetuned model, accuracy on test records"] = float(accuracy)

@@ -4,13 +4,16 @@ from undertow.metrics.exposure import exposure
 from undertow.metrics.gate import Gate, apply_gate, parse_gate
 from undertow.metrics.interval import FPRS, measure
 from undertow.metrics.roc import auc, roc_curve, threshold_at, tpr_at, tpr_band
+from undertow.metrics.several import difference, mean_over_runs
 
 __all__ = [
     "FPRS",
     "Gate",
     "apply_gate",
     "auc",
+    "difference",
     "exposure",
+    "mean_over_runs",
     "measure",
     "parse_gate",
     "roc_curve",

@@ -18,6 +18,12 @@ SECTIONS = {
     "bound": ("Upper bound", "access that the adversary does not have"),
     "blind": ("Blind", "the records alone, no model: must be at chance"),
 }
+STRATEGIES = {
+    "linear": "the head alone (linear probe)",
+    "last-k": "the last {last_layers} layers",
+    "full": "all weights",
+    "lora": "the head and LoRA updates of rank {lora_rank}",
+}
 CONTROLS = {"no-pretraining": "models that never saw the pretraining data: must be at chance"}
 
 
@@ -93,12 +99,26 @@ def counted(result: AuditResult) -> str:
     return " or ".join(same) or "nothing"
 
 
+def finetuned(result: AuditResult) -> str:
+    """What finetuning trained, of victims and of shadows, in words; empty where the configuration does not say."""
+    config = result.config
+    names = [config.get("victim_strategy") or config.get("strategy"), config.get("strategy")]
+    scratch = "other" not in result.data.get("sizes", ())
+    if scratch or not all(isinstance(name, str) and name in STRATEGIES for name in names):
+        return ""
+    settings = {"last_layers": "some", "lora_rank": "some", **config}
+    victims, shadows = (STRATEGIES[str(name)].format_map(settings) for name in names)
+    text = f"finetuned: {victims}"
+    return text if victims == shadows else f"{text}; the attacker's shadows: {shadows}"
+
+
 def promised(result: AuditResult) -> str:
     """What private finetuning promised, in words; empty where it was not private."""
     privacy = result.environment.get("privacy")
     if not isinstance(privacy, Mapping):
         return ""
-    return f"finetuned by DP-SGD, epsilon {privacy['epsilon']:.3g} at delta {privacy['delta']:g} per finetuning record"
+    text = f"finetuned by DP-SGD, epsilon {privacy['epsilon']:.3g} at delta {privacy['delta']:g} per finetuning record"
+    return f"{text} ({privacy['accountant']})" if "accountant" in privacy else text
 
 
 def realistic(result: AuditResult) -> tuple[Row, ...]:

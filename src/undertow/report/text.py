@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from undertow.report.rows import TITLES, Row, columns, counted, promised, sections
+from undertow.report.rows import TITLES, Row, columns, counted, finetuned, promised, sections
 from undertow.report.verdict import verdict
 from undertow.report.words import both, one_line, plain, wrapped
 from undertow.types import AuditResult, Measurement
@@ -65,8 +65,7 @@ def _head(result: AuditResult) -> str:
     if name := result.data.get("name"):
         lines.append(f"data   {one_line(plain(name))}")
     lines += [f"seed   {result.seed}", f"counts {counted(result)}"]
-    if promise := promised(result):
-        lines.append(f"model  {promise}")
+    lines += [wrapped(line, WIDTH, "model  ", " " * 7) for line in (finetuned(result), promised(result)) if line]
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from undertow.rng import seed_for, stream
-from undertow.training.choose import ENGINES, Plan
+from undertow.training.choose import ENGINES, ONE_BY_ONE, Plan
 from undertow.training.task import Engine, Task, torch_threads
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
@@ -19,15 +19,20 @@ def load_examples(store: Store, key: str) -> Examples:
 
 
 def tensor(values: Array, plan: Plan) -> torch.Tensor:
-    """`values` on the plan's device; floating ones in the plan's dtype."""
+    """`values` on the plan's device; floating ones in the plan's dtype, of which bfloat16 is for products alone."""
     raw = torch.as_tensor(np.ascontiguousarray(values))
     if raw.is_floating_point():
-        return raw.to(device=plan.device, dtype=getattr(torch, plan.dtype))
+        return raw.to(device=plan.device, dtype=torch.float64 if plan.dtype == "float64" else torch.float32)
     return raw.to(plan.device)
 
 
+def in_precision(task: Task, plan: Plan) -> Task:
+    """The task with its products in the plan's precision."""
+    return replace(task, bfloat16=plan.dtype == "bfloat16")
+
+
 def noise_makers(stage: str, slots: Sequence[Slot]) -> list[Callable[[], np.random.Generator]]:
-    """A maker of each model's jitter generator."""
+    """A maker of each model's generator of jitter and moves."""
     return [lambda s=s: stream(s.seed, stage, s.role, s.index, "jitter") for s in slots]  # type: ignore[misc]
 
 
@@ -61,10 +66,10 @@ def train(
     """Run the plan's engine (or the given one) on the task of these models; results in the order of `slots`."""
     run, fits = (engine, lambda _: True) if engine is not None else ENGINES[plan.engine]
     with torch_threads(plan.threads):
-        if plan.engine == "sequential":
-            results = run(make(slots, before))
+        if plan.engine in ONE_BY_ONE:
+            results = run(in_precision(make(slots, before), plan))
         else:
-            task = make(*in_place(slots, before, plan.chunk))
+            task = in_precision(make(*in_place(slots, before, plan.chunk)), plan)
             if not fits(task):
                 raise ConfigError(f"engine {plan.engine!r} cannot train this model; use 'auto'")
             placed = run(task)

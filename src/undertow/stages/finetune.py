@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,12 +12,14 @@ from undertow.models.architecture import Architecture, Shape, head_name, initial
 from undertow.rng import seed_for, stream
 from undertow.stages.common import load_examples, noise_makers, tensor, torch_seeds, train
 from undertow.training.choose import Plan
-from undertow.training.private import Noise, poisson_order, private_heads
-from undertow.training.schedule import Fit, own_order, shared_order
-from undertow.training.task import Task, load_state, to_params
+from undertow.training.lora import lora_state, merged, with_lora
+from undertow.training.private import Noise, poisson_order, private_engine
+from undertow.training.schedule import Fit, Schedule, own_order, shared_order
+from undertow.training.task import Task, blocks, load_state, number_type, to_params
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
-Strategy = Literal["linear", "last-k", "full"]
+Strategy = Literal["linear", "last-k", "full", "lora"]
+Relation = Literal["same", "subset", "disjoint"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Finetune:
     """Finetune each model on its own rows: those dealt where this stage holds the secret, else a random draw.
 
     `linear` trains the fresh head on cached frozen features, `last-k` the last `layers` layers (the fresh head is
-    one of them); every other parameter and buffer stays bit-identical. `full` trains everything.
+    one of them), `lora` the fresh head and updates of `rank` beside every layer, merged afterwards; every other
+    parameter and buffer stays bit-identical. `full` trains everything.
     """
 
     data: str  # store key of the downstream examples
@@ -39,7 +41,9 @@ class Finetune:
     plan: Plan
     shared_base: bool = False  # all models start from one base: its features are computed once
     layers: int = 2  # of last-k
-    noise: Noise | None = None  # DP-SGD on the head; None: not private
+    noise: Noise | None = None  # DP-SGD; None: not private
+    rank: int = 4  # of lora
+    relation: Relation = "subset"  # of the attacker's and the victims' rows
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
 
@@ -49,65 +53,92 @@ class Finetune:
 
     def __call__(self, slots: Sequence[Slot], before: Sequence[Params], store: Store) -> list[Params]:
         examples = load_examples(store, self.data)
-        engine = None if self.noise is None else partial(private_heads, noise=self.noise)
+        engine = None if self.noise is None else next(iter(private_engine(self.noise).values()))
         results = train(lambda s, b: self.task(s, b, examples), slots, before, self.plan, engine)
-        if self.strategy != "linear":
-            return results
-        head = head_name(self.architecture.build(self.shape, self.classes))
-        return [_with_head(base, head, new) for base, new in zip(before, results, strict=True)]
+        module = self.architecture.build(self.shape, self.classes)
+        head = head_name(module)
+        if self.strategy == "linear":
+            return [_with_head(base, head, new) for base, new in zip(before, results, strict=True)]
+        if self.strategy == "lora":
+            module = with_lora(module, head, self.rank)
+            return [merged(module, state, base) for base, state in zip(before, results, strict=True)]
+        return results
 
     def task(self, slots: Sequence[Slot], before: Sequence[Params], examples: Examples) -> Task:
         """The training job of these models, starting from `before`."""
-        module = self.architecture.build(self.shape, self.classes)
-        head = head_name(module)
-        fresh = [self._fresh_head(slot, head) for slot in slots]
         x, y = tensor(examples.x, self.plan), tensor(examples.y.astype(np.int64), self.plan)
-        own_x = False
-        if self.strategy == "linear":
-            states, own_x = fresh, not self.shared_base
-            distinct = before[:1] if self.shared_base else before
-            tables = [features(module, _with_head(b, head, f), head, x) for b, f in zip(distinct, fresh, strict=False)]
-            x = torch.stack(tables) if own_x else tables[0]
-            module = _linear(module, head)
-        else:
-            states = [_with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
-            if self.strategy == "last-k":
-                freeze_all_but_last(module, self.layers)
+        module, states, x = self._begin(slots, before, x)
+        own_x = self.strategy == "linear" and not self.shared_base
         rows = [self.rows(slot, len(examples)) for slot in slots]
-        if self.noise is not None:
-            schedule = poisson_order(self.fit, self.name, slots, rows)
-        elif self.shared_base and self.strategy == "linear":
-            schedule = shared_order(self.fit, self.name, slots, _masks(rows, len(examples)))
-        else:
-            schedule = own_order(self.fit, self.name, slots, rows)
+        schedule = self._schedule(slots, rows, len(examples))
         noise, seeds = noise_makers(self.name, slots), torch_seeds(self.name, slots)
         return Task(module, states, x, y, schedule, self.fit, noise, seeds, own_x, len(rows[0]))
 
+    def _begin(
+        self, slots: Sequence[Slot], before: Sequence[Params], x: Tensor
+    ) -> tuple[nn.Module, list[Params], Tensor]:
+        """What the strategy trains, from which states, on which inputs (of `linear`: features, (k, N, D) or (N, D))."""
+        module = self.architecture.build(self.shape, self.classes)
+        head = head_name(module)
+        fresh = [self._fresh_head(slot, head) for slot in slots]
+        states = [_with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
+        if self.strategy == "linear":
+            distinct = states[:1] if self.shared_base else states
+            tables = [features(module, state, head, x) for state in distinct]
+            return _linear(module, head), fresh, tables[0] if self.shared_base else torch.stack(tables)
+        if self.strategy == "last-k":
+            freeze_all_but_last(module, self.layers)
+        elif self.strategy == "lora":
+            module = with_lora(module, head, self.rank)
+            seeds = [self._seed(slot, "lora") for slot in slots]
+            states = [lora_state(module, state, seed) for state, seed in zip(states, seeds, strict=True)]
+        return module, states, x
+
+    def _schedule(self, slots: Sequence[Slot], rows: Sequence[Array], population: int) -> Schedule:
+        if self.noise is not None:
+            return poisson_order(self.fit, self.name, slots, rows)
+        if self.shared_base and self.strategy == "linear":
+            return shared_order(self.fit, self.name, slots, _masks(rows, population))
+        return own_order(self.fit, self.name, slots, rows)
+
     def rows(self, slot: Slot, population: int) -> Array:
-        """The rows a model is finetuned on, of so many: its own where it was dealt any, else its random draw."""
+        """The rows a model is finetuned on, of so many: its own where it was dealt any, else a random draw.
+
+        `subset`: every model draws for itself from all rows. `same`: one draw for all. `disjoint`: victims draw
+        for themselves from one half of the rows, every other model from the other half.
+        """
         if slot.member is not None:
             return np.flatnonzero(slot.member)
-        count = self.draw or population
-        if count > population:
-            raise ConfigError(f"each model draws {count} finetuning rows, but there are only {population}")
-        rng = stream(slot.seed, self.name, slot.role, slot.index, "rows")
-        return np.sort(rng.permutation(population)[:count])
+        pool = np.arange(population)
+        if self.relation == "disjoint":
+            halves = stream(slot.seed, self.name, "halves").permutation(population)
+            half = population // 2
+            pool = np.sort(halves[half : 2 * half] if slot.role == "victim" else halves[:half])
+        count = self.draw or len(pool)
+        if not 1 <= count <= len(pool):
+            side = f" on each side (data.relation = {self.relation!r})" if self.relation == "disjoint" else ""
+            raise ConfigError(f"each model draws {count} finetuning rows, but there are only {len(pool)}{side}")
+        who = ("everyone",) if self.relation == "same" else (slot.role, slot.index)
+        rng = stream(slot.seed, self.name, *who, "rows")
+        return np.sort(pool[rng.permutation(len(pool))[:count]])
 
     def _fresh_head(self, slot: Slot, head: str) -> Params:
-        seed = seed_for(slot.seed, self.name, slot.role, slot.index, "head")
-        state = to_params(initial_state(self.architecture, self.shape, self.classes, seed))
+        state = to_params(initial_state(self.architecture, self.shape, self.classes, self._seed(slot, "head")))
         return {n.removeprefix(head + "."): v for n, v in state.items() if n.startswith(head + ".")}
+
+    def _seed(self, slot: Slot, purpose: str) -> int:
+        return seed_for(slot.seed, self.name, slot.role, slot.index, purpose)
 
 
 @torch.no_grad()
 def features(module: nn.Module, state: Params, head: str, x: Tensor) -> Tensor:
     """What enters the head for every row of `x`, (N, D), in evaluation mode."""
-    load_state(module.to(x.device, x.dtype), state, x.dtype)
+    load_state(module.to(x.device, number_type(x)), state, number_type(x))
     module.eval()
     seen: list[Tensor] = []
     hook = module.get_submodule(head).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     try:
-        for block in x.split(4096):
+        for block in blocks(x):
             module(block)
     finally:
         hook.remove()

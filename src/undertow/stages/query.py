@@ -10,7 +10,7 @@ import torch
 from undertow.models.architecture import Architecture, Shape
 from undertow.stages.common import tensor
 from undertow.training.choose import Plan
-from undertow.training.task import load_state, torch_threads
+from undertow.training.task import blocks, load_state, number_type, torch_threads
 from undertow.types import Array, Params, Slot, Stage, Store
 
 
@@ -52,10 +52,10 @@ class Query:
     @torch.no_grad()
     def _logits(self, state: Params, x: Array) -> Array:
         values = tensor(x, self.plan)
-        module = self.architecture.build(self.shape, self.classes).to(values.device, values.dtype)
-        load_state(module, state, values.dtype)
+        module = self.architecture.build(self.shape, self.classes).to(values.device, number_type(values))
+        load_state(module, state, number_type(values))
         module.eval()
-        result: Array = torch.cat([module(block).float() for block in values.split(4096)]).cpu().numpy()
+        result: Array = torch.cat([module(block).float() for block in blocks(values)]).cpu().numpy()
         return result
 
 

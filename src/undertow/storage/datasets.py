@@ -1,4 +1,4 @@
-"""Where records come from: the embedded digits, or a folder of npz files."""
+"""Where records come from: the embedded digits, a folder of npz files, or a pair of public datasets."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +8,25 @@ import numpy as np
 from undertow.audits.settings import DataSettings
 from undertow.audits.supply import Supply, split, with_label_noise
 from undertow.storage.files import read_npz
-from undertow.types import Array, BadInput, Examples, MissingExtra
+from undertow.storage.pairs import load_pair
+from undertow.storage.public import HUB
+from undertow.types import Array, BadInput, ConfigError, Examples, MissingExtra
 
 FILES = {"pretrain": "pretrain.npz", "finetune": "finetune.npz", "test": "test.npz"}
 
 
 def load_supply(audit: str, settings: DataSettings, seed: int) -> Supply:
     """The records of an audit, label noise applied; raises BadInput or ConfigError naming file and fix."""
-    if settings.source == "digits":
+    if settings.pair:
+        if audit != "tmi":
+            raise ConfigError(f"data.pair = {settings.pair!r} is for tmi; {audit} audits one dataset: --data DIR")
+        supply = load_pair(settings, seed)
+    elif settings.source == "digits":
         supply = digits(settings, seed)
+    elif settings.source == HUB:
+        raise ConfigError(
+            "--data hub downloads pairs of public datasets: name one, e.g. --preset cifar100-cifar10-linear-small"
+        )
     else:
         supply = folder(audit, Path(settings.source), settings, seed)
     if settings.label_noise:

@@ -16,7 +16,7 @@ from undertow.types import BadInput, MissingExtra
 
 KEYS = (
     "member", "values", "logits", "labels", "target", "id",
-    "features", "pretrained_logits", "pretrained_labels",
+    "features", "pretrained_logits", "pretrained_labels", "pretrained_values",
 )  # fmt: skip
 COLUMNS = ("model", "example", "value", "member")
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}

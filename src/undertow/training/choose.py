@@ -8,6 +8,7 @@ import torch
 
 from undertow.training.fat_gemm import can_fatten, fat_gemm
 from undertow.training.fused_mlp import can_fuse, fused_mlp
+from undertow.training.grouped_conv import can_group, grouped_conv
 from undertow.training.sequential import sequential
 from undertow.training.task import Engine, Task, torch_threads
 from undertow.types import ConfigError
@@ -16,8 +17,10 @@ from undertow.types import ConfigError
 ENGINES: dict[str, tuple[Engine, Callable[[Task], bool]]] = {
     "fat_gemm": (fat_gemm, can_fatten),
     "fused_mlp": (fused_mlp, can_fuse),
+    "grouped_conv": (grouped_conv, can_group),
     "sequential": (sequential, lambda task: True),
 }
+ONE_BY_ONE = ("sequential", "opacus")  # engines whose models do not know of each other
 FASTER = 0.8
 PROBE_STEPS = 12
 CACHE_BYTES = 6 << 20  # weights and momenta of a chunk stay in the last-level cache; more buys nothing
@@ -42,10 +45,10 @@ def candidates(task: Task) -> list[str]:
 def chunk_for(engine: str, parameters: int, device: str) -> int:
     """Models per chunk: a power of two that keeps weights and momenta in cache; wide on a GPU."""
     if device != "cpu":
-        return 64 if engine != "sequential" else 8
+        return 64 if engine not in ONE_BY_ONE else 8
     if engine in ("fat_gemm", "private_heads"):
         return 32 if engine == "fat_gemm" else 16
-    if engine == "sequential":
+    if engine in (*ONE_BY_ONE, "grouped_conv"):
         return 4
     fit_in_cache = CACHE_BYTES // (8 * max(parameters, 1))
     return 1 << max(0, min(4, fit_in_cache.bit_length() - 1))

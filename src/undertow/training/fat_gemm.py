@@ -16,7 +16,8 @@ def can_fatten(task: Task) -> bool:
         and all(p.requires_grad for p in task.module.parameters())
         and not task.own_x
         and task.schedule.rows.shape[1] == 1
-        and not task.fit.jitter
+        and not task.fit.augmented
+        and not task.bfloat16
     )
 
 

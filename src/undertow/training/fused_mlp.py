@@ -10,7 +10,11 @@ from undertow.types import Params
 
 def can_fuse(task: Task) -> bool:
     """Whether the module is a plain chain of dense layers whose every parameter is trained."""
-    return dense_shape(task.module) is not None and all(p.requires_grad for p in task.module.parameters())
+    return (
+        not task.bfloat16
+        and dense_shape(task.module) is not None
+        and all(p.requires_grad for p in task.module.parameters())
+    )
 
 
 @torch.no_grad()
@@ -81,12 +85,13 @@ class _Batches:
         self.labels = task.y[task.rows].expand(self.index.shape)
         batch = task.rows.shape[-1]
         self.out = self.table.new_empty((count * batch, self.table.shape[-1]))
-        self.noise = [make() for make in task.noise] if task.fit.jitter else []
+        self.shape = task.x.shape[2 if task.own_x else 1 :]
+        self.augment = [task.augmentation(m) for m in range(count)] if task.fit.augmented else []
 
     def at(self, s: int) -> tuple[Tensor, Tensor]:
         task = self.task
         torch.index_select(self.table, 0, self.index[s].reshape(-1), out=self.out)
         x = self.out.view(len(task), -1, self.table.shape[-1])
-        for m, rng in enumerate(self.noise):
-            x[m] += task.draw_jitter(rng, x[m].shape)
+        for m, augment in enumerate(self.augment):
+            x[m] = augment(x[m].view(-1, *self.shape)).flatten(1)
         return x, self.labels[s]

@@ -1,6 +1,7 @@
 """What private finetuning promises, and the noise that keeps the promise. No torch here."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,26 +38,33 @@ class Noise:
     clip: float
     rate: float  # Poisson sampling rate
     steps: int
+    trainer: Literal["closed-form", "opacus"] = "closed-form"
+
+    @property
+    def accountant(self) -> str:
+        """Who counted: privacy loss distributions of dp-accounting, or privacy random variables of Opacus."""
+        return "PLD of dp-accounting" if self.trainer == "closed-form" else "PRV of Opacus"
 
 
 def calibrate(privacy: Privacy, records: int, fit: Fit) -> Noise:
-    """The smallest noise (to 1 %) whose epsilon by privacy loss distributions does not exceed the target.
+    """The smallest noise (to 1 %) whose epsilon by the trainer's accountant does not exceed the target.
 
-    The discretised distribution of dp-accounting is pessimistic, so the epsilon returned is an upper bound.
-    Raises MissingExtra without dp-accounting, ConfigError where no noise up to 1,000 suffices.
+    Both accountants return upper bounds: dp-accounting's discretised distribution is pessimistic, and Opacus adds
+    its error. Raises MissingExtra without the accountant, ConfigError where no noise up to 1,000 suffices.
     """
+    epsilon_of = _by_pld if privacy.trainer == "closed-form" else _by_prv
     rate, steps = min(1.0, fit.batch / records), poisson_steps(fit, records)
     low, high = 0.1, 1000.0
-    if _epsilon(high, rate, steps, privacy.delta) > privacy.epsilon:
+    if epsilon_of(high, rate, steps, privacy.delta) > privacy.epsilon:
         raise ConfigError(f"privacy.epsilon = {privacy.epsilon} cannot be met in {steps} steps; train for fewer epochs")
     while high / low > 1.01:
         middle = math.sqrt(low * high)
-        if _epsilon(middle, rate, steps, privacy.delta) <= privacy.epsilon:
+        if epsilon_of(middle, rate, steps, privacy.delta) <= privacy.epsilon:
             high = middle
         else:
             low = middle
-    claimed = _epsilon(high, rate, steps, privacy.delta)
-    return Noise(high, claimed, privacy.delta, privacy.clip, rate, steps)
+    claimed = epsilon_of(high, rate, steps, privacy.delta)
+    return Noise(high, claimed, privacy.delta, privacy.clip, rate, steps, privacy.trainer)
 
 
 def poisson_steps(fit: Fit, records: int) -> int:
@@ -64,7 +72,7 @@ def poisson_steps(fit: Fit, records: int) -> int:
     return fit.epochs * math.ceil(records / min(fit.batch, records))
 
 
-def _epsilon(sigma: float, rate: float, steps: int, delta: float) -> float:
+def _by_pld(sigma: float, rate: float, steps: int, delta: float) -> float:
     try:
         import dp_accounting
         from dp_accounting import pld
@@ -74,3 +82,16 @@ def _epsilon(sigma: float, rate: float, steps: int, delta: float) -> float:
     step = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(sigma))
     accountant.compose(dp_accounting.SelfComposedDpEvent(step, steps))
     return float(accountant.get_epsilon(delta))
+
+
+def _by_prv(sigma: float, rate: float, steps: int, delta: float) -> float:
+    """Infinite where the noise is too small for its grid."""
+    try:
+        from opacus.accountants import PRVAccountant
+    except ImportError as error:
+        raise MissingExtra("opacus", "dp") from error
+    accountant = PRVAccountant()
+    accountant.history = [(sigma, rate, steps)]
+    with warnings.catch_warnings():  # of the coarse bound it starts from, and of log(0) at rate 1
+        warnings.simplefilter("ignore")
+        return float(accountant.get_epsilon(delta))

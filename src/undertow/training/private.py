@@ -5,16 +5,18 @@ the expected batch. Equal to Opacus with the noise off (tests/training/test_priv
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from undertow.rng import stream
+from undertow.training.opacus_engine import opacus_sgd
 from undertow.training.privacy import Noise, poisson_steps
 from undertow.training.schedule import Fit, Schedule, step_sizes
 from undertow.training.stacked import Slope, stack
-from undertow.training.task import Task
+from undertow.training.task import Engine, Task
 from undertow.types import Array, Params, Slot
 
 
@@ -31,6 +33,13 @@ def poisson_order(fit: Fit, stage: str, slots: Sequence[Slot], rows: Sequence[Ar
             batch = mine[chosen[s]]
             visits[s, m, : len(batch)], keep[s, m, : len(batch)] = batch, True
     return Schedule(visits, keep, step_sizes(fit, steps))
+
+
+def private_engine(noise: Noise) -> dict[str, Engine]:
+    """The engine that trains to this noise, by its name."""
+    if noise.trainer == "opacus":
+        return {"opacus": partial(opacus_sgd, noise=noise)}
+    return {"private_heads": partial(private_heads, noise=noise)}
 
 
 @torch.no_grad()

@@ -36,6 +36,11 @@ class Fit:
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum = {self.momentum}; it must be in [0, 1)")
 
+    @property
+    def augmented(self) -> bool:
+        """Whether a record looks different at every step."""
+        return bool(self.jitter or self.shift or self.flip)
+
 
 @dataclass(frozen=True, eq=False)
 class Schedule:

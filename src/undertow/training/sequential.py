@@ -1,5 +1,7 @@
 """One model after the other: any `nn.Module`, data resident, no loader. The reference for every engine."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -16,26 +18,41 @@ def sequential(task: Task) -> list[Params]:
 
 def _train_one(task: Task, m: int) -> Params:
     module = task.module.to(device=task.device, dtype=task.dtype)
+    innermost = channels_last(task)
+    if innermost:
+        module = module.to(memory_format=torch.channels_last)
     load_state(module, task.states[m], task.dtype)
     x = task.x[m] if task.own_x else task.x
-    schedule, rng = task.schedule, task.noise[m]()
-    optimizer = make_optimizer(module, task.fit)
+    schedule, augment = task.schedule, task.augmentation(m)
+    optimizer = make_optimizer(module.parameters(), task.fit)
     group = optimizer.param_groups[0]
     train_mode(module)
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
         torch.manual_seed(task.torch_seeds[m])
         for (rows, kept), lr in zip(_batches(task, m), schedule.lr.tolist(), strict=True):
-            batch = x[rows]
-            if task.fit.jitter:
-                # Drawn for the whole batch and then thinned: every engine draws the same noise.
-                noise = task.draw_jitter(rng, (schedule.rows.shape[-1], *batch.shape[1:]))
-                batch = batch + (noise if kept is None else noise[kept])
+            batch = augment(x[rows], kept) if task.fit.augmented else x[rows]
+            if innermost:
+                batch = batch.contiguous(memory_format=torch.channels_last)
             group["lr"] = lr
             optimizer.zero_grad(set_to_none=True)
             if len(rows):
-                cross_entropy(module(batch), task.y[rows]).backward()
+                with task.products():
+                    logits = module(batch)
+                cross_entropy(logits.to(task.dtype), task.y[rows]).backward()
             optimizer.step()
     return to_params(module.state_dict())
+
+
+def channels_last(task: Task) -> bool:
+    """Whether the channels of images lie innermost in memory.
+
+    So float32 convolutions and max-pools are quick on a CPU, but not the backward pass of group norm
+    (benchmarks/engines.py): without pools it costs more than the convolutions gain.
+    """
+    kinds = {type(part) for part in task.module.modules()}
+    if task.bfloat16 or nn.Conv2d not in kinds or task.x.dim() != 4:
+        return False
+    return nn.MaxPool2d in kinds or nn.GroupNorm not in kinds
 
 
 def train_mode(module: nn.Module) -> None:
@@ -44,7 +61,7 @@ def train_mode(module: nn.Module) -> None:
     for part in module.modules():
         own = list(part.parameters(recurse=False))
         if own and not any(parameter.requires_grad for parameter in own):
-            part.eval()
+            part.training = False  # not eval(): its children decide for themselves
 
 
 def _batches(task: Task, m: int) -> list[tuple[Tensor, Tensor | None]]:
@@ -57,9 +74,9 @@ def _batches(task: Task, m: int) -> list[tuple[Tensor, Tensor | None]]:
     return [(r[k], k) for r, k in zip(rows.unbind(), kept.unbind(), strict=True)]
 
 
-def make_optimizer(module: nn.Module, fit: Fit) -> torch.optim.Optimizer:
-    """The optimiser of `fit`, over the parameters that ask for a gradient."""
-    trained = [p for p in module.parameters() if p.requires_grad]
+def make_optimizer(parameters: Iterable[Tensor], fit: Fit) -> torch.optim.Optimizer:
+    """The optimiser of `fit`, over those parameters that ask for a gradient."""
+    trained = [p for p in parameters if p.requires_grad]
     if fit.optimizer == "adamw":
         betas = (fit.momentum, 0.999)
         return torch.optim.AdamW(trained, fit.lr, betas=betas, weight_decay=fit.weight_decay, fused=True)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from undertow.training.augment import Augmentation, check_images
 from undertow.training.schedule import Fit, Schedule
 from undertow.types import Params
 
@@ -25,17 +26,34 @@ class Task:
     y: Tensor  # (N,) int64
     schedule: Schedule
     fit: Fit
-    noise: Sequence[Callable[[], np.random.Generator]]  # k; a fresh generator of each model's jitter
+    noise: Sequence[Callable[[], np.random.Generator]]  # k; a fresh generator of each model's jitter and moves
     torch_seeds: Sequence[int]  # k; for layers with randomness of their own (dropout)
     own_x: bool = False  # x has a leading model axis
     records: int = 0  # each model is trained on; needed where a schedule may miss some (Poisson sampling)
+    bfloat16: bool = False  # products and convolutions; parameters, optimiser and x stay as they are
+
+    def __post_init__(self) -> None:
+        check_images(self.fit, self.x.shape[2 if self.own_x else 1 :])
+
+    def only(self, models: Sequence[int]) -> "Task":
+        """The task of these models alone."""
+        pick = list(models)
+        schedule = self.schedule if self.schedule.shared else replace(self.schedule, rows=self.schedule.rows[:, pick])
+        return replace(
+            self,
+            states=[self.states[m] for m in pick],
+            x=self.x[pick] if self.own_x else self.x,
+            schedule=replace(schedule, keep=self.schedule.keep[:, pick]),
+            noise=[self.noise[m] for m in pick],
+            torch_seeds=[self.torch_seeds[m] for m in pick],
+        )
 
     def __len__(self) -> int:
         return len(self.states)
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.x.dtype
+        return number_type(self.x)
 
     @property
     def device(self) -> torch.device:
@@ -51,13 +69,26 @@ class Task:
         """(S, G, B), on the device."""
         return torch.as_tensor(np.ascontiguousarray(self.schedule.rows), device=self.device)
 
-    def draw_jitter(self, rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
-        """Jitter of one model's batch; drawn in float32 whatever the dtype, so float64 tests see the same."""
-        raw = rng.standard_normal(tuple(shape), dtype=np.float32)
-        return torch.as_tensor(raw, device=self.device).to(self.dtype).mul_(self.fit.jitter)
+    def products(self) -> torch.autocast:
+        """Within it, products and convolutions are made in the task's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def augmentation(self, m: int) -> Augmentation:
+        """What changes the batches of model m, from its first step on."""
+        return Augmentation(self.fit, self.noise[m](), self.schedule.rows.shape[-1])
 
 
 Engine = Callable[[Task], list[Params]]
+
+
+def number_type(x: Tensor) -> torch.dtype:
+    """What a model computes in for records `x`: their own type, or float32 where they are token ids."""
+    return x.dtype if x.is_floating_point() else torch.float32
+
+
+def blocks(x: Tensor) -> tuple[Tensor, ...]:
+    """Records in parts that fit in memory; a text is asked about at every token."""
+    return x.split(4096 if x.is_floating_point() else 256)
 
 
 def to_params(state: State) -> Params:

@@ -1,0 +1,149 @@
+"""Image and text classifiers of Hugging Face transformers, from a `config.json` alone."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, arange, nn
+
+from undertow.types import ConfigError, MissingExtra
+
+LABELS = ("id2label", "label2id", "num_labels")
+OWN_CODE = "auto_map"  # names Python files beside the configuration: never run
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """A classifier with random weights: the game needs starts that are independent.
+
+    The configuration itself is the field, not the place it came from, so that it alone decides a model's key.
+    """
+
+    config: str  # the content of config.json, keys sorted
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Images (C, H, W) or token ids (L,); the number of labels and the image size follow the data."""
+        transformers = _transformers()
+        config = _parse(self.config, classes)
+        kind, name = type(config), config.model_type
+        images = transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+        texts = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+        if kind in images and len(shape) == 3:
+            _fit_image(config, shape)
+            return ImageClassifier(_fresh(images[kind], config))
+        if kind in texts and len(shape) == 1:
+            longest = getattr(config, "max_position_embeddings", None) or shape[0]
+            if shape[0] > longest:
+                raise ConfigError(f"model.checkpoint reads {longest} tokens, but the records have {shape[0]}")
+            return TextClassifier(_fresh(texts[kind], config), _padding(config))
+        if kind in images or kind in texts:
+            wanted = "images (C, H, W)" if kind in images else "token ids (L,)"
+            raise ConfigError(f"model.checkpoint is a {name} and needs {wanted}; these records have shape {shape}")
+        raise ConfigError(f"model.checkpoint is a {name}, for which transformers has no image or text classifier")
+
+
+class ImageClassifier(nn.Module):
+    """(N, C, H, W) -> logits (N, classes)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(pixel_values=x).logits
+        return logits
+
+
+class TextClassifier(nn.Module):
+    """Token ids (N, L) int64 -> logits (N, classes); `padding` is the id that is not looked at (-1: none)."""
+
+    def __init__(self, model: nn.Module, padding: int) -> None:
+        super().__init__()
+        self.model = model
+        self.padding = padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = x != self.padding
+        logits: Tensor
+        if not isinstance(getattr(self.model, "score", None), nn.Linear):
+            logits = self.model(input_ids=x, attention_mask=kept.long()).logits
+            return logits
+        # A decoder's head reads the last token. Picked before the head, not after it as transformers does, so
+        # that what enters the head is one vector per record.
+        hidden = self.model.base_model(input_ids=x, attention_mask=kept.long(), use_cache=False).last_hidden_state
+        places = arange(x.shape[1], device=x.device)
+        last = (places * kept).argmax(-1)
+        logits = self.model.score(hidden[arange(len(x), device=x.device), last])
+        return logits
+
+
+def huggingface(checkpoint: str) -> HuggingFace:
+    """The architecture of a folder or hub id; of its files only `config.json` is read.
+
+    Raises ConfigError where there is none, MissingExtra without transformers.
+    """
+    path = Path(checkpoint) / "config.json"
+    try:
+        content = (path if path.parent.is_dir() else _download(checkpoint)).read_text(encoding="utf-8")
+        found = json.loads(content)
+    except (OSError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"model.checkpoint = {checkpoint!r} has no readable config.json: {first}") from error
+    if not isinstance(found, dict) or "model_type" not in found:
+        raise ConfigError(f"model.checkpoint = {checkpoint!r}: its config.json names no model_type")
+    architecture = HuggingFace(json.dumps(found, sort_keys=True))
+    _parse(architecture.config, 2)  # refuses what cannot be built
+    return architecture
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtra("transformers", "hf") from error
+    return transformers
+
+
+def _download(checkpoint: str) -> Path:
+    _transformers()
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(checkpoint, "config.json"))
+
+
+def _parse(content: str, classes: int) -> Any:
+    known = _transformers().CONFIG_MAPPING
+    raw = {k: v for k, v in json.loads(content).items() if k not in (*LABELS, OWN_CODE)}
+    name = raw.pop("model_type")
+    if name not in known:
+        raise ConfigError(f"model.checkpoint is a {name!r}, which this version of transformers does not know")
+    return known[name](**raw, num_labels=classes)
+
+
+def _fit_image(config: Any, shape: tuple[int, ...]) -> None:
+    channels, height, width = shape
+    patch = getattr(config, "patch_size", 1)
+    if isinstance(patch, int) and (height % patch or width % patch):
+        raise ConfigError(f"model.checkpoint has patches of {patch} pixels, which {height}x{width} images do not fill")
+    if hasattr(config, "num_channels"):
+        config.num_channels = channels
+    if hasattr(config, "image_size"):
+        config.image_size = height if height == width else (height, width)
+
+
+def _padding(config: Any) -> int:
+    """The padding token; the end token where there is none, as is usual for GPT-2."""
+    for name in ("pad_token_id", "eos_token_id"):
+        found = getattr(config, name, None)
+        if found is not None:
+            return int(found[0] if isinstance(found, list) else found)
+    return -1
+
+
+def _fresh(kind: Any, config: Any) -> nn.Module:
+    try:
+        model: nn.Module = kind(config)
+    except (ValueError, RuntimeError, KeyError, ZeroDivisionError) as error:
+        raise ConfigError(f"transformers cannot build this {config.model_type}: {error}") from error
+    return model
