@@ -19,7 +19,7 @@ import numpy as np
 
 from undertow.audits.chain import Host
 from undertow.audits.mia import audit_mia
-from undertow.audits.settings import preset
+from undertow.audits.presets import preset
 from undertow.audits.tmi import audit_tmi
 from undertow.engine.executor import Serial
 from undertow.storage.datasets import load_supply

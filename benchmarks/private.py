@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from undertow.audits.chain import Host
-from undertow.audits.settings import preset
+from undertow.audits.presets import preset
 from undertow.audits.tmi import audit_tmi
 from undertow.engine.executor import Serial
 from undertow.storage.datasets import load_supply

@@ -9,7 +9,8 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from undertow.audits.chain import Host, Workshop
-from undertow.audits.settings import EngineSettings, ModelSettings, preset
+from undertow.audits.presets import preset
+from undertow.audits.settings import EngineSettings, ModelSettings
 from undertow.audits.tmi import lay_table
 from undertow.engine.executor import Serial
 from undertow.engine.key import model_key, stage_digest

@@ -9,7 +9,8 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from undertow.audits.chain import Host, Workshop
-from undertow.audits.settings import EngineSettings, preset
+from undertow.audits.presets import preset
+from undertow.audits.settings import EngineSettings
 from undertow.audits.tmi import audit_tmi, lay_table
 from undertow.engine.executor import Serial
 from undertow.storage.datasets import load_supply

@@ -4,7 +4,6 @@ Every field carries its own explanation; `undertow init-config` prints them.
 """
 
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, Literal
 
 from undertow.training.privacy import Privacy
@@ -147,10 +146,3 @@ class LeakageConfig:
                 "privacy.trainer = 'closed-form' trains heads only: shadows and victims need strategy = 'linear'; "
                 "for other strategies set privacy.trainer = 'opacus'"
             )
-
-
-def __getattr__(name: str) -> Any:
-    """`preset` and `PRESETS` are found here too; they are in presets.py, which needs this module."""
-    if name in ("preset", "PRESETS"):
-        return getattr(import_module("undertow.audits.presets"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
