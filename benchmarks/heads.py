@@ -78,9 +78,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/pairs"))
     options = parser.parse_args()
     curves: dict[str, list[Measurement]] = {}
-    print(
-        f"seeds {', '.join(map(str, options.seeds))}\n\n| pair | epochs | AUC of {ATTACK} | accuracy |\n|---|---|---|---|"
-    )
+    print(f"seeds {', '.join(map(str, options.seeds))}\n")
+    print(f"| pair | epochs | AUC of {ATTACK} | accuracy |\n|---|---|---|---|")
     for pair in options.pairs:
         for epochs in options.epochs:
             results = [run(pair, epochs, seed, options) for seed in options.seeds]
