@@ -32,7 +32,7 @@ _RECORDS: Mapping[str, DataSettings] = {
 STRATEGIES: Mapping[str, tuple[str, Fit]] = {
     "linear": (
         "a new head on frozen features",
-        Fit(epochs=10, batch=32, optimizer="adamw", lr=1e-2, weight_decay=0.1),
+        Fit(epochs=5, batch=32, optimizer="adamw", lr=1e-2, weight_decay=0.1),
     ),
     "full": ("all layers", Fit(epochs=4, batch=32, optimizer="adamw", lr=3e-4)),
 }
