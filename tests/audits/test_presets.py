@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 from undertow.audits.presets import BUDGETS, PAIRS, PRESETS, STRATEGIES, changed, listing, preset
+from undertow.audits.presets_text import text_presets
 from undertow.audits.settings import LeakageConfig
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError
@@ -14,7 +15,7 @@ NAMES = [f"{pair}-{strategy}-{budget}" for pair in PAIRS for strategy in STRATEG
 
 
 def test_there_is_a_preset_of_every_pair_strategy_and_budget():
-    assert list(PRESETS["tmi"]) == ["digits", "folder", *NAMES]
+    assert list(PRESETS["tmi"]) == ["digits", "folder", *NAMES, *text_presets()]
     assert list(PRESETS["mia"]) == ["digits", "folder"]
 
 
@@ -62,11 +63,13 @@ def test_an_unknown_name_is_answered_with_the_nearest(audit, name, says):
 
 def test_the_list_names_them_all_in_few_lines():
     lines = listing("tmi")
-    assert len(lines) < 40
+    assert len(lines) < 52
     assert max(map(len, lines)) < 100
     for pair in PAIRS:
         for strategy in STRATEGIES:
             assert sum(line.strip().startswith(f"{pair}-{strategy}-small | -medium | -paper ") for line in lines) == 1
+    for pair in {config.data.pair for _, config in text_presets().values()}:
+        assert sum(line.strip().startswith(f"{pair}-full-small | -medium ") for line in lines) == 1
     for name, part in BUDGETS.items():
         assert any(line.split() == [name, *part.about.split()] for line in lines)
     assert listing("mia") == [line for line in listing("mia") if line.startswith("mia  ")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
+from undertow.audits import presets_text
 from undertow.audits.settings import DataSettings, LeakageConfig
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError
@@ -162,6 +163,7 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, LeakageConfig]]] = {
         "digits": ("embedded scanned digits, linear probe (the default)", _DIGITS),
         "folder": ("your own records: --data DIR with pretrain.npz and finetune.npz", _FOLDER),
         **{name: about for pair in PAIRS for name, about in pair_presets(pair).items()},
+        **presets_text.text_presets(),
     },
     "mia": {
         "digits": (
@@ -196,12 +198,21 @@ def listing(audit: str) -> list[str]:
     """The presets of an audit as lines to read: name, what it is; pairs grouped, one line per strategy."""
     known = PRESETS[audit]
     lines = [f"{audit}  {name:<8}{about}" for name, (about, _) in known.items() if not known[name][1].data.pair]
-    pairs = dict.fromkeys(config.data.pair for _, config in known.values() if config.data.pair)
-    for pair in pairs:
-        lines += ["", f"{audit}  {PAIRS[pair].about}; needs --data DIR or --data hub"]
-        for strategy, how in STRATEGIES.items():
-            names = " | ".join([f"{pair}-{strategy}-{next(iter(BUDGETS))}", *(f"-{b}" for b in list(BUDGETS)[1:])])
-            lines.append(f"  {names:<58}{how.about}")
-    if pairs:
-        lines += ["", *(f"  {name:<8}{part.about}" for name, part in BUDGETS.items())]
+    if not any(config.data.pair for _, config in known.values()):
+        return lines
+    for pair, part in PAIRS.items():
+        lines += _group(audit, pair, part.about, {name: how.about for name, how in STRATEGIES.items()}, list(BUDGETS))
+    texts = {name: how for name, (how, _) in presets_text.STRATEGIES.items()}
+    for pair, about in presets_text.PAIRS.items():
+        lines += _group(audit, pair, about, texts, list(presets_text.BUDGETS))
+    return [*lines, "", *(f"  {name:<8}{part.about}" for name, part in BUDGETS.items())]
+
+
+def _group(audit: str, pair: str, about: str, strategies: Mapping[str, str], budgets: list[str]) -> list[str]:
+    """The lines of one pair."""
+    source = "--data DIR" if pair in presets_text.PAIRS else "--data DIR or --data hub"
+    lines = ["", f"{audit}  {about}; needs {source}"]
+    for strategy, how in strategies.items():
+        names = " | ".join([f"{pair}-{strategy}-{budgets[0]}", *(f"-{budget}" for budget in budgets[1:])])
+        lines.append(f"  {names:<58}{how}")
     return lines

@@ -1,8 +1,8 @@
 """A small causal language model: GPT-2 of Hugging Face's transformers, from its configuration alone.
 
 One architecture serves both links of the chain. Pretrained, it predicts the next token; finetuned, the same body
-(the same parameter names) carries a linear head on the mean state of a text's tokens: at the last token alone, a
-model this small knows little but what comes next.
+(the same parameter names) carries a linear head on the mean state of a text's tokens: the last token's alone says
+what comes next, and in a model this small little else.
 """
 
 from dataclasses import dataclass, replace
