@@ -112,10 +112,10 @@ def test_a_transformer_does_not_read_numbers(config):
 
 def final_key(config):
     """The name under which the first shadow's answers would be stored; nothing is trained."""
-    game, _, _ = lay_table(Workshop(config, supply_of(config), Host(MemoryStore(), Serial())))
+    game = lay_table(Workshop(config, supply_of(config), Host(MemoryStore(), Serial())))
     slot = game.slots[0]
     first = model_key(stage_digest(game.pretrain), slot, "")
-    return model_key(stage_digest(Then(game.finetune, game.ask)), replace(slot, member=None), first)
+    return model_key(stage_digest(Then(game.finetune["shadow"], game.ask["shadow"])), replace(slot, member=None), first)
 
 
 def test_a_field_that_matters_is_a_miss(config, monkeypatch):
