@@ -1,6 +1,7 @@
 """Reading and writing single files: whole or not at all, never a pickle, refusals in one clear line."""
 
 import errno
+import gzip
 import io
 import os
 import tomllib
@@ -70,3 +71,16 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"--config {path}: no such file") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"--config {path}: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file, gzipped where its name ends in .gz; BadInput in one line where it cannot be read."""
+    try:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInput(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
