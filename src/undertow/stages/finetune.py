@@ -45,7 +45,7 @@ class Finetune:
     rank: int = 4  # of lora
     relation: Relation = "subset"  # of the attacker's and the victims' rows
     name: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def chunk(self) -> int:

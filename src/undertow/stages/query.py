@@ -28,7 +28,7 @@ class Query:
     classes: int
     plan: Plan
     name: ClassVar[str] = "query"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def chunk(self) -> int:
