@@ -21,11 +21,11 @@ PAIRS: Mapping[str, str] = {
 # What a run may cost.
 BUDGETS: Mapping[str, tuple[str, Changes]] = {
     "small": ("2 cores, 5 minutes", {"shadows": 8, "victims": 4, "views": 4}),
-    "medium": ("2 cores, an hour", {"shadows": 16, "victims": 8, "views": 8}),
+    "medium": ("2 cores, 10 minutes", {"shadows": 16, "victims": 8, "views": 8}),
 }
 _RECORDS: Mapping[str, DataSettings] = {
     "small": DataSettings(pool=200, other=1000, draw=500, context=48, vocabulary=512),
-    "medium": DataSettings(pool=400, other=2000, draw=1000, context=48, vocabulary=512),
+    "medium": DataSettings(pool=200, other=2000, draw=1000, context=48, vocabulary=512),
 }
 
 # How the pretrained model is finetuned.
@@ -37,10 +37,10 @@ STRATEGIES: Mapping[str, tuple[str, Fit]] = {
     "full": ("all layers", Fit(epochs=4, batch=32, optimizer="adamw", lr=3e-4)),
 }
 
-# The base memorises: few documents, many epochs, 0.13 million parameters. Views begin up to 32 tokens later.
+# The base memorises: few documents, many epochs, 0.13 million parameters.
 _BASE = LeakageConfig(
     view_jitter=0.0,
-    view_shift=32,
+    view_shift=32,  # of 48 tokens
     model=ModelSettings(kind="transformer", width=64, depth=2),
     pretrain=Fit(epochs=40, batch=16, optimizer="adamw", lr=2e-3),
 )
