@@ -1,11 +1,11 @@
-"""Token ids: where a text ends, what follows each token, and views that begin later."""
+"""Token ids: where a text ends, what follows each token, and views that end earlier."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from undertow.rng import stream
-from undertow.texts import PAD, begin_later, is_text, lengths, next_tokens, token_counts, views
+from undertow.texts import PAD, end_earlier, is_text, lengths, next_tokens, token_counts, views
 from undertow.types import IGNORED
 
 ROWS = st.lists(st.lists(st.integers(1, 9), min_size=2, max_size=6), min_size=1, max_size=5)
@@ -36,10 +36,10 @@ def test_the_token_after_a_row_is_its_last_target():
 
 
 @given(ROWS, st.integers(0, 8))
-def test_a_text_that_begins_later_is_its_own_end(rows, offset):
+def test_a_text_that_ends_earlier_is_its_own_beginning(rows, offset):
     ids = padded(rows)
-    for tokens, moved in zip(rows, begin_later(ids, np.full(len(ids), offset)), strict=True):
-        assert text(moved) == tokens[min(offset, len(tokens) - 2) :]  # two tokens are left, so one can be predicted
+    for tokens, moved in zip(rows, end_earlier(ids, np.full(len(ids), offset)), strict=True):
+        assert text(moved) == tokens[: max(len(tokens) - offset, 2)]  # two tokens are left, so one can be predicted
         assert not moved[len(text(moved)) :].any()
 
 
@@ -48,8 +48,8 @@ def test_views_are_the_same_again_and_the_first_is_the_text():
     a, b = (views(ids, 4, 3, stream(0, "views")) for _ in range(2))
     np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(a[:, 0], ids)
-    begins = {6 - int(n) for n in lengths(a[:, 1:]).ravel()}
-    assert begins == {0, 1, 2, 3}
+    lost = {6 - int(n) for n in lengths(a[:, 1:]).ravel()}
+    assert lost == {0, 1, 2, 3}
     np.testing.assert_array_equal(views(ids, 4, 0, stream(0, "views")), np.repeat(ids[:, None], 4, 1))
 
 

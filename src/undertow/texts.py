@@ -39,24 +39,24 @@ def next_tokens(ids: Array, after: Array | None = None) -> Array:
     return np.where(place + 1 < lengths(whole)[..., None], whole[..., 1:], IGNORED)
 
 
-def begin_later(ids: Array, offset: Array) -> Array:
-    """The texts (..., L) without their first `offset` (...) tokens, padded again; at least 2 tokens stay.
+def end_earlier(ids: Array, offset: Array) -> Array:
+    """The texts (..., L) without their last `offset` (...) tokens; at least 2 tokens stay.
 
-    >>> begin_later(np.array([[5, 7, 9, 3]]), np.array([1]))
-    array([[7, 9, 3, 0]])
+    A causal model says of the tokens that stay exactly what it says of the whole text: no position moves.
+
+    >>> end_earlier(np.array([[5, 7, 9, 3]]), np.array([1]))
+    array([[5, 7, 9, 0]])
     """
-    offset = np.minimum(offset, np.maximum(lengths(ids) - 2, 0))
-    place = np.arange(ids.shape[-1]) + offset[..., None]
-    inside = place < ids.shape[-1]
-    moved = np.take_along_axis(ids, np.where(inside, place, 0), -1)
-    return np.where(inside, moved, PAD)
+    size = lengths(ids)
+    left = size - np.minimum(offset, np.maximum(size - 2, 0))
+    return np.where(np.arange(ids.shape[-1]) < left[..., None], ids, PAD)
 
 
 def views(ids: Array, count: int, shift: int, rng: np.random.Generator) -> Array:
-    """`count` views (Q, A, L) of the texts (Q, L): each begins 0 to `shift` tokens later, the first unchanged."""
+    """`count` views (Q, A, L) of the texts (Q, L): each ends 0 to `shift` tokens earlier, the first unchanged."""
     offset = rng.integers(0, shift + 1, (len(ids), count))
     offset[:, 0] = 0
-    return begin_later(np.broadcast_to(ids[:, None], (len(ids), count, ids.shape[1])), offset)
+    return end_earlier(np.broadcast_to(ids[:, None], (len(ids), count, ids.shape[1])), offset)
 
 
 def token_counts(ids: Array, vocabulary: int) -> Array:

@@ -133,7 +133,7 @@ def test_a_field_that_matters_is_a_miss(config, monkeypatch):
     assert final_key(config) == keys["none"]
 
 
-def test_views_are_texts_that_begin_later(config):
+def test_views_are_texts_that_end_earlier(config):
     store = MemoryStore()
     workshop = Workshop(config, supply_of(config), Host(store, Serial()))
     asked = store.get(workshop.put_views(np.arange(20)))["x"]

@@ -105,7 +105,7 @@ class LeakageConfig:
     challenge: int = setting(0, "records of the pool that are attacked; 0: all")
     views: int = setting(8, "slightly changed copies of a record that each model is asked about")
     view_jitter: float = setting(0.05, "Gaussian noise of those copies (the first is clean)")
-    view_shift: int = setting(0, "images: those copies are moved by up to so many pixels; texts: begin so much later")
+    view_shift: int = setting(0, "images: those copies are moved by up to so many pixels; texts: end so much earlier")
     view_flip: bool = setting(False, "images: half of those copies are mirrored")
     strategy: Strategy = setting("linear", "finetuning: linear (head) | last-k | full | lora")
     victim_strategy: Literal["", "linear", "last-k", "full", "lora"] = setting(

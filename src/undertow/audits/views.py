@@ -29,8 +29,8 @@ def make_views(config: LeakageConfig, x: Array) -> Array:
     """Views (Q, A, ...) of the records x (Q, ...): the first is clean, the others are changed.
 
     Images are moved by up to `view_shift` pixels each way (drawn per record and view) and, with `view_flip`, every
-    second view is mirrored; then Gaussian noise of deviation `view_jitter` is added. Texts begin up to `view_shift`
-    tokens later. Raises ConfigError.
+    second view is mirrored; then Gaussian noise of deviation `view_jitter` is added. Texts end up to
+    `view_shift` tokens earlier. Raises ConfigError.
     """
     if is_text(x):
         return texts.views(x, config.views, config.view_shift, stream(config.seed, "views"))
