@@ -121,7 +121,7 @@ def test_missing_and_broken_files_are_named(folder, tmp_path):
     with pytest.raises(BadInput, match="column 'coarse'"):
         load_texts(settings(folder), 0)
     (folder / "trec.csv.gz").write_bytes(b"no gzip")
-    with pytest.raises(BadInput, match="cannot be read as gzipped text"):
+    with pytest.raises(BadInput, match="cannot be read: "):
         load_texts(settings(folder), 0)
 
 

@@ -6,9 +6,7 @@ predicted; what comes later no model sees. Paragraphs that occur twice are dropp
 """
 
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 from undertow.audits.settings import DataSettings
 from undertow.audits.supply import Supply
 from undertow.rng import stream
+from undertow.storage.files import read_text
 from undertow.texts import PAD, next_tokens
 from undertow.types import Array, BadInput, ConfigError, Examples, MissingExtra
 
@@ -128,7 +127,7 @@ def _folder(source: str, pair: str) -> Path:
 
 def _documents(folder: Path) -> tuple[list[str], int]:
     """All documents of the folder's WikiText files, each once, and how many repetitions were dropped."""
-    found = [line for file in sorted(folder.glob(DOCUMENTS)) for line in paragraphs(_read(file))]
+    found = [line for file in sorted(folder.glob(DOCUMENTS)) for line in paragraphs(read_text(file))]
     once = list(dict.fromkeys(found))
     if not once:
         raise BadInput(f"{folder}: no line of {DOCUMENTS} has {MIN_WORDS} words")
@@ -173,18 +172,8 @@ def _downstream(folder: Path, settings: DataSettings, seed: int) -> tuple[_Texts
 
 def _table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """The rows of a gzipped CSV file; BadInput where it or a column is missing."""
-    rows = list(csv.DictReader(io.StringIO(_read(path), newline="")))
+    rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     absent = [c for c in columns if not rows or c not in rows[0]]
     if absent:
         raise BadInput(f"{path}: column {absent[0]!r} is missing (or there are no rows); it holds {', '.join(columns)}")
     return rows
-
-
-def _read(path: Path) -> str:
-    try:
-        with gzip.open(path, "rt", encoding="utf8", newline="") as file:
-            return file.read()
-    except FileNotFoundError as error:
-        raise BadInput(f"{path}: no such file") from error
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise BadInput(f"{path} cannot be read as gzipped text: {error}") from error
