@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch")
 from torch import nn
 
 from undertow.engine.design import Design
-from undertow.models.architecture import Factory, Mlp, factory, head_name
+from undertow.models.architecture import Factory, Mlp, factory, head_name, initial_state
+from undertow.models.cnn import Cnn
 from undertow.rng import stream
 from undertow.stages.finetune import Finetune
 from undertow.stages.pretrain import Pretrain
@@ -17,6 +18,7 @@ from undertow.stages.query import Query, Then
 from undertow.storage.store import MemoryStore
 from undertow.training.choose import Plan
 from undertow.training.schedule import Fit
+from undertow.training.task import to_params
 from undertow.types import ConfigError
 
 N, D = 40, 6
@@ -110,6 +112,17 @@ def test_last_k_trains_the_last_layers_and_freezes_the_rest_buffers_included(sto
         for name in before:
             trained = name.rpartition(".")[0] in owners[-layers:]
             assert np.array_equal(before[name], after[name]) != trained, name
+
+
+def test_last_k_of_a_convolutional_network_that_ends_in_a_group_norm(store):
+    x = stream(0, "images").normal(size=(N, 3, 16, 16)).astype(np.float32)
+    store.put("other", {"x": x, "y": stream(0, "image labels").integers(3, size=N)})
+    stage = replace(finetune("last-k", ONE_BY_ONE, Cnn(8, 2), layers=2), shape=(3, 16, 16))
+    base = to_params(initial_state(Cnn(8, 2), (3, 16, 16), 3, 0))
+    (tuned,) = stage(slots(4)[:1], [base], store)  # torch 2.13 writes through a null pointer, channels innermost
+    moved = {name.rpartition(".")[0] for name in base if not np.array_equal(base[name], tuned[name])}
+    owners = [n for n, part in Cnn(8, 2).build((3, 16, 16), 3).named_modules() if list(part.parameters(recurse=False))]
+    assert moved == set(owners[-2:])
 
 
 def test_last_k_of_everything_is_full_finetuning(store):

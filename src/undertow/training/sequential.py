@@ -47,12 +47,20 @@ def channels_last(task: Task) -> bool:
     """Whether the channels of images lie innermost in memory.
 
     So float32 convolutions and max-pools are quick on a CPU, but not the backward pass of group norm
-    (benchmarks/engines.py): without pools it costs more than the convolutions gain.
+    (benchmarks/engines.py): without pools it costs more than the convolutions gain. With them innermost, torch 2.13
+    crashes (a null pointer) where a trained group norm reads what needs no gradient, as above frozen layers.
     """
     kinds = {type(part) for part in task.module.modules()}
-    if task.bfloat16 or nn.Conv2d not in kinds or task.x.dim() != 4:
+    if task.bfloat16 or nn.Conv2d not in kinds or task.x.dim() != 4 or _norm_above_frozen(task.module):
         return False
     return nn.MaxPool2d in kinds or nn.GroupNorm not in kinds
+
+
+def _norm_above_frozen(module: nn.Module) -> bool:
+    """Whether a group norm is trained while some layer is not."""
+    norms = [p for part in module.modules() if isinstance(part, nn.GroupNorm) for p in part.parameters()]
+    frozen = any(not p.requires_grad for p in module.parameters())
+    return frozen and any(p.requires_grad for p in norms)
 
 
 def train_mode(module: nn.Module) -> None:
