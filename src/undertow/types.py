@@ -157,7 +157,9 @@ class Measurement:
     """A number with its interval (95 %), the number of units counted, and the unit."""
 
     attack: str
-    metric: str  # "auc" | "balanced_accuracy" | "tpr"
+    metric: (
+        str  # "auc" | "balanced_accuracy" | "tpr" | "auc_difference" | "tpr_difference" | "accuracy" | "heldout_loss"
+    )
     value: float | None
     low: float | None
     high: float | None
@@ -165,6 +167,11 @@ class Measurement:
     unit: str  # what was resampled: "models" or "points"
     fpr: float | None = None  # fraction: 0.01 is 1 %
     group: str | None = None
+    points: str | None = None  # poisoning: "targets" | "others", the challenge points the row counts
+    recipe: str | None = None  # poisoning: how the audited models were finetuned
+    view: str | None = None  # poisoning: what the attacker sees of them
+    when: str | None = None  # utility: "before" | "after" finetuning
+    at: float | None = None  # a sweep: the value of what is swept
     epsilon: float | None = None  # claimed by the private finetuning of the audited models
     members: int | None = None  # pooled (model, point) pairs that are members
     non_members: int | None = None
@@ -178,9 +185,14 @@ class Measurement:
         >>> Measurement("lira", "tpr", 0.1, 0.0, 0.2, 16, "models", fpr=0.001).label
         'TPR@0.1%'
         """
-        names = {"auc": "AUC", "balanced_accuracy": "balanced accuracy"}
-        if self.metric == "tpr" and self.fpr is not None:
-            return f"TPR@{self.fpr * 100:g}%"
+        names = {
+            "auc": "AUC",
+            "balanced_accuracy": "balanced accuracy",
+            "auc_difference": "AUC, difference",
+            "heldout_loss": "held-out loss",
+        }
+        if self.fpr is not None:
+            return f"TPR@{self.fpr * 100:g}%" + ", difference" * (self.metric == "tpr_difference")
         return names.get(self.metric, self.metric)
 
 
@@ -188,7 +200,7 @@ class Measurement:
 class AuditResult:
     """One audit, complete: what `result.json`, `scores.npz` and the report are made of."""
 
-    audit: str  # "mia" | "tmi" | "score"
+    audit: str  # "mia" | "tmi" | "poisoning" | "score"
     config: Mapping[str, Any]
     seed: int
     environment: Mapping[str, Any]
@@ -198,6 +210,8 @@ class AuditResult:
     timing: Mapping[str, float] = field(default_factory=dict)  # seconds per stage
     utility: Mapping[str, float] = field(default_factory=dict)  # what the audited models are worth
     warnings: tuple[str, ...] = ()
+    verdict: str | None = None  # on a given checkpoint: "safe" | "suspicious" | "unknown"
+    evidence: tuple[Mapping[str, Any], ...] = ()  # what the verdict rests on; each has test, found, explanation
     scores: tuple[Scores, ...] = ()  # per-record: kept beside result.json, never in it
     ids: tuple[str, ...] = ()  # names of the Q challenge points
 

@@ -29,6 +29,8 @@ class Finetune:
     `linear` trains the fresh head on cached frozen features, `last-k` the last `layers` layers (the fresh head is
     one of them), `lora` the fresh head and updates of `rank` beside every layer, merged afterwards; every other
     parameter and buffer stays bit-identical. `full` trains everything.
+
+    Examples beyond those that were dealt are public: every model trains on all of them.
     """
 
     data: str  # store key of the downstream examples
@@ -44,6 +46,8 @@ class Finetune:
     noise: Noise | None = None  # DP-SGD; None: not private
     rank: int = 4  # of lora
     relation: Relation = "subset"  # of the attacker's and the victims' rows
+    keep_head: bool = False  # the base's own head is finetuned; else a fresh one
+    repeat: int = 1  # times a dealt row is in its model's training set
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 2
 
@@ -80,7 +84,10 @@ class Finetune:
         """What the strategy trains, from which states, on which inputs (of `linear`: features, (k, N, D) or (N, D))."""
         module = self.architecture.build(self.shape, self.classes)
         head = head_name(module)
-        fresh = [self._fresh_head(slot, head) for slot in slots]
+        if self.keep_head:
+            fresh = [{n.removeprefix(head + "."): v for n, v in b.items() if n.startswith(head + ".")} for b in before]
+        else:
+            fresh = [self._fresh_head(slot, head) for slot in slots]
         states = [_with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
         if self.strategy == "linear":
             distinct = states[:1] if self.shared_base else states
@@ -108,7 +115,8 @@ class Finetune:
         for themselves from one half of the rows, every other model from the other half.
         """
         if slot.member is not None:
-            return np.flatnonzero(slot.member)
+            public = np.arange(len(slot.member), population)
+            return np.concatenate([np.tile(np.flatnonzero(slot.member), self.repeat), public])
         pool = np.arange(population)
         if self.relation == "disjoint":
             halves = stream(slot.seed, self.name, "halves").permutation(population)

@@ -33,6 +33,8 @@ def result_json(result: AuditResult) -> str:
         "utility": result.utility,
         "warnings": list(result.warnings),
     }
+    if result.verdict is not None:
+        body |= {"verdict": result.verdict, "evidence": [dict(e) for e in result.evidence]}
     return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
 
@@ -73,6 +75,8 @@ def load_result(path: str | Path) -> AuditResult:
             timing=body["timing"],
             utility=body.get("utility", {}),
             warnings=tuple(body.get("warnings", ())),
+            verdict=body.get("verdict"),
+            evidence=tuple(body.get("evidence", ())),
             scores=scores,
             ids=ids,
         )
