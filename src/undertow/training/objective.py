@@ -49,8 +49,8 @@ class Objective:
     def combine(self, auxiliary: Tensor, target: Tensor, places: Tensor) -> Tensor:
         """The number to make small.
 
-        `auxiliary` is a mean loss (nats), `target` (...) a loss for each place, of which only `places` (...) bool count:
-        records, or the predicted tokens of texts. A place that has reached the cap is pushed no further.
+        `auxiliary` is a mean loss (nats), `target` (...) a loss for each place, of which only `places` (...) bool
+        count: records, or the predicted tokens of texts. A place that has reached the cap is pushed no further.
         """
         if self.direction == "none":
             return auxiliary
