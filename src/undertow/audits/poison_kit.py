@@ -24,7 +24,7 @@ from undertow.training.schedule import Fit
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Stage, Store
 
 Answers = Mapping[str, Array]  # of all models of one arm, stacked: "view/array" -> (M, ...)
-BASE_SLOT = "base"
+BASE_SLOT = "base"  # the role of a checkpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ def targeted(supply: PoisonSupply) -> Examples:
     return supply.candidates.take(np.flatnonzero(supply.targeted))
 
 
-def image_kit(config: PoisoningConfig, supply: PoisonSupply, host: Host, slots: Sequence[Slot]) -> Kit:
+def image_kit(config: PoisoningConfig, supply: PoisonSupply, host: Host) -> Kit:
     """Image classifiers: an MLP or a small CNN, pretrained here, its own head kept by the victims."""
     store, model = host.store, config.model
     architecture: Architecture = Mlp(model.hidden) if model.kind == "mlp" else Cnn(model.width, model.depth)

@@ -1,6 +1,6 @@
 """The records of a poisoning audit: whose membership is secret, what the attacker and the public bring."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -51,6 +51,22 @@ class PoisonSupply:
         """(N,) bool, the candidates the attacker poisons."""
         mask: Array = np.arange(len(self.candidates)) < self.targets
         return mask
+
+    def with_lookalikes(self) -> "PoisonSupply":
+        """The auditor's view: all candidates are "mine" (the targets of the rows), look-alikes are the others.
+
+        Both become candidates of the membership game; one record is left out where their number is odd.
+        """
+        if self.lookalikes is None:
+            return replace(self, targets=len(self.candidates))
+        likes = self.lookalikes.take(np.arange(len(self.lookalikes) - (len(self) + len(self.lookalikes)) % 2))
+        x, y = (np.concatenate([getattr(part, n) for part in (self.candidates, likes)]) for n in ("x", "y"))
+        ids = (*self.ids, *(f"look-alike-{i}" for i in range(len(likes))))
+        both = Examples(x, y, self.candidates.name)
+        return replace(self, candidates=both, targets=len(self), ids=ids, lookalikes=None, pictures=None)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
 
     def describe(self) -> dict[str, object]:
         """Name, sizes and content hashes, for the result."""

@@ -96,9 +96,13 @@ def audit_poisoning(config: PoisoningConfig, game: Game) -> AuditResult:
     privacy: dict[str, Noise] = {}
     for recipe in recipes:
         with clock.stage(f"finetune, {recipe.name}"):
-            arms = {arm: finetuned(game, recipe, key, checkpoints["clean"], privacy) for arm, key in checkpoints.items()}
+            arms = {
+                arm: finetuned(game, recipe, key, checkpoints["clean"], privacy) for arm, key in checkpoints.items()
+            }
         with clock.stage("attack and measure"):
-            base = {arm: game.answers([game.one([game.kit.ask(config.views)], key)]) for arm, key in checkpoints.items()}
+            base = {
+                arm: game.answers([game.one([game.kit.ask(config.views)], key)]) for arm, key in checkpoints.items()
+            }
             for view in config.views:
                 found = {arm: attacked(game, arms[arm], base[arm], view, arm) for arm in arms}
                 rows += compared(game, found, recipe, view)
@@ -192,14 +196,14 @@ def attacked(game: Game, models: Answers, base: Answers, view: str, arm: str) ->
         names = ["threshold", "lira", "lira-offline"] if name == main or view == "exact" else ["threshold"]
         evidence = Evidence(member=game.member, values=values)
         for found in attack_all(evidence, folds(game.member), names, game.config.seed, group=arm):
-            title = name if found.attack == "threshold" else found.attack if name == main else f"{found.attack} of {name}"
+            title = (
+                name if found.attack == "threshold" else found.attack if name == main else f"{found.attack} of {name}"
+            )
             scores[title] = replace(found, attack=title)
     return scores
 
 
-def compared(
-    game: Game, found: Mapping[str, Mapping[str, Scores]], recipe: Recipe, view: str
-) -> Iterable[Measurement]:
+def compared(game: Game, found: Mapping[str, Mapping[str, Scores]], recipe: Recipe, view: str) -> Iterable[Measurement]:
     """Rows of every arm, and of each arm less the clean one, for targets and for the others."""
     seed, masks = game.config.seed, dict(zip(POINTS, (game.supply.targeted, ~game.supply.targeted), strict=True))
     for points, mask in masks.items():

@@ -37,7 +37,9 @@ _ALL = (
     Recipe("warm-up", "all weights, after 40 steps on public data", warm_up=40),
     Recipe("fewer-steps", "all weights, half the epochs", epochs=0.5),
     Recipe("weight-noise", "all weights, after noise of 0.2 deviations on every tensor", soften="noise", amount=0.2),
-    Recipe("average", "all weights, from the mean of the checkpoint and a trusted parent", soften="average", amount=0.5),
+    Recipe(
+        "average", "all weights, from the mean of the checkpoint and a trusted parent", soften="average", amount=0.5
+    ),
 )
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 
