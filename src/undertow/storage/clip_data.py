@@ -76,6 +76,7 @@ def clip_data(
     splits = open_images(known, source, SIDE)
     chosen = pretraining_classes(splits["train"], known, classes)
     labels = splits["train"].labels[known.label]
+    _check_count(sizes.total, labels, chosen, dataset)
     pool, _, notes = draw_pool(splits["train"], labels, chosen, sizes.total, seed)
     y = np.searchsorted(chosen, labels[pool.rows])
     deal = _balanced(y)
@@ -112,6 +113,15 @@ def _known(dataset: str) -> tuple[Dataset, str]:
     if dataset not in DATASETS:
         raise ConfigError(f"data.source = {dataset!r} has no captions; for clip there are: {', '.join(DATASETS)}")
     return DATASETS[dataset]
+
+
+def _check_count(wanted: int, labels: Array, chosen: Array, dataset: str) -> None:
+    least = min(int((labels == c).sum()) for c in chosen)
+    if wanted > least * len(chosen):
+        raise ConfigError(
+            f"{dataset} has {least} training images of each of {len(chosen)} classes, but {wanted} are needed "
+            "(candidates, as many look-alikes, pairs); lower data.points"
+        )
 
 
 def _balanced(y: Array) -> Array:
