@@ -54,6 +54,8 @@ def test_parts_are_balanced_disjoint_and_repeatable(load, dataset, classes, coun
     classes_of = supply.pretrain.y // supply.templates
     assert np.bincount(classes_of).tolist() == [100 // count] * count
     assert set(supply.pretrain.y % supply.templates) == set(range(supply.templates))
+    assert len(supply.ordinary) == 160
+    np.testing.assert_array_equal(supply.ordinary.x[:60], supply.auxiliary.x)
     again, other = load(dataset, classes=classes), load(dataset, 1, classes=classes)
     for a, b in zip(parts(supply), parts(again), strict=True):
         np.testing.assert_array_equal(a.x, b.x)
@@ -65,6 +67,7 @@ def test_a_given_base_needs_no_pretraining_pairs_and_has_its_own_view(load):
     view = Preprocessor(40, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
     supply = load("cifar10", sizes=Sizes(20, 20, 20, 0), preprocessor=view, templates=1)
     assert supply.pretrain is None
+    assert supply.ordinary is supply.auxiliary
     assert supply.candidates.x.shape == (20, 3, 40, 40)
     assert supply.auxiliary.y.max() == 9
     assert supply.pictures.shape == (20, 32, 32, 3)

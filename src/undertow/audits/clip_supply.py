@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from undertow.types import Array, BadInput, Examples
 
 
@@ -31,3 +33,11 @@ class ClipSupply:
         for part in (self.pretrain, self.auxiliary):
             if part is not None and int(part.y.max()) >= len(self.class_names) * self.templates:
                 raise BadInput(f"{self.name}: {part.name} has a caption beyond the table")
+
+    @property
+    def ordinary(self) -> Examples:
+        """All pairs: what an attacker holds who also trained the base. The more there are, the better it hides."""
+        if self.pretrain is None:
+            return self.auxiliary
+        both = (self.auxiliary, self.pretrain)
+        return Examples(np.concatenate([p.x for p in both]), np.concatenate([p.y for p in both]), f"{self.name}-pairs")
