@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from tests.report import poisoned
+
 from undertow.metrics import measure
 from undertow.rng import stream
 from undertow.storage.results import load_result, save_result
