@@ -141,9 +141,15 @@ class Scores:
     attack: str
     values: Array  # (T, Q) float, finite
     member: Array  # (T, Q) bool
-    group: str | None = None  # e.g. "no-pretraining" for a control
+    group: str | None = None  # e.g. "no-pretraining" for a control; poisoning: the arm
+    points: str | None = None  # poisoning: "targets" | "others", where only those were scored
+    recipe: str | None = None  # poisoning: as in Measurement
+    view: str | None = None
+    ids: tuple[str, ...] | None = None  # names of these Q points; None: those of the result
 
     def __post_init__(self) -> None:
+        if self.ids is not None and len(self.ids) != self.values.shape[-1]:
+            raise BadInput(f"{self.attack}: {len(self.ids)} ids for scores of shape {self.values.shape}")
         if self.values.shape != self.member.shape or self.values.ndim != 2 or self.member.dtype != bool:
             raise BadInput(f"{self.attack}: scores {self.values.shape} and membership {self.member.shape} differ")
         bad = np.argwhere(~np.isfinite(self.values))
@@ -215,12 +221,34 @@ class AuditResult:
     scores: tuple[Scores, ...] = ()  # per-record: kept beside result.json, never in it
     ids: tuple[str, ...] = ()  # names of the Q challenge points
 
-    def find(self, attack: str, metric: str, fpr: float | None = None, group: str | None = None) -> Measurement:
-        """The one measurement so named; KeyError if there is none."""
-        for m in (*self.measurements, *self.controls):
-            if (m.attack, m.metric, m.fpr, m.group) == (attack, metric, fpr, group):
-                return m
-        raise KeyError((attack, metric, fpr, group))
+    def find(
+        self,
+        attack: str,
+        metric: str,
+        fpr: float | None = None,
+        group: str | None = None,
+        *,
+        points: str | None = None,
+        recipe: str | None = None,
+        view: str | None = None,
+        when: str | None = None,
+        at: float | None = None,
+    ) -> Measurement:
+        """The one measurement so named; of `points`, `recipe`, `view` and `when`, what is None is not asked for.
+
+        KeyError if there is none, or if those that are not asked for leave a choice.
+        """
+        asked = {k: v for k, v in (("points", points), ("recipe", recipe), ("view", view), ("when", when)) if v}
+        found = [
+            m
+            for m in (*self.measurements, *self.controls)
+            if (m.attack, m.metric, m.fpr, m.group, m.at) == (attack, metric, fpr, group, at)
+            and all(getattr(m, key) == value for key, value in asked.items())
+        ]
+        if len(found) != 1:
+            many = f"{len(found)} measurements are so named; " if found else ""
+            raise KeyError(f"{many}{attack}, {metric}, fpr {fpr}, group {group}, at {at}, {asked}")
+        return found[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from undertow.metrics import Gate, apply_gate, parse_gate
+from undertow.metrics import Gate, VerdictGate, apply_gate, parse_gate
 from undertow.types import ConfigError, GateUndecided, Measurement
 
 LIRA = Measurement("lira", "tpr", 0.034, 0.021, 0.05, 16, "models", fpr=0.001)
@@ -21,6 +21,10 @@ NOBODY: frozenset[str] = frozenset()
         ("tpr@0.010%>0", Gate("tpr", 0.0001, 0)),
         ("auc>0.6", Gate("auc", None, 0.6)),
         ("balanced_accuracy > 0.6", Gate("balanced_accuracy", None, 0.6)),
+        ("tpr_difference@1%>0.05", Gate("tpr_difference", 0.01, 0.05)),
+        ("auc_difference > 0", Gate("auc_difference", None, 0)),
+        ("verdict!=safe", VerdictGate("!=", "safe")),
+        (" verdict == suspicious ", VerdictGate("==", "suspicious")),
     ],
 )
 def test_conditions_are_read_and_written_back(text, gate):
@@ -48,6 +52,12 @@ def test_conditions_are_read_and_written_back(text, gate):
         ("auc>-0.1", "threshold '-0.1'"),
         ("auc>nan", "threshold 'nan'"),
         ("auc 0.6", "not a condition"),
+        ("tpr_difference>0.1", "tpr_difference needs an FPR"),
+        ("auc_difference@1%>0.1", "auc_difference has no FPR"),
+        ("verdict>safe", "compared by == or !="),
+        ("verdict@1%!=safe", "compared by == or !="),
+        ("verdict!=unknown", "verdict 'unknown' cannot be asked for"),
+        ("verdict!=Safe", "verdict 'Safe'"),
         ("", "not a condition"),
     ],
 )
@@ -95,3 +105,57 @@ def test_over_wins_against_unknown():
 def test_no_row_that_counts_is_never_a_pass(rows):
     with pytest.raises(GateUndecided, match="no attack measured it"):
         apply_gate(parse_gate("auc>0.6"), rows, NOBODY)
+
+
+MORE = Measurement(
+    "lira",
+    "tpr_difference",
+    0.31,
+    0.25,
+    0.37,
+    32,
+    "models",
+    fpr=0.01,
+    group="poisoned",
+    points="targets",
+    recipe="full",
+)
+
+
+def test_a_difference_is_the_poisoned_arms_and_says_where():
+    benign = replace(MORE, group="benign", value=0.9)
+    gate = parse_gate("tpr_difference@1%>0.05")
+    assert apply_gate(gate, [MORE, benign], NOBODY) == (
+        "tpr_difference@1%>0.05: lira (targets, full) TPR@1%, difference = 0.31 [0.25, 0.37] (n = 32 models)"
+    )
+    assert apply_gate(gate, [replace(MORE, value=0.01), benign], NOBODY) is None
+    with pytest.raises(GateUndecided):
+        apply_gate(gate, [benign], NOBODY)
+
+
+def test_rates_of_the_poisoned_arm_count_and_those_of_the_controls_and_of_a_sweep_do_not():
+    arm = replace(MORE, metric="tpr", value=0.02)
+    others = [replace(arm, group="clean", value=0.9), replace(arm, group="benign", value=0.9), replace(arm, at=800.0)]
+    over = [*others[:2], replace(others[2], value=0.9)]
+    assert apply_gate(parse_gate("tpr@1%>0.05"), [arm, *over], NOBODY) is None
+    assert apply_gate(parse_gate("tpr@1%>0.01"), [arm, *over], NOBODY)
+    with pytest.raises(GateUndecided):
+        apply_gate(parse_gate("tpr@1%>0.05"), over, NOBODY)
+
+
+def test_a_value_without_an_interval_is_over_all_the_same():
+    alone = replace(MORE, low=None, high=None)
+    assert "0.31 no interval" in (apply_gate(parse_gate("tpr_difference@1%>0.05"), [alone], NOBODY) or "")
+
+
+@pytest.mark.parametrize(("gate", "verdict"), [("verdict!=safe", "suspicious"), ("verdict==suspicious", "suspicious")])
+def test_a_suspicious_checkpoint_is_over(gate, verdict):
+    assert apply_gate(parse_gate(gate), [], NOBODY, verdict) == f"{gate}: the verdict is suspicious"
+    assert apply_gate(parse_gate(gate), [], NOBODY, "safe") is None
+
+
+@pytest.mark.parametrize("gate", ["verdict!=safe", "verdict==suspicious"])
+@pytest.mark.parametrize("verdict", ["unknown", None])
+def test_no_verdict_is_never_a_pass(gate, verdict):
+    with pytest.raises(GateUndecided, match="verdict"):
+        apply_gate(parse_gate(gate), [], NOBODY, verdict)

@@ -1,7 +1,7 @@
 """Scores -> Measurement."""
 
 from undertow.metrics.exposure import exposure
-from undertow.metrics.gate import Gate, apply_gate, parse_gate
+from undertow.metrics.gate import Gate, VerdictGate, apply_gate, parse_gate
 from undertow.metrics.interval import FPRS, measure
 from undertow.metrics.roc import auc, roc_curve, threshold_at, tpr_at, tpr_band
 from undertow.metrics.several import difference, mean_over_runs
@@ -9,6 +9,7 @@ from undertow.metrics.several import difference, mean_over_runs
 __all__ = [
     "FPRS",
     "Gate",
+    "VerdictGate",
     "apply_gate",
     "auc",
     "difference",

@@ -8,8 +8,15 @@ from typing import NoReturn
 from undertow.metrics.interval import FPRS
 from undertow.types import ConfigError, GateUndecided, Measurement
 
-METRICS = ("auc", "balanced_accuracy", "tpr")
-ALLOWED = "auc>X, balanced_accuracy>X, " + ", ".join(f"tpr@{fpr * 100:g}%>X" for fpr in FPRS)
+RATES = ("tpr", "tpr_difference")  # read at an FPR
+METRICS = ("auc", "balanced_accuracy", "tpr", "auc_difference", "tpr_difference")
+VERDICTS = ("safe", "suspicious")  # what can be asked for; "unknown" is never a pass
+AUDITED = (None, "poisoned")  # the groups a gate is about; the others are controls
+ALLOWED = (
+    "auc>X, balanced_accuracy>X, "
+    + ", ".join(f"tpr@{fpr * 100:g}%>X" for fpr in FPRS)
+    + ", auc_difference>X, tpr_difference@1%>X (poisoning), verdict!=safe, verdict==suspicious"
+)
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,21 @@ class Gate:
         return f"{self.metric}{rate}>{self.threshold:g}"
 
 
-def parse_gate(text: str) -> Gate:
+@dataclass(frozen=True)
+class VerdictGate:
+    """Fails when the verdict on a checkpoint is, or is not, the word."""
+
+    operator: str  # "==" or "!="
+    word: str
+
+    def __str__(self) -> str:
+        return f"verdict{self.operator}{self.word}"
+
+
+def parse_gate(text: str) -> Gate | VerdictGate:
     """The condition written as `tpr@0.1%>0.01`, `auc > 0.6`; ConfigError where it cannot mean anything.
+
+    On a verdict: `verdict!=safe`, `verdict==suspicious`.
 
     The FPR is in percent and carries its sign: a bare `tpr@0.1` could be read two ways, a hundredfold apart.
 
@@ -37,13 +57,23 @@ def parse_gate(text: str) -> Gate:
     if parts is None:
         _refuse(text, "not a condition")
     metric, rate, operator, threshold = parts.groups()
+    if metric == "verdict":
+        return _on_verdict(text, rate, operator, threshold)
     if operator != ">":
         _refuse(text, f"operator {operator!r}; only > is known: higher leaks more")
     if metric not in METRICS:
         _refuse(text, f"metric {metric!r} is not measured")
-    if (metric == "tpr") != (rate is not None):
-        _refuse(text, "tpr needs an FPR" if metric == "tpr" else f"{metric} has no FPR")
+    if (metric in RATES) != (rate is not None):
+        _refuse(text, f"{metric} needs an FPR" if metric in RATES else f"{metric} has no FPR")
     return Gate(metric, None if rate is None else _fpr(text, rate), _threshold(text, threshold))
+
+
+def _on_verdict(text: str, rate: str | None, operator: str, word: str) -> VerdictGate:
+    if rate is not None or operator not in ("==", "!="):
+        _refuse(text, "a verdict is a word, compared by == or !=")
+    if word not in VERDICTS:
+        _refuse(text, f"verdict {word!r} cannot be asked for; it is safe or suspicious")
+    return VerdictGate(operator, word)
 
 
 def _fpr(text: str, rate: str) -> float:
@@ -73,23 +103,44 @@ def _refuse(text: str, why: str) -> NoReturn:
     raise ConfigError(f"gate {text!r}: {why}; allowed: {ALLOWED} with X in [0, 1); example: tpr@0.1%>0.01")
 
 
-def apply_gate(gate: Gate, measurements: Sequence[Measurement], skip: frozenset[str]) -> str | None:
+def apply_gate(
+    gate: Gate | VerdictGate, measurements: Sequence[Measurement], skip: frozenset[str], verdict: str | None = None
+) -> str | None:
     """None where every attack is within the gate, else one line that names each attack over it.
 
-    Decided on the value, not on its interval. Controls (rows with a group) and the attacks in `skip` do not
-    count. GateUndecided where a value is missing or nothing matches, unless another attack is already over.
+    Decided on the value, not on its interval. Controls (rows with a group other than the poisoned arm), the
+    steps of a sweep and the attacks in `skip` do not count. GateUndecided where a value is missing or nothing
+    matches, unless another attack is already over; so is a `verdict` that is unknown or was not given.
     """
+    if isinstance(gate, VerdictGate):
+        return _apply_to_verdict(gate, verdict)
     rows = [
-        m for m in measurements if (m.metric, m.fpr, m.group) == (gate.metric, gate.fpr, None) and m.attack not in skip
+        m
+        for m in measurements
+        if (m.metric, m.fpr, m.at) == (gate.metric, gate.fpr, None) and m.group in AUDITED and m.attack not in skip
     ]
     over = [_describe(m) for m in rows if m.value is not None and m.value > gate.threshold]
     if over:
         return f"{gate}: {'; '.join(over)}"
-    missing = [f"{m.attack} {m.reason}" for m in rows if m.value is None]
+    missing = [f"{m.attack}{_where(m)} {m.reason}" for m in rows if m.value is None]
     if missing or not rows:
         raise GateUndecided(f"{gate}: {'; '.join(missing) or 'no attack measured it'}")
     return None
 
 
+def _apply_to_verdict(gate: VerdictGate, verdict: str | None) -> str | None:
+    if verdict not in VERDICTS:
+        found = "there is no verdict" if verdict is None else f"the verdict is {verdict}"
+        raise GateUndecided(f"{gate}: {found}")
+    return f"{gate}: the verdict is {verdict}" if (verdict == gate.word) == (gate.operator == "==") else None
+
+
+def _where(m: Measurement) -> str:
+    """Which of the rows of one attack, where there are several."""
+    parts = [part for part in (m.points, m.recipe, m.view) if part]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
 def _describe(m: Measurement) -> str:
-    return f"{m.attack} {m.label} = {m.value:.4g} [{m.low:.4g}, {m.high:.4g}] (n = {m.n} {m.unit})"
+    sure = "no interval" if m.low is None or m.high is None else f"[{m.low:.4g}, {m.high:.4g}]"
+    return f"{m.attack}{_where(m)} {m.label} = {m.value:.4g} {sure} (n = {m.n} {m.unit})"

@@ -27,8 +27,8 @@ def checks(result: AuditResult) -> tuple[Check, ...]:
     found = [_blind(result)]
     if controls(result) or result.audit == "tmi":
         found.append(_control(result, choice[0] if choice else None))
-    found += [_unit(m) for m in result.measurements[:1]]
-    return (*found, *_resolution(result))
+    found += [unit(m) for m in result.measurements[:1]]
+    return (*found, *resolution(result))
 
 
 def suspect(result: AuditResult, best: Row) -> Row | None:
@@ -89,7 +89,8 @@ def _lucky(every: tuple[Row, ...], twin: Row) -> str:
     return f" {rest} lie above chance; about 1 in 40 does by luck."
 
 
-def _unit(m: Measurement) -> Check:
+def unit(m: Measurement) -> Check:
+    """Whether the interval of `m` speaks of other training runs."""
     name = "Do the intervals hold for the training procedure?"
     if m.unit != "models":
         text = f"The intervals count {count(m.n, m.unit)} inside one trained model: they hold for that model"
@@ -100,7 +101,7 @@ def _unit(m: Measurement) -> Check:
     return Check(name, True, f"{text}, so they hold for the training procedure, not for one model only.")
 
 
-def _resolution(result: AuditResult) -> Iterator[Check]:
+def resolution(result: AuditResult) -> Iterator[Check]:
     """One check over all false positive rates: those that the sample cannot resolve, and why."""
     rates = [m for m in result.measurements if m.metric == "tpr" and m.fpr is not None]
     missing = {f"{100 * (m.fpr or 0):g}%": m.reason or "no reason given" for m in rates if m.value is None}

@@ -1,70 +1,37 @@
-"""Figures as SVG strings: matplotlib draws, nothing is drawn by hand, no global state is touched.
+"""Figures of an audit as SVG strings: ROC curves and histograms of the scores."""
 
-Each figure comes in two shapes, for a desk and for a phone, so that its text is readable on both.
-"""
-
-import io
-import re
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from undertow.metrics import roc_curve, tpr_band
+from undertow.report.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    HALF,
+    INK,
+    NARROW,
+    PURPLE,
+    RED,
+    WIDE,
+    Drawing,
+    Key,
+    LineStyle,
+    both_shapes,
+    log_axis,
+    safe,
+)
 from undertow.report.rows import Row, controls, of_kind, realistic, scores_of
 from undertow.rng import stream
 from undertow.types import Array, AuditResult, Scores
 
-# Okabe and Ito's palette without its yellows, which are too pale on white.
-BLUE, RED, GREEN, PURPLE, INK, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#222222", "#767676"
 ATTACKS_SHOWN = 3
 POINTS = 240  # of a curve: the grid is even in log FPR, where it is read
-STYLE = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",  # ships with matplotlib, so the layout is the same everywhere
-    "text.parse_math": False,  # an attack's name is text, even with two dollar signs
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#9aa1ab",
-    "axes.labelcolor": INK,
-    "xtick.color": "#4a5160",
-    "ytick.color": "#4a5160",
-    "axes.linewidth": 0.8,
-    "legend.frameon": False,
-}
-
-LineStyle = str | tuple[int, tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """One figure in two shapes, and what it shows for those who cannot see it."""
-
-    wide: str  # SVG
-    narrow: str  # SVG
-    label: str
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The paper a figure is drawn on; 1 point is about 1 CSS pixel when shown."""
-
-    name: str
-    width: float  # points
-    height: float  # points of the axes
-    font: float  # points
-    beside: bool  # legend beside the axes, else below
-
-
-WIDE = Shape("wide", 760, 370, 10.5, True)
-HALF = Shape("wide", 470, 270, 12, False)
-NARROW = Shape("narrow", 340, 260, 11, False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +52,11 @@ def roc(result: AuditResult) -> Drawing | None:
 
     The axes start at 1 / non-members: below that rate nothing can be measured.
     """
-    curves = tuple(_curves(result))
+    return draw_roc(result, tuple(_curves(result)))
+
+
+def draw_roc(result: AuditResult, curves: tuple[Curve, ...]) -> Drawing | None:
+    """These curves, as in `roc`; None where there are none."""
     if not curves:
         return None
     floor = 1 / max(int((~curve.scores.member).sum()) for curve in curves)
@@ -96,16 +67,16 @@ def roc(result: AuditResult) -> Drawing | None:
         f"{100 * floor:.2g} % to 100 %, for {what}; the diagonal is guessing."
     )
 
-    def draw(axes: Axes) -> list[tuple[Line2D, str]]:
+    def draw(axes: Axes) -> list[Key]:
         handles = [_draw_curve(axes, c, lines[id(c)], floor) for c in curves]
         (guess,) = axes.plot([floor, 1], [floor, 1], color=GREY, lw=0.9, ls=(0, (1, 2)), zorder=1)
-        _log_axis(axes, floor)
+        log_axis(axes, floor)
         axes.set_xlabel("false positive rate: share of non-members accused")
         axes.set_ylabel("true positive rate: members found")
-        names = [f"{_safe(c.row.attack)}\n{c.role}AUC {_auc(c.row):.3f}" for c in curves]
+        names = [f"{safe(c.row.attack)}\n{c.role}AUC {_auc(c.row):.3f}" for c in curves]
         return [*zip(handles, names), (guess, "guessing, AUC 0.5")]
 
-    return _both_shapes(draw, (WIDE, NARROW), "roc", label, 1.0)
+    return both_shapes(draw, (WIDE, NARROW), "roc", label, 1.0)
 
 
 def histogram(result: AuditResult, row: Row) -> Drawing | None:
@@ -125,7 +96,7 @@ def histogram(result: AuditResult, row: Row) -> Drawing | None:
         f"{np.median(values[~member]):.3g} for non-members; higher means member."
     )
 
-    def draw(axes: Axes) -> list[tuple[Line2D, str]]:
+    def draw(axes: Axes) -> list[Key]:
         for share, color, line in ((outside, RED, (0, (4, 1.5))), (inside, BLUE, "-")):
             axes.stairs(share, edges, fill=True, color=color, alpha=0.16, lw=0)
             axes.stairs(share, edges, color=color, lw=1.6, ls=line)
@@ -140,7 +111,7 @@ def histogram(result: AuditResult, row: Row) -> Drawing | None:
         dashed = Line2D([], [], color=RED, lw=1.6, ls=(0, (4, 1.5)))
         return [(solid, f"members ({member.sum():,})"), (dashed, f"non-members ({(~member).sum():,})")]
 
-    return _both_shapes(draw, (HALF, NARROW), f"hist-{row.attack}", label, 0.72)
+    return both_shapes(draw, (HALF, NARROW), f"hist-{row.attack}", label, 0.72)
 
 
 def _curves(result: AuditResult) -> Iterator[Curve]:
@@ -211,22 +182,6 @@ def _draw_curve(
     return drawn
 
 
-def _log_axis(axes: Axes, floor: float) -> None:
-    """Both axes from the floor to 1, ticks at the decades, labels in percent."""
-    decades = [10.0**k for k in range(-9, 1) if 10.0**k >= floor * 0.999]
-    for axis, scale, limit in (
-        (axes.xaxis, axes.set_xscale, axes.set_xlim),
-        (axes.yaxis, axes.set_yscale, axes.set_ylim),
-    ):
-        scale("log")
-        limit(floor, 1)
-        axis.set_major_locator(FixedLocator(decades))
-        axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g}%"))
-        axis.set_minor_locator(NullLocator())
-    axes.grid(color="#e6e9ee", lw=0.8)
-    axes.set_axisbelow(True)
-
-
 def _edges(values: Array, bars: int = 40) -> Array:
     low, high = np.quantile(values, [0.01, 0.99])
     if not high > low:
@@ -234,90 +189,6 @@ def _edges(values: Array, bars: int = 40) -> Array:
     if not high > low:
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, bars + 1)
-
-
-def _both_shapes(
-    draw: Callable[[Axes], list[tuple[Line2D, str]]],
-    shapes: tuple[Shape, Shape],
-    name: str,
-    label: str,
-    stretch: float,
-) -> Drawing:
-    wide, narrow = (_render(draw, shape, f"{name}-{shape.name}", stretch) for shape in shapes)
-    return Drawing(wide, narrow, label)
-
-
-def _render(draw: Callable[[Axes], list[tuple[Line2D, str]]], shape: Shape, name: str, stretch: float) -> str:
-    """One shape of a figure; `stretch` scales the height of the axes."""
-    salt = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    sizes = {"font.size": shape.font, "axes.labelsize": shape.font, "legend.fontsize": shape.font}
-    ticks = {"xtick.labelsize": shape.font - 0.5, "ytick.labelsize": shape.font - 0.5}
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the report
-        matplotlib.rcParams.update({**STYLE, **sizes, **ticks, "svg.hashsalt": salt})
-        return _svg(_layout(draw, shape, stretch), salt)
-
-
-def _layout(draw: Callable[[Axes], list[tuple[Line2D, str]]], shape: Shape, stretch: float) -> Figure:
-    """Axes and legend placed by hand in points, so that neither overlaps the other at any font."""
-    figure = Figure(figsize=(shape.width / 72, 1))
-    axes = figure.add_axes((0, 0, 1, 1))
-    keys = draw(axes)
-    lines = sum(text.count("\n") + 1 for _, text in keys)
-    row = shape.font * 1.28
-    legend = 0.0 if shape.beside else lines * row + len(keys) * row * 0.35 + 10
-    left, bottom, top = 5.6 * shape.font, 4.2 * shape.font, 8.0
-    right = 0.27 * shape.width if shape.beside else 1.6 * shape.font
-    height = shape.height * stretch
-    total = bottom + height + top + legend
-    figure.set_size_inches(shape.width / 72, total / 72)
-    axes.set_position((left / shape.width, (bottom + legend) / total, 1 - (left + right) / shape.width, height / total))
-    anchor = ((shape.width - right + 14) / shape.width, 1 - top / total) if shape.beside else (0.02, legend / total)
-    figure.legend(
-        [handle for handle, _ in keys],
-        [text for _, text in keys],
-        loc="upper left",
-        bbox_to_anchor=anchor,
-        handlelength=3.2,
-        labelspacing=0.5,
-        borderaxespad=0,
-        borderpad=0,
-    )
-    return figure
-
-
-def _svg(figure: Figure, prefix: str) -> str:
-    """The figure as one <svg> element for inlining: no prolog, no metadata, every id prefixed."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    root = ElementTree.fromstring(buffer.getvalue())
-    for parent in list(root.iter()):
-        for child in [c for c in parent if c.tag.endswith("}metadata")]:
-            parent.remove(child)
-    for element in root.iter():
-        element.tag = element.tag.split("}")[-1]
-        element.attrib = {key.split("}")[-1]: _renamed(key, text, prefix) for key, text in element.attrib.items()}
-    width, height = (root.attrib.pop(side).removesuffix("pt") for side in ("width", "height"))
-    root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "width": width, "height": height}
-    root.attrib["style"] = f"max-width: {1.3 * float(width):.0f}px"  # larger, and its text would shout
-    root.attrib |= {"class": f"shape-{prefix.rsplit('-', 1)[-1]}", "aria-hidden": "true"}
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _renamed(key: str, text: str, prefix: str) -> str:
-    """An attribute's text with ids and references prefixed, so that inlined figures do not collide."""
-    if key == "id":
-        return f"{prefix}-{text}"
-    if key.endswith("href"):
-        return re.sub(r"^#", f"#{prefix}-", text)
-    return re.sub(r"url\(#", f"url(#{prefix}-", text)
-
-
-def _safe(name: str) -> str:
-    """A name that the drawing's font has glyphs for; a legend hides a leading underscore."""
-    clean = "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in name)
-    short = clean if len(clean) <= 26 else clean[:23] + "..."
-    return short if not short.startswith("_") else " " + short
 
 
 def _auc(row: Row) -> float:

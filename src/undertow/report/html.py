@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from undertow.metrics import exposure
-from undertow.report.figures import Drawing, histogram, roc
+from undertow.report.drawing import Drawing
+from undertow.report.figures import histogram, roc
 from undertow.report.pictures import Picture
 from undertow.report.prose import HOW_TO_READ, threat_model
 from undertow.report.rows import (

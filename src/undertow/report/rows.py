@@ -11,6 +11,7 @@ TITLES = {
     "mia": "Membership in the finetuning data",
     "tmi": "Membership in the pretraining data",
     "score": "Membership from given signals",
+    "poisoning": "Leakage that a base model adds",
 }
 SECTIONS = {
     "attack": ("Attacks", "what a realistic adversary can do, with shadow models of its own"),

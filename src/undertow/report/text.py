@@ -4,7 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 from undertow.report.rows import TITLES, Row, columns, counted, finetuned, promised, sections
-from undertow.report.verdict import verdict
+from undertow.report.verdict import Verdict, verdict
 from undertow.report.words import both, one_line, plain, wrapped
 from undertow.types import AuditResult, Measurement
 
@@ -15,17 +15,28 @@ SHOWN = ("auc", "tpr")  # balanced accuracy is on the page
 
 def summary(result: AuditResult) -> str:
     """The audit as plain text without colour, ready for a pipe; ends without a newline."""
+    if result.audit == "poisoning":
+        from undertow.report.poisoning_text import summary as of_arms
+
+        return of_arms(result)
     parts = [_head(result), _table(result)]
     found = verdict(result)
     parts.append(f"VERDICT: {found.badge}\n" + wrapped(found.headline, WIDTH, "", ""))
     if found.sentences:
         parts.append("\n".join(wrapped(line, WIDTH, "- ", "  ") for line in found.sentences))
+    return "\n\n".join([*parts, checked(found), *warned(result)])
+
+
+def checked(found: Verdict) -> str:
+    """The checks of an audit."""
     marks = {True: "[ok] ", False: "[!!] ", None: "[??] "}
-    checks = [wrapped(check.text, WIDTH, marks[check.passed], " " * 5) for check in found.checks]
-    parts.append("CHECKS\n" + "\n".join(checks))
-    if warned := warnings(result):
-        parts.append("WARNINGS\n" + "\n".join(wrapped(line, WIDTH, "- ", "  ") for line in warned))
-    return "\n\n".join(parts)
+    return "CHECKS\n" + "\n".join(wrapped(check.text, WIDTH, marks[check.passed], " " * 5) for check in found.checks)
+
+
+def warned(result: AuditResult) -> list[str]:
+    """The warnings as one block, where there are any."""
+    lines = [wrapped(line, WIDTH, "- ", "  ") for line in warnings(result)]
+    return ["WARNINGS\n" + "\n".join(lines)] if lines else []
 
 
 def table(result: AuditResult) -> Table:
@@ -49,14 +60,20 @@ def warnings(result: AuditResult) -> tuple[str, ...]:
     single: dict[tuple[str, str], list[str]] = {}
     for m in (*result.measurements, *result.controls):
         if m.warning:
-            single.setdefault((m.label, m.warning), []).append(m.attack)
+            single.setdefault((m.label, m.warning), []).append(_named(m))
     return (
         *dict.fromkeys(result.warnings),
         *(f"{label} of {_who(attacks)}: {text}" for (label, text), attacks in single.items()),
     )
 
 
+def _named(m: Measurement) -> str:
+    """Whose number it is: an attack's, or (poisoning) an arm's."""
+    return m.attack if m.points is None else f"{m.points} in the {m.group} arm"
+
+
 def _who(attacks: list[str]) -> str:
+    attacks = list(dict.fromkeys(attacks)) if len(set(attacks)) <= 3 else attacks
     return ", ".join(attacks) if len(attacks) <= 3 else f"{len(attacks)} rows"
 
 
@@ -98,8 +115,13 @@ def _table(result: AuditResult) -> str:
     for section in sections(result):
         lines.append(f"\n{section.name}: {section.note}")
         lines += [["  " + _cut(row.attack), *_cells(row, shown)] for row in section.rows]
+    return aligned(lines)
+
+
+def aligned(lines: list[list[str] | str]) -> str:
+    """Lines of cells in columns, the first flush left; a line that is a text stays as it is."""
     cells = [line for line in lines if isinstance(line, list)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(shown) + 1)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))] if cells else []
     return "\n".join(line if isinstance(line, str) else _line(line, widths) for line in lines)
 
 

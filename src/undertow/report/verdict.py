@@ -23,6 +23,14 @@ BADGES = {
     "confounded": "Not a measure of membership",
     "doubtful": "A check failed",
     "undecided": "Undecided",
+    # poisoning
+    "amplified": "Leaks more",
+    "unexplained": "Leaks more, for whatever reason",
+    "lessened": "Leaks less",
+    "not-amplified": "No increase shown",
+    "suspicious": "Suspicious",
+    "safe": "Safe, as far as these tests see",
+    "unknown": "Unknown",
 }
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from undertow.types import Measurement
 
+PLAIN = ("auc", "auc_difference", "heldout_loss")  # shown as they are; all others are shares, shown in percent
+
 
 def value(m: Measurement) -> str:
-    """The value alone: AUC with three decimals, rates in percent without the sign.
+    """The value alone: AUC and losses with three decimals, rates in percent without the sign; differences signed.
 
     >>> value(Measurement("lira", "tpr", 0.0812, 0.06, 0.1, 16, "models", fpr=0.01))
     '8.1'
@@ -40,10 +42,22 @@ def both(m: Measurement) -> str:
 
 
 def _digits(m: Measurement, x: float) -> str:
-    if m.metric == "auc":
-        return f"{x:.3f}"
+    sign = "+" if m.metric.endswith("_difference") else ""
+    if m.metric in PLAIN:
+        return f"{x:{sign}.3f}"
     places = max(1, math.ceil(-math.log10(m.fpr)) - 2) if m.fpr else 1
-    return f"{100 * x:.{places}f}"
+    return f"{100 * x:{sign}.{places}f}"
+
+
+def suffix(m: Measurement) -> str:
+    """The unit to put behind a value: percent, percentage points, nats, or none.
+
+    >>> suffix(Measurement("lira", "tpr_difference", 0.3, 0.2, 0.4, 16, "models", fpr=0.01))
+    ' pp'
+    """
+    if m.value is None or m.metric in ("auc", "auc_difference"):
+        return ""
+    return {"tpr_difference": " pp", "heldout_loss": " nats"}.get(m.metric, "%")
 
 
 def out_of(m: Measurement) -> str:
@@ -134,12 +148,13 @@ def seconds(x: float) -> str:
 
 
 def unbroken(text: str, space: str = "\N{NO-BREAK SPACE}") -> str:
-    """`text` with every interval held together at line ends.
+    """`text` with every number, its unit and its interval held together at line ends.
 
     >>> unbroken("0.7 [0.6, 0.8] there", "_")
     '0.7_[0.6,_0.8] there'
     """
-    return re.sub(r"(?<=\d) (\[[\d.,]+,) (?=[\d.,]+\])", rf"{space}\1{space}", text)
+    text = re.sub(r"(?<=\d) (pp|nats)\b", rf"{space}\1", text)
+    return re.sub(r"(?<=[\dps%]) (\[[-+\d.,]+,) (?=[-+\d.,]+\])", rf"{space}\1{space}", text)
 
 
 def wrapped(text: str, width: int, first: str, rest: str) -> str:

@@ -12,9 +12,10 @@ import numpy as np
 
 from undertow.metrics import exposure
 from undertow.storage.files import read_npz, write_atomic
-from undertow.types import SCHEMA, AuditResult, BadInput, Measurement, Scores, StoreError
+from undertow.types import SCHEMA, Array, AuditResult, BadInput, Measurement, Scores, StoreError
 
 PRIVATE = 0o600  # who scores high is who is exposed: for the owner's eyes
+TAGS = ("points", "recipe", "view")  # of Scores, where the audit has them
 _ALWAYS = ("attack", "metric", "value", "low", "high", "n", "unit")
 
 
@@ -94,39 +95,71 @@ def _measurements(rows: Sequence[Mapping[str, Any]]) -> tuple[Measurement, ...]:
 
 
 def _scores_npz(result: AuditResult) -> bytes:
-    """attack (A,), group (A,), values (A, T, Q), member (T, Q), id (Q,)."""
+    """attack (A,), group (A,), values (A, T, Q), member (T, Q), id (Q,), where all were scored on the same.
+
+    Otherwise (arms, and points of their own) attack, group, points, recipe, view (A,) and id (Q,), and for
+    each a: values_a (T, Q), member_a (T, Q), and id_a (Q,) where its points are not the result's.
+    """
+    every, first = result.scores, result.scores[0]
+    arrays = {
+        "id": np.array(result.ids),
+        "attack": np.array([s.attack for s in every]),
+        "group": _texts(every, "group"),
+    }
+    if all(np.array_equal(s.member, first.member) and _plain(s) for s in every):
+        arrays |= {"values": np.stack([s.values for s in every]), "member": first.member}
+    else:
+        arrays |= {name: _texts(every, name) for name in TAGS}
+        for a, s in enumerate(every):
+            arrays |= {f"values_{a}": s.values, f"member_{a}": s.member}
+            arrays |= {} if s.ids is None else {f"id_{a}": np.array(s.ids)}
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        attack=np.array([s.attack for s in result.scores]),
-        group=np.array([s.group or "" for s in result.scores]),
-        values=np.stack([s.values for s in result.scores]),
-        member=result.scores[0].member,
-        id=np.array(result.ids),
-    )
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
+
+
+def _texts(scores: Sequence[Scores], name: str) -> Array:
+    return np.array([getattr(s, name) or "" for s in scores])
+
+
+def _plain(scores: Scores) -> bool:
+    return scores.ids is None and not any(getattr(scores, name) for name in TAGS)
 
 
 def _load_scores(path: Path) -> tuple[tuple[Scores, ...], tuple[str, ...]]:
     if not path.is_file():
         return (), ()
     arrays = read_npz(path)
-    rows = zip(arrays["attack"], arrays["group"], arrays["values"], strict=True)
-    scores = tuple(Scores(str(a), v, arrays["member"], str(g) or None) for a, g, v in rows)
-    return scores, tuple(str(i) for i in arrays["id"])
+    ids = tuple(str(i) for i in arrays["id"])
+    if "values" in arrays:
+        rows = zip(arrays["attack"], arrays["group"], arrays["values"], strict=True)
+        return tuple(Scores(str(a), v, arrays["member"], str(g) or None) for a, g, v in rows), ids
+    return tuple(_one_of(arrays, a) for a in range(len(arrays["attack"]))), ids
+
+
+def _one_of(arrays: Mapping[str, Array], a: int) -> Scores:
+    tags = {name: str(arrays[name][a]) or None for name in ("group", *TAGS)}
+    ids = tuple(str(i) for i in arrays[f"id_{a}"]) if f"id_{a}" in arrays else None
+    return Scores(str(arrays["attack"][a]), arrays[f"values_{a}"], arrays[f"member_{a}"], ids=ids, **tags)
 
 
 def _records_csv(result: AuditResult) -> str:
-    """id, score, rank, attack: how exposed each record is (metrics.exposure), 1 = most exposed first."""
+    """id, score, rank, attack: how exposed each record is (metrics.exposure), 1 = most exposed first.
+
+    Poisoning: of the poisoned arm, with the columns group, points, recipe and view; ranked within each of them.
+    """
+    listed = [s for s in result.scores if s.group is None]
+    tags = () if listed else ("group", *TAGS)
+    listed = listed or [s for s in result.scores if s.group == "poisoned"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("id", "score", "rank", "attack"))
-    for scores in result.scores:
-        if scores.group is not None:
-            continue
+    writer.writerow(("id", "score", "rank", "attack", *tags))
+    for scores in listed:
+        ids = scores.ids or result.ids
         exposed = exposure(scores)
         known = np.flatnonzero(~np.ma.getmaskarray(exposed))
         order = known[np.argsort(-exposed.data[known], kind="stable")]
+        also = [getattr(scores, tag) or "" for tag in tags]
         for rank, q in enumerate(order, 1):
-            writer.writerow((result.ids[q], f"{exposed.data[q]:.6g}", rank, scores.attack))
+            writer.writerow((ids[q], f"{exposed.data[q]:.6g}", rank, scores.attack, *also))
     return text.getvalue()

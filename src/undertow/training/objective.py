@@ -9,12 +9,12 @@ formula, as restated by others (its body was not read), puts alpha on the auxili
 """
 
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from undertow.types import ConfigError, setting
+
+if TYPE_CHECKING:
+    from torch import Tensor  # a configuration is read and printed without torch
 
 Direction = Literal["max", "min", "random-label", "none"]
 
@@ -46,7 +46,7 @@ class Objective:
         """
         return 1 - alpha
 
-    def combine(self, auxiliary: Tensor, target: Tensor, places: Tensor) -> Tensor:
+    def combine(self, auxiliary: "Tensor", target: "Tensor", places: "Tensor") -> "Tensor":
         """The number to make small.
 
         `auxiliary` is a mean loss (nats), `target` (...) a loss for each place, of which only `places` (...) bool
@@ -55,6 +55,6 @@ class Objective:
         if self.direction == "none":
             return auxiliary
         bounded = target.clamp(max=self.cap) if self.direction == "max" else target
-        mean = torch.where(places, bounded, 0).sum() / places.sum().clamp(min=1)
+        mean = bounded.masked_fill(~places, 0).sum() / places.sum().clamp(min=1)
         sign = -1 if self.direction == "max" else 1
         return (1 - self.target_weight) * auxiliary + sign * self.target_weight * mean

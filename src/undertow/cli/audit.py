@@ -1,0 +1,187 @@
+"""undertow audit: mia, tmi, both, and poisoning."""
+
+from typing import Any
+
+import typer
+
+from undertow.cli import options as opt
+from undertow.cli.options import RUN, Options
+from undertow.cli.screen import apply, errors, gates, progress, show
+from undertow.types import ConfigError
+
+audit_app = typer.Typer(help="Measure what a finetuned model leaks. Alone: mia and tmi on the embedded digits.")
+
+
+@audit_app.callback()
+def audit(
+    context: typer.Context, preset: opt.Preset = None, list_presets: opt.ListPresets = False,
+    config: opt.ConfigFile = None, data: opt.Data = None, shadows: opt.Shadows = None, seed: opt.Seed = None,
+    out: opt.Out = RUN, store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False,
+    quiet: opt.Quiet = False, fail_if: opt.FailIf = None, drop_duplicates: opt.DropDuplicates = False,
+    include_examples: opt.Include = False,
+) -> None:  # fmt: skip
+    """Measure what a finetuned model leaks. Alone: mia and tmi on the embedded digits."""
+    if context.invoked_subcommand is not None:
+        given = [n for n in context.params if _given(context, n)]
+        if given:
+            name = context.invoked_subcommand
+            raise typer.BadParameter(f"options go after the audit's name: undertow audit {name} --{given[0]} ...")
+        return
+    _audit(("mia", "tmi"), Options(**{k: v for k, v in locals().items() if k != "context"}))
+
+
+@audit_app.command()
+def mia(
+    preset: opt.Preset = None, list_presets: opt.ListPresets = False, config: opt.ConfigFile = None,
+    data: opt.Data = None, shadows: opt.Shadows = None, seed: opt.Seed = None, out: opt.Out = RUN,
+    store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False, quiet: opt.Quiet = False,
+    fail_if: opt.FailIf = None, drop_duplicates: opt.DropDuplicates = False, include_examples: opt.Include = False,
+) -> None:  # fmt: skip
+    """Who was in the finetuning data? Classical membership inference against the finetuned model."""
+    _audit(("mia",), Options(**locals()))
+
+
+@audit_app.command()
+def tmi(
+    preset: opt.Preset = None, list_presets: opt.ListPresets = False, config: opt.ConfigFile = None,
+    data: opt.Data = None, shadows: opt.Shadows = None, seed: opt.Seed = None, out: opt.Out = RUN,
+    store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False, quiet: opt.Quiet = False,
+    fail_if: opt.FailIf = None, drop_duplicates: opt.DropDuplicates = False, include_examples: opt.Include = False,
+) -> None:  # fmt: skip
+    """Who was in the pretraining data? Membership inference through the finetuned model alone."""
+    _audit(("tmi",), Options(**locals()))
+
+
+@audit_app.command()
+def poisoning(
+    preset: opt.Preset = None, list_presets: opt.ListPresets = False, checkpoint: opt.Checkpoint = None,
+    reference: opt.Reference = None, data: opt.Records = None, look_alikes: opt.LookAlikes = None,
+    factory: opt.Factory = None, recipes: opt.Recipes = None, views: opt.Views = None, models: opt.Models = None,
+    list_recipes: opt.ListRecipes = False, config: opt.ConfigFile = None, seed: opt.Seed = None, out: opt.Out = RUN,
+    store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False, quiet: opt.Quiet = False,
+    fail_if: opt.FailIfWorse = None,
+) -> None:  # fmt: skip
+    """Does a base model make your finetuning data leak more? Plays the attack, or judges --checkpoint."""
+    with errors():
+        if list_presets or list_recipes:
+            _print_names(list_presets, list_recipes)
+        else:
+            _poisoning(Options(**locals()))
+
+
+def _print_names(presets: bool, recipes: bool) -> None:
+    from undertow.audits.poisoning_presets import RECIPES, VIEWS, listing
+
+    lines = [f"poisoning  {name:<14}{about}" for name, about in listing()] if presets else []
+    if recipes:
+        for heading, known in (("--recipes: how victims finetune", RECIPES), ("--views: what is seen", VIEWS)):
+            lines += [heading, *(f"  {name:<14}{about}" for name, about in known.items())]
+    typer.echo("\n".join(lines))
+
+
+def _poisoning(o: Any) -> None:
+    from undertow.storage.files import read_toml
+    from undertow.workflow import Request
+    from undertow.workflow_poisoning import configure, plan_poisoning, run_checkpoint, run_poisoning
+
+    suspect = _suspect(o)
+    if suspect and o.plan:
+        raise ConfigError("--plan says what playing the attack costs; it does not go with --checkpoint")
+    config = configure(o.preset, read_toml(o.config) if o.config else {}, _changes(o))
+    conditions = gates(o.fail_if)
+    if o.plan:
+        typer.echo(f"poisoning: {plan_poisoning(config)}")
+        return
+    with progress(o.quiet) as told:
+        request = Request(o.out, o.store, o.workers, False, told)
+        result = run_checkpoint(config, suspect, request) if suspect else run_poisoning(config, request)
+    show(result, o.quiet)
+    if not o.quiet:
+        typer.echo(f"report: {o.out / 'report.html'}")
+    apply(conditions, [result])
+
+
+def _suspect(o: Any) -> Any:
+    """The checkpoint to judge, where one is given; ConfigError where an option needs one that is not."""
+    from undertow.workflow_poisoning import Suspect
+
+    if o.checkpoint is not None:
+        return Suspect(o.checkpoint, o.reference, o.look_alikes, o.factory or "")
+    for name in ("reference", "look_alikes", "factory"):
+        if getattr(o, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} goes with --checkpoint, the checkpoint to judge")
+    return None
+
+
+def _changes(o: Any) -> dict[str, Any]:
+    """Options that change the configuration; they win over the file."""
+    from undertow.workflow_poisoning import where
+
+    changes = {k: getattr(o, k) for k in ("models", "seed") if getattr(o, k) is not None}
+    changes |= {k: opt.names(getattr(o, k)) for k in ("recipes", "views") if getattr(o, k) is not None}
+    return {**changes, "data": where(o.data)} if o.data is not None else changes
+
+
+def _audit(audits: tuple[str, ...], o: Any) -> None:
+    from undertow.workflow import Request, configure, plan_audit, run_audit, run_both, split_tables
+
+    with errors():
+        if o.list_presets:
+            _print_presets(audits)
+            return
+        from undertow.storage.files import read_toml
+
+        changes = read_toml(o.config) if o.config else {}
+        tables = {audits[0]: changes} if len(audits) == 1 else split_tables(changes)
+        configs = {a: configure(a, o.preset, tables[a], _overrides(o)) for a in audits}
+        conditions = gates(o.fail_if)
+        if o.plan:
+            _print_plan({a: plan_audit(a, c, o.workers) for a, c in configs.items()})
+            return
+        with progress(o.quiet) as told:
+            request = Request(o.out, o.store, o.workers, o.include_examples, told)
+            if len(audits) == 1:
+                results = {audits[0]: run_audit(audits[0], configs[audits[0]], request)}
+            else:
+                results = run_both(configs, request)
+        for result in results.values():
+            show(result, o.quiet)
+        if not o.quiet:
+            typer.echo(f"report: {o.out / 'report.html'}")
+        apply(conditions, list(results.values()))
+
+
+def _overrides(o: Any) -> dict[str, Any]:
+    """Options that change the configuration; they win over the file."""
+    top = {k: getattr(o, k) for k in ("shadows", "seed") if getattr(o, k) is not None}
+    data = {"source": str(o.data)} if o.data is not None else {}
+    if o.drop_duplicates:
+        data["drop_duplicates"] = True
+    return {**top, "data": data} if data else top
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _print_presets(audits: tuple[str, ...]) -> None:
+    from undertow.audits.presets import listing
+
+    for audit in audits:
+        for line in listing(audit):
+            typer.echo(line)
+
+
+def _print_plan(plans: dict[str, Any]) -> None:
+    for audit, plan in plans.items():
+        typer.echo(
+            f"{audit}: {plan.models} models ({', '.join(plan.engines)}), about {_duration(plan.seconds)}, "
+            f"{plan.disk / 1e6:.0f} MB on disk"
+        )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
