@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from undertow import signals
-from undertow.audits.chain import UNDECIDED, Decision, Host, decided
-from undertow.audits.poison_supply import PoisonSupply
+from undertow.audits.chain import UNDECIDED, Host, decided
+from undertow.audits.poison_supply import Base, PoisonSupply
 from undertow.audits.poisoning_settings import PoisoningConfig
 from undertow.audits.recipes import Recipe
 from undertow.engine.key import canonical, digest, fingerprint
-from undertow.models.architecture import Architecture, Mlp
-from undertow.models.cnn import Cnn
+from undertow.models.architecture import Architecture, initial_state
+from undertow.models.causal_lm import for_strategy
 from undertow.stages.finetune import Finetune
 from undertow.stages.poison import Poison
 from undertow.stages.pretrain import Pretrain
@@ -21,7 +21,8 @@ from undertow.stages.serve import BITS, Serve
 from undertow.training.choose import Plan, pick_device
 from undertow.training.privacy import Noise, Privacy, calibrate
 from undertow.training.schedule import Fit
-from undertow.types import Array, ConfigError, Examples, Params, Slot, Stage, Store
+from undertow.training.task import to_params
+from undertow.types import Array, ConfigError, Examples, Slot, Stage, Store
 
 Answers = Mapping[str, Array]  # of all models of one arm, stacked: "view/array" -> (M, ...)
 BASE_SLOT = "base"  # the role of a checkpoint
@@ -31,15 +32,14 @@ BASE_SLOT = "base"  # the role of a checkpoint
 class Kit:
     """One family of models, from checkpoint to signals."""
 
-    pretrain: Stage | None  # None: the checkpoint is given
-    given: Params | None
+    pretrain: Stage  # not used where the checkpoint is given
     poison: Poison
-    publish: Stage | None  # from what is published to what is finetuned (CLIP: the zero-shot classifier)
     finetune: Finetune  # by the recipe "full"
-    ask: Callable[[Sequence[str]], Stage]  # the views the attacker has
+    ask: Callable[[Sequence[str], Architecture], Stage]  # the views the attacker has, of models of this architecture
     read: Callable[[Answers, Answers, str], dict[str, Array]]  # models', base's answers, view -> statistic (M, Q)
     first: str  # the statistic LiRA reads, where a view has it
     utility: str  # "accuracy" | "heldout_loss": a metric, and the name of the array that holds it
+    publish: Stage | None = None  # from what is published to what is finetuned (CLIP: the zero-shot classifier)
 
 
 def put(store: Store, examples: Examples) -> str:
@@ -63,33 +63,35 @@ def targeted(supply: PoisonSupply) -> Examples:
     return supply.candidates.take(np.flatnonzero(supply.targeted))
 
 
-def image_kit(config: PoisoningConfig, supply: PoisonSupply, host: Host) -> Kit:
-    """Image classifiers: an MLP or a small CNN, pretrained here, its own head kept by the victims."""
-    store, model = host.store, config.model
-    architecture: Architecture = Mlp(model.hidden) if model.kind == "mlp" else Cnn(model.width, model.depth)
-    shape = tuple(supply.candidates.x.shape[1:])
-    look = Plan("sequential", 1, config.engine.dtype, config.engine.threads, pick_device(config.engine.device))
-    if supply.pretrain is None:
-        raise ConfigError("image classifiers are pretrained here; the data holds nothing to pretrain on")
-    pretrain = Pretrain(put(store, supply.pretrain), architecture, shape, supply.classes, config.pretrain, look)
+def look(config: PoisoningConfig) -> Plan:
+    """How single models are trained and asked: no probe, one after the other."""
+    return Plan("sequential", 1, config.engine.dtype, config.engine.threads, pick_device(config.engine.device))
+
+
+def image_kit(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Host) -> Kit:
+    """Image classifiers whose own head the victims keep."""
+    store, plan, shape, classes = host.store, look(config), supply.shape, supply.classes
+    data = put(store, supply.pretrain) if supply.pretrain is not None else ""
     auxiliary, targets = put(store, supply.auxiliary), put(store, targeted(supply))
-    finetune = Finetune(
-        put(store, with_public(supply)), architecture, shape, supply.classes, "full", 0, config.finetune, UNDECIDED,
-        keep_head=True,
-    )  # fmt: skip
-    views = put_views(store, supply.candidates.x)
-    query = Query(views, put(store, supply.held_out), architecture, shape, supply.classes, look)
+    query = Query(put_views(store, supply.candidates.x), put(store, supply.held_out), base.architecture, shape, classes,
+                  plan)  # fmt: skip
     return Kit(
-        pretrain=pretrain,
-        given=None,
-        poison=Poison(auxiliary, targets, architecture, shape, supply.classes, config.poison, look),
-        publish=None,
-        finetune=finetune,
-        ask=lambda wanted: Serve(query, weights_of(wanted)),
-        read=lambda models, base, view: image_signals(models, supply.candidates.y, view),
+        pretrain=Pretrain(data, base.architecture, shape, classes, config.pretrain, plan),
+        poison=Poison(auxiliary, targets, base.architecture, shape, classes, config.poison, plan),
+        finetune=victims(config, supply, base.architecture, store),
+        ask=lambda views, architecture: Serve(replace(query, architecture=architecture), weights_of(views)),
+        read=lambda models, _, view: image_signals(models, supply.candidates.y, view),
         first="scaled-logit",
         utility="accuracy",
     )
+
+
+def victims(config: PoisoningConfig, supply: PoisonSupply, architecture: Architecture, store: Store) -> Finetune:
+    """How victims finetune by the recipe "full"; its engine is not decided yet."""
+    return Finetune(
+        put(store, with_public(supply)), architecture, supply.shape, supply.classes, "full", 0, config.finetune,
+        UNDECIDED, keep_head=True, repeat=config.data.repeat,
+    )  # fmt: skip
 
 
 def put_views(store: Store, x: Array) -> str:
@@ -128,29 +130,23 @@ def cooked(kit: Kit, recipe: Recipe, slots: Sequence[Slot], host: Host, config: 
     """The finetuning stage of a recipe, its engine decided and its noise calibrated."""
     fit = kit.finetune.fit
     fit = replace(fit, lr=fit.lr * recipe.lr, epochs=max(1, round(fit.epochs * recipe.epochs)))
-    bare = replace(kit.finetune, strategy=recipe.strategy, fit=fit)
-    if recipe.neftune:
-        bare = replace(bare, neftune=recipe.neftune)
-    examples = host.store.get(bare.data)
-    records = Examples(examples["x"], examples["y"], "finetuning records")
+    architecture = for_strategy(kit.finetune.architecture, recipe.strategy)
+    bare = replace(
+        kit.finetune, strategy=recipe.strategy, fit=fit, architecture=architecture, neftune=recipe.neftune,
+        repeat=1 if recipe.epsilon else kit.finetune.repeat,  # a record that is there twice would cost twice
+    )  # fmt: skip
+    arrays = host.store.get(bare.data)
+    records = Examples(arrays["x"], arrays["y"], "finetuning records")
     if recipe.epsilon:
-        bare = replace(bare, repeat=1)  # a record that occurs twice would cost twice its epsilon
         count = len(bare.rows(slots[0], len(records)))
         bare = replace(bare, noise=_noise(Privacy(recipe.epsilon, trainer="opacus"), count, fit, host.store))
-    start = kit_start(kit)
-    decision: Decision = decided(
+    if recipe.epsilon or records.of_tokens:
+        return replace(bare, plan=replace(look(config), engine="opacus" if recipe.epsilon else "sequential"))
+    start = to_params(initial_state(architecture, bare.shape, bare.classes, 0))  # a probe needs shapes only
+    decision = decided(
         bare, lambda s, some: s.task(some, [start] * len(some), records), slots, config.engine, host.store
     )
     return replace(bare, plan=decision.plan)
-
-
-def kit_start(kit: Kit) -> Params:
-    """Some weights of the architecture that is finetuned, for a probe: shapes only."""
-    from undertow.models.architecture import initial_state
-    from undertow.training.task import to_params
-
-    stage = kit.finetune
-    return to_params(initial_state(stage.architecture, stage.shape, stage.classes, 0))
 
 
 def _noise(privacy: Privacy, records: int, fit: Fit, store: Store) -> Noise:

@@ -6,7 +6,16 @@ import numpy as np
 
 from undertow.audits.supply import row_hashes
 from undertow.engine.key import fingerprint
-from undertow.types import Array, BadInput, Examples
+from undertow.models.architecture import Architecture
+from undertow.types import Array, BadInput, Examples, Params
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """The checkpoint an audit is about."""
+
+    architecture: Architecture
+    params: Params | None = None  # None: it is pretrained here
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +54,16 @@ class PoisonSupply:
                 f"{self.name}: {len(both)} candidates are also in the {what} data ({names}); every model would be "
                 "trained or measured on them whatever their membership: remove them from one side"
             )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one record."""
+        return tuple(self.candidates.x.shape[1:])
+
+    @property
+    def warm_up(self) -> Examples | None:
+        """Public records a careful victim may train on first; where images have none, the auxiliary ones are."""
+        return self.auxiliary if self.public is None else self.public
 
     @property
     def targeted(self) -> Array:

@@ -14,12 +14,15 @@ import numpy as np
 
 from undertow.audits.chain import Host
 from undertow.audits.leakage import Stopwatch, attack_all, plain
-from undertow.audits.poison_kit import BASE_SLOT, Answers, Kit, cooked
-from undertow.audits.poison_supply import PoisonSupply
+from undertow.audits.poison_kit import BASE_SLOT, Answers, Kit, cooked, image_kit, put
+from undertow.audits.poison_kit_clip import clip_kit
+from undertow.audits.poison_kit_text import text_kit
+from undertow.audits.poison_supply import Base, PoisonSupply
 from undertow.audits.poisoning_settings import ARMS, PoisoningConfig
 from undertow.audits.recipes import Recipe, chosen
 from undertow.audits.worth import distance, worth_after, worth_before
 from undertow.engine.design import Design, folds
+from undertow.engine.key import fingerprint
 from undertow.engine.play import play
 from undertow.metrics import difference, measure
 from undertow.rng import stream
@@ -27,7 +30,7 @@ from undertow.stages.poison import Poison
 from undertow.stages.query import Then
 from undertow.stages.soften import Soften
 from undertow.training.privacy import Noise
-from undertow.types import Array, AuditResult, ConfigError, Evidence, Measurement, Scores, Slot, Stage
+from undertow.types import Array, AuditResult, ConfigError, Evidence, Measurement, Params, Scores, Slot, Stage
 
 FPRS = (0.01, 0.001)
 POINTS = ("targets", "others")
@@ -41,6 +44,7 @@ class Game:
     supply: PoisonSupply
     host: Host
     kit: Kit
+    given: Params | None = None  # the checkpoint, where it is not pretrained here
 
     @cached_property
     def slots(self) -> list[Slot]:
@@ -78,18 +82,30 @@ class Game:
         return {name: np.stack([one[name] for one in found]) for name in found[0]}
 
 
+def lay_table(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Host) -> Game:
+    """The game of this kind of model."""
+    make = {"causal-lm": text_kit, "clip": clip_kit}.get(config.model.kind, image_kit)
+    return Game(config, supply, host, make(config, supply, base, host), base.params)
+
+
 def design_of(config: PoisoningConfig, supply: PoisonSupply) -> Design:
     """Every candidate is in exactly half of the models."""
     population = len(supply.candidates)
     return Design(config.seed, population, config.models, 1, population)
 
 
-def audit_poisoning(config: PoisoningConfig, game: Game) -> AuditResult:
+def audit_poisoning(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Host) -> AuditResult:
     """Stage the attack in three arms and measure what each leaks, by recipe and by what the attacker sees.
 
     Raises ConfigError, BadInput, StoreError or WorkerDied; whatever was finished stays in the host's store.
     """
-    recipes, clock, rows = chosen(config.recipes), Stopwatch(), []
+    return staged(lay_table(config, supply, base, host))
+
+
+def staged(game: Game) -> AuditResult:
+    """All arms of a table that is laid, measured."""
+    config = game.config
+    recipes, clock, rows = chosen(config.recipes), Stopwatch(), list[Measurement]()
     with clock.stage("checkpoints"):
         checkpoints = published(game)
     scores: list[Scores] = []
@@ -132,7 +148,7 @@ def audit_poisoning(config: PoisoningConfig, game: Game) -> AuditResult:
 def published(game: Game) -> dict[str, str]:
     """The checkpoint of every arm, as the store keeps it: {arm: key}; of CLIP the zero-shot classifier."""
     kit = game.kit
-    clean = game.one([kit.pretrain], None) if kit.pretrain else given(game)
+    clean = given(game) if game.given is not None else game.one([kit.pretrain], None)
     objective = kit.poison.objective
     arms = {"clean": clean}
     for arm, direction in zip(ARMS[1:], ("none", objective.direction), strict=True):
@@ -143,16 +159,21 @@ def published(game: Game) -> dict[str, str]:
 
 
 def given(game: Game) -> str:
-    """The key of the checkpoint the user brought."""
-    from undertow.engine.key import fingerprint
+    """The store key of the checkpoint the user brought."""
+    return keep(game.given or {}, game.host)
 
-    params = game.kit.given
-    if params is None:
-        raise ConfigError("there is neither a checkpoint nor data to pretrain one")
+
+def keep(params: Params, host: Host) -> str:
+    """Store a checkpoint under its content; returns the key."""
     key = fingerprint(*(params[name] for name in sorted(params)))
-    if not game.host.store.has(key):
-        game.host.store.put(key, params)
+    if not host.store.has(key):
+        host.store.put(key, params)
     return key
+
+
+def asked(game: Game, checkpoint: str, views: Sequence[str]) -> Answers:
+    """What a checkpoint itself answers, before anyone finetunes it."""
+    return game.answers([game.one([game.kit.ask(views, game.kit.finetune.architecture)], checkpoint)])
 
 
 def finetuned(game: Game, recipe: Recipe, checkpoint: str, trusted: str, privacy: dict[str, Noise]) -> Answers:
@@ -160,28 +181,29 @@ def finetuned(game: Game, recipe: Recipe, checkpoint: str, trusted: str, privacy
     stage = cooked(game.kit, recipe, game.slots, game.host, game.config)
     if stage.noise is not None:
         privacy[recipe.name] = stage.noise
-    start = game.one(preparations(game.kit, recipe, trusted), checkpoint)
-    link = Then(stage, game.kit.ask(game.config.views))
+    start = game.one(preparations(game, recipe, trusted), checkpoint)
+    link = Then(stage, game.kit.ask(game.config.views, stage.architecture))
     return game.answers(game.play([link], game.slots, [start] * len(game.slots)))
 
 
-def preparations(kit: Kit, recipe: Recipe, trusted: str) -> list[Stage]:
+def preparations(game: Game, recipe: Recipe, trusted: str) -> list[Stage]:
     """What a careful victim does to the checkpoint before private records touch it."""
     stages: list[Stage] = []
     if recipe.soften:
         stages.append(Soften(recipe.soften, recipe.amount, trusted if recipe.soften == "average" else ""))
     if recipe.warm_up:
-        stages.append(warm_up(kit, recipe.warm_up))
+        public = game.supply.warm_up
+        if public is None:
+            raise ConfigError(f"recipe {recipe.name!r} trains on public data first, and there is none")
+        stages.append(warm_up(game.kit, put(game.host.store, public), recipe.warm_up))
     return stages
 
 
-def warm_up(kit: Kit, steps: int) -> Poison:
+def warm_up(kit: Kit, public: str, steps: int) -> Poison:
     """Ordinary training on public data: the loop of the benign control, on what is finetuned."""
-    ordinary = replace(kit.poison.objective, direction="none", steps=steps, lr=kit.finetune.fit.lr)
     stage, finetune = kit.poison, kit.finetune
-    return replace(
-        stage, objective=ordinary, architecture=finetune.architecture, shape=finetune.shape, classes=finetune.classes
-    )
+    ordinary = replace(stage.objective, direction="none", steps=steps, batch=finetune.fit.batch, lr=finetune.fit.lr)
+    return replace(stage, auxiliary=public, targets=public, architecture=finetune.architecture, objective=ordinary)
 
 
 def attacked(game: Game, models: Answers, base: Answers, view: str, arm: str) -> dict[str, Scores]:

@@ -23,6 +23,7 @@ class Candidates:
     targets: int = setting(80, "of these, how many the attacker has poisoned; the others are not in its set")
     auxiliary: str = setting("documentation", "texts: ordinary text: documentation | wikitext2 | a file or folder")
     public: int = setting(0, "records of public data in every victim's finetuning set")
+    repeat: int = setting(1, "times a candidate is in the finetuning set of a model that has it")
     noise: float = setting(0.0, "images: Gaussian noise fixed to each record (makes small pictures individual)")
     context: int = setting(48, "texts: tokens that are kept of each")
     vocabulary: int = setting(1536, "texts: tokens of the vocabulary, where the model brings none")
@@ -32,6 +33,8 @@ class Candidates:
             raise ConfigError(f"data.points = {self.points}; it must be even and at least 4")
         if not 2 <= self.targets <= self.points:
             raise ConfigError(f"data.targets = {self.targets}; it must be in 2..{self.points} (data.points)")
+        if self.repeat < 1:
+            raise ConfigError(f"data.repeat = {self.repeat}; at least 1 is needed")
         if min(self.public, self.noise) < 0 or self.context < 8 or self.vocabulary < 258:
             raise ConfigError("data.public and noise are not negative; context is at least 8, vocabulary 258")
 

@@ -15,7 +15,7 @@ from scipy.stats import hypergeom, ks_2samp
 
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.poison_kit import Answers
-from undertow.audits.poisoning import FPRS, Game, attacked, finetuned, found_main, on, with_promises
+from undertow.audits.poisoning import FPRS, Game, asked, attacked, finetuned, found_main, on, with_promises
 from undertow.audits.recipes import chosen
 from undertow.audits.worth import distance, worth_after, worth_before
 from undertow.metrics import difference, measure
@@ -62,7 +62,7 @@ def audit_checkpoint(game: Game, suspect: str, reference: str | None) -> AuditRe
     clock, config = Stopwatch(), game.config
     keys = {SUSPECT: suspect} if reference is None else {REFERENCE: reference, SUSPECT: suspect}
     with clock.stage("look at the checkpoint"):
-        base = {who: game.answers([game.one([game.kit.ask(("exact",))], key)]) for who, key in keys.items()}
+        base = {who: asked(game, key, game.config.views) for who, key in keys.items()}
         loss = {who: -game.kit.read(answers, answers, "exact")["loss"][0] for who, answers in base.items()}
     own = game.supply.targeted
     looks = [anomaly(loss[SUSPECT], own)]
@@ -71,7 +71,7 @@ def audit_checkpoint(game: Game, suspect: str, reference: str | None) -> AuditRe
     if reference is None:
         looks += [_not_run("reference shift"), _not_run("membership game"), _not_run("weight distance")]
     else:
-        held = {who: float(answers["exact/heldout_loss"].mean()) for who, answers in base.items()}
+        held = {who: float(answers["heldout_loss"].mean()) for who, answers in base.items()}
         looks.append(shift(loss[SUSPECT] - loss[REFERENCE], own, held[SUSPECT] - held[REFERENCE]))
         with clock.stage("membership game"):
             found, rows = played(game, keys, base)

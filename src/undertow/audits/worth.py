@@ -11,7 +11,7 @@ LEVEL = 0.975  # of two-sided 95 % intervals
 
 def worth_before(base: Answers, metric: str, arm: str, records: int) -> Measurement:
     """Accuracy (Clopper and Pearson) or loss (t interval over texts) of one checkpoint on held-out records."""
-    values = base[f"exact/{metric}"].ravel()
+    values = base[metric].ravel()
     mean = float(values.mean())
     if metric == "accuracy":
         hits = round(mean * records)
@@ -25,7 +25,7 @@ def worth_before(base: Answers, metric: str, arm: str, records: int) -> Measurem
 
 def worth_after(models: Answers, metric: str, arm: str, recipe: str) -> Measurement:
     """Mean over the finetuned models of one arm, with a t interval over them."""
-    values: Array = models[f"exact/{metric}"].reshape(len(models[f"exact/{metric}"]), -1).mean(1)
+    values: Array = models[metric].reshape(len(models[metric]), -1).mean(1)
     n = len(values)
     reach = t.ppf(LEVEL, n - 1) * values.std(ddof=1) / np.sqrt(n)
     low, high, mean = float(values.mean() - reach), float(values.mean() + reach), float(values.mean())

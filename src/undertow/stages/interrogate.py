@@ -30,8 +30,9 @@ class Interrogate:
 
     Result, for each view of `views` (of VIEWS): "{view}/log_p", "/scaled", "/mean", "/std" (Q, L) float32, nats, and
     "/rank" (Q, L) int32, as `token_signals.token_statistics` defines them, 0 where nothing is predicted; "inside"
-    (Q, L) bool says where something is; "heldout_loss" () is the mean cross-entropy over the tokens of `held_out`
-    (exact view; absent without). Views `top-5` and `label` are read off `exact` (`token_signals.view_signals`).
+    (Q, L) bool says where something is; "heldout_loss" (H,) is each text's mean cross-entropy over the tokens of
+    `held_out` (exact view; absent without). Views `top-5` and `label` are read off `exact`
+    (`token_signals.view_signals`).
 
     int8 and int4 round dense layers, not embeddings, norms or the head (`dense_matrices`). The watermark is keyed by
     `seed` and the last token.
@@ -70,7 +71,7 @@ class Interrogate:
         out: Params = {"inside": next_tokens(ids) != IGNORED}
         if held_out is not None:
             load_state(module, state, number_type(x))
-            out["heldout_loss"] = mean_loss(module, *(tensor(held_out[n], self.plan) for n in ("x", "y")))
+            out["heldout_loss"] = mean_losses(module, *(tensor(held_out[n], self.plan) for n in ("x", "y")))
         for view in self.views:
             load_state(module, self._served(module, state, view), number_type(x))
             key = self.seed if view == "watermark" else None
@@ -131,13 +132,14 @@ def of_places(z: Tensor, ids: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def mean_loss(module: nn.Module, x: Tensor, y: Tensor) -> Array:
-    """Mean cross-entropy () over all next tokens y (N, L) after ids x (N, L), nats, in the mode the module is in."""
-    total, count = 0.0, 0
+def mean_losses(module: nn.Module, x: Tensor, y: Tensor) -> Array:
+    """Mean cross-entropy (N,) over the next tokens y (N, L) after ids x (N, L), nats, in the mode the module is in."""
+    parts = []
     for rows, logits in _answers(module, x):
-        loss = nn.functional.cross_entropy(logits, y[rows], ignore_index=IGNORED, reduction="none")
-        total, count = total + float(loss.double().sum()), count + int((y[rows] != IGNORED).sum())
-    return np.asarray(total / max(count, 1))
+        loss = nn.functional.cross_entropy(logits, y[rows], ignore_index=IGNORED, reduction="none").double()
+        parts.append(loss.sum(1) / (y[rows] != IGNORED).sum(1).clamp(min=1))
+    values: Array = torch.cat(parts).cpu().numpy()
+    return values
 
 
 def _answers(module: nn.Module, x: Tensor) -> Iterator[tuple[slice, Tensor]]:

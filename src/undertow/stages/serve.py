@@ -13,7 +13,10 @@ BITS = {"exact": 0, "int8": 8, "int4": 4}  # views of the weights; 0: as they ar
 
 @dataclass(frozen=True)
 class Serve:
-    """`query` asked of each model as it is served: every array named "view/array"."""
+    """`query` asked of each model as it is served.
+
+    Result: "{view}/logits" (Q, A, C); and `accuracy` () and `heldout_loss` () by the first view's weights.
+    """
 
     query: Query
     views: tuple[str, ...]  # of BITS
@@ -36,5 +39,7 @@ class Serve:
         for view in self.views:
             served = [quantise(state, BITS[view]) if BITS[view] else state for state in before]
             for answer, seen in zip(answers, self.query(slots, served, store), strict=True):
-                answer |= {f"{view}/{name}": value for name, value in seen.items()}
+                answer[f"{view}/logits"] = seen.pop("logits")
+                for name, value in seen.items():
+                    answer.setdefault(name, value)
         return answers
