@@ -25,7 +25,7 @@ from undertow.training.privacy import Noise
 from undertow.training.qlora import rounded_nf4
 from undertow.training.schedule import Fit, step_sizes
 from undertow.training.task import load_state, to_params
-from undertow.types import IGNORED, ConfigError, Slot
+from undertow.types import IGNORED, ConfigError, MissingExtra, Slot
 
 N, L, V = 10, 9, 40
 TIED = causal_lm("gpt2", 16, 2, V, L)
@@ -240,3 +240,11 @@ def test_warm_up_is_shown_no_membership_and_sees_public_rows_alone(store):
         assert not moved(expected, store.get(key))
     np.testing.assert_array_equal(warm.rows(unseen[0], 12), np.arange(12))
     assert (store.get("all")["y"] != IGNORED).any()
+
+
+def test_without_bitsandbytes_the_extra_is_named(store, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "bitsandbytes.functional", None)
+    with pytest.raises(MissingExtra, match=r"undertow\[qlora\]"):
+        stage("qlora")([SLOT], [store.get("base")], store)

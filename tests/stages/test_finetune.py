@@ -77,3 +77,18 @@ def test_the_secret_rows_win_over_any_relation():
 
 def test_every_relation_has_a_key_of_its_own():
     assert len({stage_digest(replace(STAGE, relation=r)) for r in ("same", "subset", "disjoint")}) == 3
+
+
+def test_every_field_of_a_recipe_has_a_key_of_its_own():
+    changes = {"keep_head": True, "repeat": 2, "neftune": 5.0, "rank": 8, "layers": 3, "strategy": "qlora"}
+    keys = {stage_digest(replace(STAGE, **{name: value})) for name, value in changes.items()}
+    assert len(keys | {stage_digest(STAGE)}) == len(changes) + 1
+
+
+def test_neftune_needs_token_embeddings():
+    from undertow.storage.store import MemoryStore
+
+    store = MemoryStore()
+    store.put("other", {"x": np.zeros((20, 6), np.float32), "y": np.zeros(20, np.int64)})
+    with pytest.raises(ConfigError, match="neftune"):
+        replace(STAGE, neftune=5.0)([Slot("victim", 0, 0, None)], [{}], store)

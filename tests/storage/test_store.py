@@ -105,3 +105,11 @@ def test_old_content_survives_a_failed_write(tmp_path, monkeypatch):
 def test_mode_is_set_from_the_start(tmp_path):
     write_atomic(tmp_path / "private", b"", 0o600)
     assert Path(tmp_path / "private").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_number_alone_keeps_its_shape(tmp_path):
+    for store in (DiskStore(tmp_path), MemoryStore()):
+        store.put("a" * 8, {"loss": np.asarray(2.5), "turned": np.arange(6).reshape(2, 3).T})
+        found = store.get("a" * 8)
+        assert found["loss"].shape == ()
+        np.testing.assert_array_equal(found["turned"], np.arange(6).reshape(2, 3).T)

@@ -40,7 +40,7 @@ class DiskStore:
             raise StoreError(f"stored entry {path} cannot be read ({error}): delete that file and run again") from error
 
     def put(self, key: str, arrays: Mapping[str, Array]) -> None:
-        whole = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        whole = {name: np.asarray(value, order="C") for name, value in arrays.items()}
         plain = save(whole)
         body = plain[8 + int.from_bytes(plain[:8], "little") :]
         raw = save(whole, metadata={DIGEST: hashlib.sha256(body).hexdigest()})
