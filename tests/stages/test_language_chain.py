@@ -46,18 +46,18 @@ def data(tmp_path):
 
 def test_members_are_told_from_the_others(data):
     supply, store = text_supply(data, 0), MemoryStore()
-    architecture = causal_lm("gpt2", 16, 1, supply.vocabulary, data.context)
+    architecture = causal_lm("gpt2", 16, 1, supply.classes, data.context)
     secret = {n: np.concatenate([getattr(part, n) for part in (supply.candidates, supply.public)]) for n in "xy"}
     store.put("finetune", secret)
     store.put("texts", {"x": supply.candidates.x})
     for name in ("pretrain", "held_out"):
         store.put(name, {"x": getattr(supply, name).x, "y": getattr(supply, name).y})
-    base = Pretrain("pretrain", architecture, (16,), supply.vocabulary, replace(FIT, epochs=3), PLAN)
+    base = Pretrain("pretrain", architecture, (16,), supply.classes, replace(FIT, epochs=3), PLAN)
     alone = [Slot("base", 0, 0, None)]
     assert candidates(base.task(alone, [{}], load_examples(store, "pretrain"))) == ["sequential"]
     ask = Interrogate("texts", "held_out", architecture, (16,), ("exact", "int4"), 0, PLAN)
     start = play([base, ask], alone, store, Serial(), secret="nothing")
-    tune = Finetune("finetune", architecture, (16,), supply.vocabulary, "full", 0, FIT, PLAN, keep_head=True, repeat=2)
+    tune = Finetune("finetune", architecture, (16,), supply.classes, "full", 0, FIT, PLAN, keep_head=True, repeat=2)
     slots = Design(0, 20, 4, 1, 20).slots("shadow")
     link = Then(tune, ask)
     trace = play([link], slots, store, Serial(), secret="finetune", start=start.keys["pretrain"] * len(slots))

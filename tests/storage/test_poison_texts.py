@@ -17,6 +17,7 @@ from undertow.storage.tokens import own_tokens
 from undertow.texts import lengths, next_tokens
 from undertow.types import BadInput, ConfigError
 
+PARTS = ("candidates", "lookalikes", "auxiliary", "public", "held_out", "pretrain")
 WORDS = ["river", "stone", "cloud", "ember", "fern", "gravel", "harbour", "island", "juniper", "kettle", "lantern",
          "meadow", "needle", "orchard"]  # fmt: skip
 
@@ -44,15 +45,15 @@ def rewrite(data, texts):
 
 def test_no_row_is_in_two_parts_and_shapes_are_as_asked(data):
     supply = text_supply(data, 0)
-    assert set(supply.parts) == {"candidates", "lookalikes", "auxiliary", "public", "held_out", "pretrain"}
-    rows = {name: {row.tobytes() for row in part.x} for name, part in supply.parts.items()}
+    parts = {name: getattr(supply, name) for name in PARTS}
+    rows = {name: {row.tobytes() for row in part.x} for name, part in parts.items()}
     for (a, first), (b, second) in combinations(rows.items(), 2):
         assert not first & second, (a, b)
-    for name, part in supply.parts.items():
+    for name, part in parts.items():
         assert part.x.shape[1] == 16
         assert len(rows[name]) == len(part)
         assert part.x.dtype == np.int64
-        assert part.x.max() < supply.vocabulary
+        assert part.x.max() < supply.classes
         assert (lengths(part.x) >= 2).all()
         np.testing.assert_array_equal(part.y, next_tokens(part.x))
     assert (len(supply.candidates), len(supply.lookalikes), len(supply.public)) == (20, 20, 5)
@@ -82,12 +83,15 @@ def test_texts_are_what_is_kept(data):
 
 def test_a_checkpoints_tokens_leave_nothing_to_pretrain_on(data):
     tokens = own_tokens([prose(20)], 280)
-    supply = text_supply(replace(data, public=0), 0, tokens)
+    supply = text_supply(replace(data, public=60), 0, tokens)
     assert supply.pretrain is None
-    assert supply.vocabulary == tokens.size
-    assert len(supply.public) > 4 * len(supply.auxiliary)
-    own = text_supply(replace(data, public=0), 0)
-    assert len(own.public) < len(own.pretrain)
+    assert supply.classes == tokens.size
+    with pytest.raises(BadInput, match="public windows"):
+        text_supply(replace(data, public=60), 0)  # of which most is pretrained on
+
+
+def test_without_public_text_there_is_no_such_part(data):
+    assert text_supply(replace(data, public=0), 0).public is None
 
 
 def test_candidates_in_ordinary_text_are_refused(data):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from undertow.audits.clip_supply import ClipSupply
+from undertow.audits.poison_supply import PoisonSupply
 from undertow.audits.supply import row_hashes
 from undertow.models.clip import TEMPLATES
 from undertow.rng import stream
@@ -61,18 +61,23 @@ def clip_data(
     source: str,
     seed: int,
     sizes: Sizes = Sizes(),
+    targets: int = 0,
     classes: int = 0,
     templates: int = len(TEMPLATES),
     preprocessor: Preprocessor = SMALL,
-) -> ClipSupply:
-    """Disjoint parts of "cifar10" or "cifar100", drawn by the seed, balanced over `classes` (0: all).
+) -> PoisonSupply:
+    """Parts of "cifar10" or "cifar100", drawn by the seed, balanced over `classes` (0: all).
+
+    Labels of pairs are captions: class x templates + template. The attacker holds `sizes.auxiliary` pairs of its own
+    and those the base was pretrained on: the more there are, the better it hides. The first `targets` candidates
+    (0: all) are poisoned; other parts share no image.
 
     All but the test records are of the training split, no image twice; test records (at most 1,000) are of the
     test split, none of them in another part. What was left out for that is said in the notes. The template of
     each caption is drawn. `source` is the folder that holds the dataset, or "hub". Raises ConfigError where there
     are too few records, BadInput for bad files.
     """
-    known, names = _known(dataset)
+    known, _ = _known(dataset)
     splits = open_images(known, source, SIDE)
     chosen = pretraining_classes(splits["train"], known, classes)
     labels = splits["train"].labels[known.label]
@@ -94,15 +99,15 @@ def clip_data(
     test, dropped = _test_records(splits, known, chosen, seed, set(row_hashes(pool.pixels)))
     if dropped:
         notes = (*notes, f"left out of the test records, as another part holds the same image: {', '.join(dropped)}")
-    return ClipSupply(
+    return PoisonSupply(
         name=f"{dataset} with captions",
         pretrain=pairs("pretrain", pretrain) if len(pretrain) else None,
-        auxiliary=pairs("auxiliary", auxiliary),
+        auxiliary=pairs("auxiliary", np.concatenate([auxiliary, pretrain])),
         candidates=part("candidates", candidates),
-        test=Examples(preprocessor(test.pixels), np.searchsorted(chosen, _labels(test, known)), f"{dataset}-test"),
+        targets=targets or len(candidates),
+        classes=len(chosen),
+        held_out=Examples(preprocessor(test.pixels), np.searchsorted(chosen, _labels(test, known)), f"{dataset}-test"),
         lookalikes=part("look-alikes", lookalikes),
-        class_names=tuple(names.split()[c] for c in chosen),
-        templates=templates,
         ids=Chosen(pool.split, pool.rows[candidates], pool.pixels[candidates]).ids,
         pictures=pool.pixels[candidates],
         notes=notes,

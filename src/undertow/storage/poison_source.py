@@ -1,11 +1,16 @@
 """From the settings of a poisoning audit to its records and its checkpoint."""
 
+from dataclasses import replace
+
 from undertow.audits.poison_supply import Base, PoisonSupply
-from undertow.audits.poisoning_settings import Candidates, PoisoningConfig
+from undertow.audits.poisoning_settings import PoisoningConfig
 from undertow.models.architecture import Architecture, Mlp
 from undertow.models.causal_lm import causal_lm
+from undertow.models.clip import small_clip
 from undertow.models.cnn import Cnn
 from undertow.storage.checkpoint_lm import checkpoint
+from undertow.storage.clip_data import SIDE, Sizes, clip_class_names, clip_data
+from undertow.storage.clip_files import clip_checkpoint
 from undertow.storage.poison_images import image_supply
 from undertow.storage.poison_texts import text_supply
 from undertow.storage.stories import stories260k
@@ -35,33 +40,21 @@ def load_poisoning(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
 def _texts(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
     data, model = config.data, config.model
     if not model.checkpoint:
-        found = text_supply(data, config.seed)
-        made = causal_lm(model.family, model.width, model.depth, found.vocabulary, data.context)
-        return of_texts(found, data), Base(made)
+        supply = text_supply(data, config.seed)
+        return supply, Base(causal_lm(model.family, model.width, model.depth, supply.classes, data.context))
     read = stories260k(data.folder) if model.checkpoint == STORIES else checkpoint(model.checkpoint)
     architecture, params, tokens = read
-    return of_texts(text_supply(data, config.seed, tokens), data), Base(architecture, params)
-
-
-def of_texts(found, data: Candidates) -> PoisonSupply:
-    return PoisonSupply(
-        name=found.name, candidates=found.candidates, targets=data.targets, auxiliary=found.auxiliary,
-        held_out=found.held_out, classes=found.vocabulary, pretrain=found.pretrain, public=found.public,
-        lookalikes=found.lookalikes, ids=found.ids, texts=found.texts, notes=found.notes,
-    )  # fmt: skip
+    return text_supply(data, config.seed, tokens), Base(architecture, params)
 
 
 def _clip(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
-    from undertow.models.clip import small_clip
-    from undertow.storage.clip_data import Sizes, clip_data
-
     data, model = config.data, config.model
     sizes = Sizes(candidates=data.points, lookalikes=data.points)
-    found = clip_data(data.source, data.folder, config.seed, sizes, 20)
-    base = Base(small_clip(found.class_names, 32, model.width, model.depth))
-    supply = PoisonSupply(
-        name=found.name, candidates=found.candidates, targets=data.targets, auxiliary=found.ordinary,
-        held_out=found.test, classes=len(found.class_names), pretrain=found.pretrain, lookalikes=found.lookalikes,
-        ids=found.ids, pictures=found.pictures, notes=found.notes,
-    )  # fmt: skip
-    return supply, base
+    if not model.checkpoint:
+        supply = clip_data(data.source, data.folder, config.seed, sizes, data.targets)
+        names = clip_class_names(data.source, data.folder)
+        return supply, Base(small_clip(names, SIDE, model.width, model.depth))
+    found = clip_checkpoint(model.checkpoint, clip_class_names(data.source, data.folder))
+    sizes, look = replace(sizes, pretrain=0), found.preprocessor
+    supply = clip_data(data.source, data.folder, config.seed, sizes, data.targets, preprocessor=look)
+    return supply, Base(found.architecture, found.params)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from undertow.audits.poison_supply import PoisonSupply
 from undertow.audits.poisoning_settings import Candidates
 from undertow.audits.supply import row_hashes
-from undertow.audits.text_supply import TextSupply
 from undertow.rng import stream
 from undertow.storage.auxiliary_text import auxiliary_text
 from undertow.storage.pii import pii_records
@@ -25,11 +25,11 @@ FEWEST_TOKENS = 8  # of a window of ordinary text
 HELD_OUT = 256  # windows that utility is measured on; more would cost every model more
 
 
-def text_supply(data: Candidates, seed: int, tokens: Tokens | None = None) -> TextSupply:
+def text_supply(data: Candidates, seed: int, tokens: Tokens | None = None) -> PoisonSupply:
     """The texts of one audit.
 
     `tokens` is the checkpoint's tokenizer; without it one of `data.vocabulary` tokens is trained, and there is text to
-    pretrain on (else that share is public). `public` is `data.public` windows, or all of its share where that is 0.
+    pretrain on (else that share is public). `public` is `data.public` windows of its share; none where that is 0.
     Raises BadInput for texts shorter than two tokens and for candidates that ordinary text contains, MissingExtra.
     """
     records = text_records(data, seed)
@@ -41,19 +41,21 @@ def text_supply(data: Candidates, seed: int, tokens: Tokens | None = None) -> Te
     parts = _windows(shares, tokens, data.context, ids)
     if len(parts["public"]) < data.public:
         raise BadInput(f"data.public = {data.public}, but {ordinary.name} has {len(parts['public'])} public windows")
-    parts["public"] = parts["public"][: data.public or None]
+    parts["public"] = parts["public"][: data.public]
     parts["held_out"] = parts["held_out"][:HELD_OUT]
     count = data.points
-    whole = {name: _examples(part, f"{ordinary.name}, {name}") for name, part in parts.items()}
-    return TextSupply(
+    whole = {name: _examples(part, f"{ordinary.name}, {name}") for name, part in parts.items() if len(part)}
+    return PoisonSupply(
         name=records.name,
+        targets=data.targets,
         candidates=_examples(ids[:count], records.name),
         lookalikes=_examples(ids[count:], f"{records.name}, look-alikes") if len(ids) > count else None,
         ids=tuple(records.ids[i] for i in rows[:count]),
         texts=tuple(_kept(records.texts[i], ids[n], tokens) for n, i in enumerate(rows[:count])),
-        vocabulary=tokens.size,
+        classes=tokens.size,
+        embedded=data.source == "pii",
         notes=(*records.notes, *ordinary.notes, *repeated),
-        **{"pretrain": None, **whole},
+        **{"pretrain": None, "public": None, **whole},
     )
 
 
