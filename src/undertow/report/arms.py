@@ -12,6 +12,7 @@ ARMS = {
     "poisoned": "the poisoned checkpoint",
 }
 POINTS = {"targets": "records the attacker has targeted", "others": "records like them that it has not"}
+METRICS = {"accuracy": "accuracy on held-out records", "heldout_loss": "mean loss on held-out records"}
 ATTACK = "lira"  # the one that is shown, chosen before looking: picking the best would be optimistic
 
 
@@ -43,6 +44,15 @@ class Utility:
     metric: str  # "accuracy" | "heldout_loss"
     before: Measurement | None
     after: dict[str | None, Measurement]  # by recipe
+
+
+@dataclass(frozen=True)
+class UtilityTable:
+    """The same to be shown: arms side by side."""
+
+    name: str
+    arms: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Measurement | None, ...]], ...]  # what, and one number per arm
 
 
 def attack_of(result: AuditResult) -> str:
@@ -101,13 +111,28 @@ def change(result: AuditResult, arm: str, points: str, setting: Setting, at: flo
 
 def utility_of(result: AuditResult) -> tuple[Utility, ...]:
     """Arm by arm, for each metric that was measured."""
-    rows = [m for m in result.measurements if m.metric in ("accuracy", "heldout_loss") and m.at is None]
+    rows = [m for m in result.measurements if m.metric in METRICS and m.at is None]
     found = []
     for metric in dict.fromkeys(m.metric for m in rows):
         for arm in _ordered(ARMS, (m.group for m in rows)):
             own = [m for m in rows if (m.metric, m.group) == (metric, arm)]
             before = next((m for m in own if m.when == "before"), None)
             found.append(Utility(arm, metric, before, {m.recipe: m for m in own if m.when == "after"}))
+    return tuple(found)
+
+
+def utility_tables(result: AuditResult) -> tuple[UtilityTable, ...]:
+    """One table per metric: before finetuning, then after it by each recipe."""
+    every, found = utility_of(result), []
+    for metric in dict.fromkeys(u.metric for u in every):
+        own = [u for u in every if u.metric == metric]
+        rows: list[tuple[str, tuple[Measurement | None, ...]]] = []
+        if any(u.before for u in own):
+            rows.append(("before finetuning", tuple(u.before for u in own)))
+        recipes = list(result.config.get("recipes", ()))
+        for recipe in sorted(dict.fromkeys(r for u in own for r in u.after), key=lambda r: _place(recipes, r)):
+            rows.append((f"after {recipe or 'finetuning'}", tuple(u.after.get(recipe) for u in own)))
+        found.append(UtilityTable(METRICS[metric], tuple(u.arm for u in own), tuple(rows)))
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ from undertow.report.arms import (
     settings_of,
     sweep_of,
     utility_of,
+    utility_tables,
 )
 from undertow.report.rows import TITLES
 from undertow.report.text import WIDTH, aligned, checked, warned
@@ -26,7 +27,10 @@ def summary(result: AuditResult) -> str:
     """The audit as plain text without colour; a judged checkpoint's verdict and evidence come first."""
     found = verdict(result)
     tables = [_setting(result, setting) for setting in settings_of(result)]
-    tables += [_sweep(result)] * bool(sweep_of(result)) + [_utility(result)] * bool(utility_of(result))
+    if tables and sweep_of(result):
+        tables.append(_sweep(result))
+    if utility_of(result):
+        tables.append(_utility(result))
     says = [_verdict(found)] if result.verdict is None else [_judged(result, found)]
     order = [*tables, *says] if result.verdict is None else [*says, *tables]
     return "\n\n".join([_head(result), *order, *([checked(found)] if found.checks else []), *warned(result)])
@@ -76,20 +80,16 @@ def _sweep(result: AuditResult) -> str:
     for at in sweep_of(result):
         lines.append([f"  {at:g}", *(_told(cell(result, metric, a, "targets", setting, fpr, at)) for a in arms)])
     what = "AUC" if fpr is None else f"TPR@{100 * fpr:g}%"
-    return f"sweep: {what} of the targets, {setting.name}\n" + aligned(lines)
+    return f"sweep: {what} of the targets, {one_line(setting.name)}\n" + aligned(lines)
 
 
 def _utility(result: AuditResult) -> str:
     """What the models are worth on held-out records, before and after finetuning."""
     blocks = []
-    every = utility_of(result)
-    for metric in dict.fromkeys(u.metric for u in every):
-        own = [u for u in every if u.metric == metric]
-        recipes = list(dict.fromkeys(recipe for u in own for recipe in u.after))
-        lines: Lines = [["", "before", *(f"after {recipe or 'finetuning'}" for recipe in recipes)]]
-        lines += [[f"  {u.arm}", _told(u.before), *(_told(u.after.get(r)) for r in recipes)] for u in own]
-        name = {"accuracy": "accuracy", "heldout_loss": "held-out loss"}[metric]
-        blocks.append(f"utility: {name} before and after finetuning\n{aligned(lines)}")
+    for table in utility_tables(result):
+        lines: Lines = [["", *table.arms]]
+        lines += [[f"  {one_line(name)}", *map(_told, cells)] for name, cells in table.rows]
+        blocks.append(f"utility: {table.name}\n{aligned(lines)}")
     return "\n\n".join(blocks)
 
 
