@@ -9,7 +9,7 @@ BadInput. Shapes: (..., L) in, (...) out; `inside` may lack leading axes (models
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from undertow.types import IGNORED, Array, BadInput
 
 TOP = 5  # probabilities that the narrow interface shows
 LOWEST = 0.2  # share of tokens in Min-K%; Shi et al. 2024 use 20 %, the code of Wen et al. 10 %
+STATISTICS = ("log_p", "scaled", "mean", "std", "rank")  # what is kept of a distribution over the next token
 NARROW = 1e-6  # nats; a distribution of log p narrower than this is taken to be this wide
 WINDOWS = (2, 3, 4, 5, 8, 11, 15, 21, 29, 40)  # 2 to 40 in ten geometric steps, rounded
 
@@ -50,7 +51,7 @@ def token_statistics(logits: Array, next_ids: Array) -> TokenStatistics:
             f"tokens reach {next_ids.max()} but the model knows {logits.shape[-1]}; give the tokenizer of this model"
         )
     count, length = int(np.prod(next_ids.shape[:-1], dtype=int)), next_ids.shape[-1]
-    out = {name: np.zeros((count, length)) for name in ("log_p", "scaled", "mean", "std", "rank")}
+    out = {name: np.zeros((count, length)) for name in STATISTICS}
     flat, ids, keep = logits.reshape(count, length, -1), next_ids.reshape(count, -1), inside.reshape(count, -1)
     for row in range(count):
         for name, values in _of_places(flat[row, keep[row]], ids[row, keep[row]]).items():
@@ -258,3 +259,40 @@ def text_signals(
         found["ez_mia_style"] = ez_mia_style(log_p, reference.log_p, seen.rank, inside)
         found["wbc_style"] = wbc_style(log_p, reference.log_p, inside)
     return found
+
+
+def view_signals(
+    arrays: Mapping[str, Array], view: str, reference: Mapping[str, Array] | None = None, size: Array | None = None
+) -> dict[str, Array]:
+    """The signals (..., Q) of one view of interrogated models, by the names that reports use; higher = member.
+
+    `arrays` are those of `stages.interrogate` ("inside", "{view}/log_p", ...), (..., Q, L); `reference` those of the
+    base checkpoint, `size` (Q,) `zlib_bytes`. `top-5` shows the likeliest probabilities alone and `label` the
+    likeliest token: each allows one signal, read off "exact".
+    """
+    shown = "exact" if view in NARROW_VIEWS else view
+    statistics = {name: arrays[f"{shown}/{name}"] for name in STATISTICS}
+    seen = TokenStatistics(arrays["inside"], **statistics)
+    if view in NARROW_VIEWS:
+        name = NARROW_VIEWS[view]
+        return {REPORTED[name]: text_signals(seen)[name]}
+    known = None
+    if reference is not None:
+        known = TokenStatistics(arrays["inside"], **{name: reference[f"{shown}/{name}"] for name in STATISTICS})
+    found = text_signals(seen, known, size)
+    return {REPORTED[name]: values for name, values in found.items() if name not in NARROW_VIEWS.values()}
+
+
+NARROW_VIEWS = {"top-5": "top_probability", "label": "hit_rate"}
+REPORTED = {
+    "loss": "loss",
+    "scaled_logit": "scaled-logit",
+    "min_k": "min-k",
+    "min_k_plus_plus": "min-k++",
+    "top_probability": "top-probability",
+    "hit_rate": "hit-rate",
+    "zlib_ratio": "zlib",
+    "loss_difference": "loss-difference",
+    "ez_mia_style": "ez-mia-style",
+    "wbc_style": "wbc-style",
+}

@@ -107,7 +107,7 @@ class Workshop:
         """The pretraining stage on `examples`, its engine decided for models like `slots`."""
         key, classes = self.put_examples(examples), class_count(examples)
         architecture = for_labels(self.architecture, examples.of_tokens)
-        bare = Pretrain(key, architecture, self.shape, classes, fit, _UNDECIDED)
+        bare = Pretrain(key, architecture, self.shape, classes, fit, UNDECIDED)
         decision = self._decide(bare, lambda s, some: s.task(some, [{}] * len(some), examples), slots)
         return replace(bare, plan=decision.plan), decision
 
@@ -134,7 +134,7 @@ class Workshop:
             strategy=strategy or config.strategy,
             draw=draw,
             fit=config.finetune,
-            plan=_UNDECIDED,
+            plan=UNDECIDED,
             shared_base=shared_base,
             layers=config.last_layers,
             rank=config.lora_rank,
@@ -175,18 +175,23 @@ class Workshop:
         return key
 
     def _decide(self, bare: S, make: Callable[[S, Sequence[Slot]], Task], slots: Sequence[Slot]) -> Decision:
-        """The plan of a stage: read back if this store has decided before, else probed and written down."""
-        settings = self.config.engine
-        key = digest(["plan", stage_digest(bare), settings.__dict__])
-        note = self.store.get_note(key)
-        if note is None:
-            decision = decide(bare, make, slots, settings)
-            self.store.put_note(key, decision.note())
-            return decision
-        return Decision(Plan(**note["plan"]), note["seconds_per_model_step"], note["steps"])
+        return decided(bare, make, slots, self.config.engine, self.store)
 
 
-_UNDECIDED = Plan("undecided", 1)
+def decided(
+    bare: S, make: Callable[[S, Sequence[Slot]], Task], slots: Sequence[Slot], settings: EngineSettings, store: Store
+) -> Decision:
+    """The plan of a stage: read back if this store has decided before, else probed and written down."""
+    key = digest(["plan", stage_digest(bare), settings.__dict__])
+    note = store.get_note(key)
+    if note is None:
+        decision = decide(bare, make, slots, settings)
+        store.put_note(key, decision.note())
+        return decision
+    return Decision(Plan(**note["plan"]), note["seconds_per_model_step"], note["steps"])
+
+
+UNDECIDED = Plan("undecided", 1)
 
 
 def decide(

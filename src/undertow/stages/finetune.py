@@ -9,16 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from undertow.models.architecture import Architecture, Shape, head_name, initial_state
+from undertow.models.causal_lm import with_neftune
 from undertow.rng import seed_for, stream
 from undertow.stages.common import load_examples, noise_makers, tensor, torch_seeds, train
+from undertow.stages.strategies import (
+    check_own_head,
+    features,
+    freeze_all_but_head,
+    freeze_all_but_last,
+    linear_like,
+    with_head,
+)
 from undertow.training.choose import Plan
 from undertow.training.lora import lora_state, merged, with_lora
 from undertow.training.private import Noise, poisson_order, private_engine
+from undertow.training.qlora import rounded_nf4
 from undertow.training.schedule import Fit, Schedule, own_order, shared_order
-from undertow.training.task import Task, blocks, load_state, number_type, to_params
+from undertow.training.task import Task, to_params
 from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
-Strategy = Literal["linear", "last-k", "full", "lora"]
+Strategy = Literal["linear", "last-k", "full", "lora", "qlora"]
 Relation = Literal["same", "subset", "disjoint"]
 
 
@@ -28,7 +38,11 @@ class Finetune:
 
     `linear` trains the fresh head on cached frozen features, `last-k` the last `layers` layers (the fresh head is
     one of them), `lora` the fresh head and updates of `rank` beside every layer, merged afterwards; every other
-    parameter and buffer stays bit-identical. `full` trains everything.
+    parameter and buffer stays bit-identical. `full` trains everything. `qlora` is `lora` on dense layers that were
+    rounded to 4 bits (nf4): the result is the rounded base with its updates merged.
+
+    Where labels are of tokens, no feature is cached: a text has as many as tokens. A causal language model keeps its
+    head (`keep_head`), which only `full` may leave tied (`models.causal_lm.for_strategy`).
 
     Examples beyond those that were dealt are public: every model trains on all of them.
     """
@@ -44,10 +58,11 @@ class Finetune:
     shared_base: bool = False  # all models start from one base: its features are computed once
     layers: int = 2  # of last-k
     noise: Noise | None = None  # DP-SGD; None: not private
-    rank: int = 4  # of lora
+    rank: int = 4  # of lora and qlora
     relation: Relation = "subset"  # of the attacker's and the victims' rows
     keep_head: bool = False  # the base's own head is finetuned; else a fresh one
     repeat: int = 1  # times a dealt row is in its model's training set
+    neftune: float = 0.0  # texts: noise of the token embeddings in training, NEFTune's alpha; 0: none
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 2
 
@@ -61,50 +76,76 @@ class Finetune:
         results = train(lambda s, b: self.task(s, b, examples), slots, before, self.plan, engine)
         module = self.architecture.build(self.shape, self.classes)
         head = head_name(module)
-        if self.strategy == "linear":
-            return [_with_head(base, head, new) for base, new in zip(before, results, strict=True)]
-        if self.strategy == "lora":
+        if self._cached(examples):
+            return [with_head(base, head, new) for base, new in zip(before, results, strict=True)]
+        if self.strategy in ("lora", "qlora"):
             module = with_lora(module, head, self.rank)
             return [merged(module, state, base) for base, state in zip(before, results, strict=True)]
         return results
 
     def task(self, slots: Sequence[Slot], before: Sequence[Params], examples: Examples) -> Task:
         """The training job of these models, starting from `before`."""
+        cached = self._cached(examples)
+        self._check_private(cached)
         x, y = tensor(examples.x, self.plan), tensor(examples.y.astype(np.int64), self.plan)
-        module, states, x = self._begin(slots, before, x)
-        own_x = self.strategy == "linear" and not self.shared_base
+        module, states, x = self._begin(slots, before, x, cached)
+        own_x = cached and not self.shared_base
         rows = [self.rows(slot, len(examples)) for slot in slots]
-        schedule = self._schedule(slots, rows, len(examples))
+        schedule = self._schedule(slots, rows, len(examples), cached)
         noise, seeds = noise_makers(self.name, slots), torch_seeds(self.name, slots)
         return Task(module, states, x, y, schedule, self.fit, noise, seeds, own_x, len(rows[0]))
 
+    def _cached(self, examples: Examples) -> bool:
+        """Whether the head alone is trained, on features that are computed once."""
+        return self.strategy == "linear" and not examples.of_tokens
+
+    def _check_private(self, cached: bool) -> None:
+        if self.noise is None:
+            return
+        if self.noise.trainer == "closed-form" and not cached:
+            raise ConfigError(
+                "privacy.trainer = 'closed-form' trains heads of classifiers; use privacy.trainer = 'opacus'"
+            )
+        if self.repeat > 1:
+            raise ConfigError(
+                f"repeat = {self.repeat}: DP-SGD promises for records that are there once; use repeat = 1"
+            )
+
     def _begin(
-        self, slots: Sequence[Slot], before: Sequence[Params], x: Tensor
+        self, slots: Sequence[Slot], before: Sequence[Params], x: Tensor, cached: bool
     ) -> tuple[nn.Module, list[Params], Tensor]:
-        """What the strategy trains, from which states, on which inputs (of `linear`: features, (k, N, D) or (N, D))."""
+        """What the strategy trains, from which states, on which inputs (`cached`: features, (k, N, D) or (N, D))."""
         module = self.architecture.build(self.shape, self.classes)
         head = head_name(module)
+        if self.strategy != "full":
+            check_own_head(module, head, self.strategy)
+        if self.neftune:
+            module = with_neftune(module, self.neftune)
         if self.keep_head:
             fresh = [{n.removeprefix(head + "."): v for n, v in b.items() if n.startswith(head + ".")} for b in before]
         else:
             fresh = [self._fresh_head(slot, head) for slot in slots]
-        states = [_with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
-        if self.strategy == "linear":
+        states = [with_head(b, head, f) for b, f in zip(before, fresh, strict=True)]
+        if cached:
             distinct = states[:1] if self.shared_base else states
             tables = [features(module, state, head, x) for state in distinct]
-            return _linear(module, head), fresh, tables[0] if self.shared_base else torch.stack(tables)
-        if self.strategy == "last-k":
+            return linear_like(module, head), fresh, tables[0] if self.shared_base else torch.stack(tables)
+        if self.strategy == "linear":
+            freeze_all_but_head(module, head)
+        elif self.strategy == "last-k":
             freeze_all_but_last(module, self.layers)
-        elif self.strategy == "lora":
+        elif self.strategy in ("lora", "qlora"):
+            if self.strategy == "qlora":
+                states = [rounded_nf4(module, head, state) for state in states]
             module = with_lora(module, head, self.rank)
             seeds = [self._seed(slot, "lora") for slot in slots]
             states = [lora_state(module, state, seed) for state, seed in zip(states, seeds, strict=True)]
         return module, states, x
 
-    def _schedule(self, slots: Sequence[Slot], rows: Sequence[Array], population: int) -> Schedule:
+    def _schedule(self, slots: Sequence[Slot], rows: Sequence[Array], population: int, cached: bool) -> Schedule:
         if self.noise is not None:
             return poisson_order(self.fit, self.name, slots, rows)
-        if self.shared_base and self.strategy == "linear":
+        if self.shared_base and cached:
             return shared_order(self.fit, self.name, slots, _masks(rows, population))
         return own_order(self.fit, self.name, slots, rows)
 
@@ -136,52 +177,6 @@ class Finetune:
 
     def _seed(self, slot: Slot, purpose: str) -> int:
         return seed_for(slot.seed, self.name, slot.role, slot.index, purpose)
-
-
-@torch.no_grad()
-def features(module: nn.Module, state: Params, head: str, x: Tensor) -> Tensor:
-    """What enters the head for every row of `x`, (N, D), in evaluation mode."""
-    load_state(module.to(x.device, number_type(x)), state, number_type(x))
-    module.eval()
-    seen: list[Tensor] = []
-    hook = module.get_submodule(head).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    try:
-        for block in blocks(x):
-            module(block)
-    finally:
-        hook.remove()
-    table = torch.cat(seen)
-    if table.dim() != 2:
-        raise ConfigError(f"the head {head!r} receives {tuple(table.shape[1:])} per record; it must be one vector")
-    return table
-
-
-def freeze_all_but_last(module: nn.Module, layers: int) -> None:
-    """Let only the last `layers` layers ask for gradients; a layer is a module that owns parameters.
-
-    Raises ConfigError where there are fewer.
-    """
-    owners = [part for part in module.modules() if any(True for _ in part.parameters(recurse=False))]
-    if not 1 <= layers <= len(owners):
-        raise ConfigError(f"last_layers = {layers}; the model has {len(owners)} layers with parameters")
-    module.requires_grad_(False)
-    for part in owners[-layers:]:
-        for parameter in part.parameters(recurse=False):
-            parameter.requires_grad_(True)
-
-
-def _linear(module: nn.Module, head: str) -> nn.Linear:
-    """An `nn.Linear` like the module's head."""
-    old = module.get_submodule(head)
-    if not isinstance(old, nn.Linear):
-        raise ConfigError(f"the head {head!r} is not an nn.Linear")
-    return nn.Linear(old.in_features, old.out_features, bias=old.bias is not None)
-
-
-def _with_head(base: Params, head: str, new: Params) -> Params:
-    """`base` with the head's tensors replaced; everything else is the same arrays."""
-    kept = {n: v for n, v in base.items() if not n.startswith(head + ".")}
-    return kept | {f"{head}.{n}": v for n, v in new.items()}
 
 
 def _masks(rows: Sequence[Array], population: int) -> Array:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 
 from undertow.models.architecture import Architecture, Shape
 from undertow.stages.common import tensor
@@ -18,7 +19,7 @@ from undertow.types import Array, Params, Slot, Stage, Store
 class Query:
     """Outputs of each model on the same views of every challenge point, and its accuracy on test records.
 
-    Result: `logits` (Q, A, C) float32 and `accuracy` () (absent without test records).
+    Result: `logits` (Q, A, C) float32; with test records also their `accuracy` () and `heldout_loss` () (mean, nats).
     """
 
     views: str  # store key of {"x": (Q, A, ...)}
@@ -28,7 +29,7 @@ class Query:
     classes: int
     plan: Plan
     name: ClassVar[str] = "query"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def chunk(self) -> int:
@@ -46,8 +47,9 @@ class Query:
         logits = self._logits(state, flat).reshape(points, count, -1).astype(np.float32)
         if test is None:
             return {"logits": logits}
-        hit = self._logits(state, test["x"]).argmax(-1) == test["y"]
-        return {"logits": logits, "accuracy": np.asarray(hit.mean())}
+        seen, y = self._logits(state, test["x"]), test["y"]
+        loss = -log_softmax(seen.astype(float), -1)[np.arange(len(y)), y].mean()
+        return {"logits": logits, "accuracy": np.asarray((seen.argmax(-1) == y).mean()), "heldout_loss": loss}
 
     @torch.no_grad()
     def _logits(self, state: Params, x: Array) -> Array:

@@ -75,6 +75,7 @@ def merged(module: nn.Module, state: Params, names: Iterable[str]) -> Params:
 
 
 def _targets(module: nn.Module, head: str) -> list[str]:
+    """Names of the layers of the body that are given an update."""
     from transformers.pytorch_utils import Conv1D
 
     kinds = (nn.Linear, nn.Conv2d, Conv1D)

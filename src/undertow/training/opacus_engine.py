@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from undertow.training.privacy import Noise
 from undertow.training.sequential import make_optimizer, train_mode
 from undertow.training.task import Task, load_state, to_params
-from undertow.types import ConfigError, MissingExtra, Params
+from undertow.types import IGNORED, ConfigError, MissingExtra, Params
 
 
 def opacus_sgd(task: Task, noise: Noise) -> list[Params]:
@@ -41,13 +41,24 @@ def _train_one(task: Task, m: int, noise: Noise) -> Params:
             optimizer.param_groups[0]["lr"] = lr
             optimizer.zero_grad(set_to_none=True)
             if len(rows):
-                cross_entropy(model(x[rows]), task.y[rows], reduction="sum").backward()
+                sum_of_records(model(x[rows]), task.y[rows]).backward()
                 _check_apart(trained, len(rows))
             else:
                 for _, parameter in trained:
                     parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))  # type: ignore[attr-defined]
             optimizer.step()
     return to_params(module.state_dict())
+
+
+def sum_of_records(logits: Tensor, y: Tensor) -> Tensor:
+    """The sum over records of the loss of each: of texts, the mean over the tokens that are predicted.
+
+    So each gradient that is clipped belongs to one record, whatever its length.
+    """
+    if y.dim() == 1:
+        return cross_entropy(logits, y, reduction="sum")
+    losses = cross_entropy(logits, y, ignore_index=IGNORED, reduction="none").sum(1)
+    return (losses / (y != IGNORED).sum(1).clamp(min=1)).sum()
 
 
 def _private(module: nn.Module, task: Task, noise: Noise, seed: int) -> tuple[nn.Module, Any]:

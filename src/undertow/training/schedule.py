@@ -24,7 +24,9 @@ class Fit:
     lr: float = setting(0.1, "step size at the start")
     momentum: float = setting(0.9, "SGD's momentum; AdamW's beta1")
     weight_decay: float = setting(0.0, "coupled in SGD, decoupled in AdamW, as in torch")
-    decay: Literal["cosine", "constant"] = setting("cosine", "cosine: half a cosine down to 0 | constant")
+    decay: Literal["cosine", "linear", "constant"] = setting(
+        "cosine", "cosine: half a cosine down to 0 | linear: evenly down to 0 | constant"
+    )
     jitter: float = setting(0.0, "Gaussian noise added to inputs, fresh at every step")
     shift: int = setting(0, "images: moved by up to so many pixels, reflected at the border, fresh at every step")
     flip: bool = setting(False, "images: half of them mirrored, fresh at every step")
@@ -111,8 +113,10 @@ def shared_order(fit: Fit, stage: str, slots: Sequence[Slot], member: Array) -> 
 
 
 def step_sizes(fit: Fit, steps: int) -> Array:
-    """Learning rate of every step, (S,): constant, or a half cosine from lr to (nearly) 0."""
+    """Learning rate of every step, (S,): constant, or from lr to (nearly) 0 by a half cosine or evenly."""
     if fit.decay == "constant":
         return np.full(steps, fit.lr)
+    if fit.decay == "linear":
+        return fit.lr * (1 - np.arange(steps) / max(steps, 1))
     sizes: Array = fit.lr * 0.5 * (1 + np.cos(np.pi * np.arange(steps) / max(steps, 1)))
     return sizes

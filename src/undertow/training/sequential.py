@@ -1,6 +1,6 @@
 """One model after the other: any `nn.Module`, data resident, no loader. The reference for every engine."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +10,22 @@ from undertow.training.schedule import Fit
 from undertow.training.task import Task, load_state, to_params
 from undertow.types import Params
 
+Loss = Callable[[Task, nn.Module, Tensor, Tensor], Tensor]  # of a batch and the rows of the task it was made of
+
 
 def sequential(task: Task) -> list[Params]:
     """Train each model of the task by its schedule; final state dicts (parameters and buffers)."""
-    return [_train_one(task, m) for m in range(len(task))]
+    return [train_one(task, m, _classification) for m in range(len(task))]
 
 
-def _train_one(task: Task, m: int) -> Params:
+def _classification(task: Task, module: nn.Module, batch: Tensor, rows: Tensor) -> Tensor:
+    with task.products():
+        logits = module(batch)
+    return cross_entropy(logits.to(task.dtype), task.y[rows])
+
+
+def train_one(task: Task, m: int, loss: Loss) -> Params:
+    """Train model m of the task to make `loss` small; its final state dict."""
     module = task.module.to(device=task.device, dtype=task.dtype)
     innermost = channels_last(task)
     if innermost:
@@ -36,9 +45,7 @@ def _train_one(task: Task, m: int) -> Params:
             group["lr"] = lr
             optimizer.zero_grad(set_to_none=True)
             if len(rows):
-                with task.products():
-                    logits = module(batch)
-                cross_entropy(logits.to(task.dtype), task.y[rows]).backward()
+                loss(task, module, batch, rows).backward()
             optimizer.step()
     return to_params(module.state_dict())
 
