@@ -7,11 +7,12 @@ import pytest
 from tests.report import poisoned
 from tests.report.test_html import EVIL, Tags, text_of
 
-from undertow.report.amplified import blind_spots, verdict
+from undertow.audits.blind_spots import BLIND
+from undertow.report.amplified import blind_spots, cautions, verdict
 from undertow.report.arms import Setting, arms_of, cell, points_of, scores_of, settings_of, sweep_of, utility_tables
 from undertow.report.html import page
 from undertow.report.poisoning_figures import arms_roc, forest, sweep
-from undertow.report.text import summary, warnings
+from undertow.report.text import summary
 from undertow.types import Measurement
 
 NOTHING = {"None", "nan", "NaN", "inf", "undefined", "Undefined"}
@@ -107,7 +108,7 @@ def test_a_judged_checkpoint_comes_verdict_first_then_evidence_then_its_limits(j
         places = [text.index(says)]
         places += [text.index(e["found"]) for e in result.evidence]
         places += [text.index(spot) for spot in blind_spots(result)]
-        places += [text.index("poisoned", places[-1])]
+        places += [text.index("reference", places[-1])]
         assert places == sorted(places)
 
 
@@ -115,6 +116,34 @@ def test_without_a_reference_the_limits_say_so(judged):
     bare = replace(judged, measurements=(), scores=(), ids=())
     assert "none was given to compare with" in spoken(page(bare))
     assert "none was given" not in spoken(page(judged))
+    for text in (summary(judged), spoken(page(judged))):
+        assert " ".join(text.split()).count(" ".join(BLIND[0].split())) == 1  # a warning of the result, said once
+
+
+def test_a_judged_checkpoint_is_compared_with_its_reference(judged):
+    text = summary(judged)
+    for points in ("targets", "others"):
+        m = judged.find("lira", "tpr_difference", 0.01, "suspect", points=points)
+        assert re.search(rf"^  suspect - reference +{re.escape(f'{100 * m.value:+.1f}')} pp \[", text, re.M)
+    assert "targets your records" in text
+    assert "suspect less reference" in spoken(page(judged))
+    assert "suspect (AUC" in arms_roc(judged).label
+    assert scores_of(judged, "suspect").values.shape[1] == poisoned.TARGETS
+
+
+def test_the_lists_of_blind_spots_are_one():
+    pytest.importorskip("torch")
+    from undertow.audits import suspicion
+
+    assert suspicion.BLIND == BLIND
+
+
+def test_every_attack_is_on_the_page(audit):
+    rows = [replace(m, attack="lira-offline") for m in audit.measurements if m.group and m.points]
+    html = page(replace(audit, measurements=(*audit.measurements, *rows)))
+    assert "Every attack on the targets" in html
+    assert html.count('<th scope="row">lira-offline</th>') == 1
+    assert "Every attack on the targets" not in page(audit)
 
 
 def test_every_arm_and_difference_is_on_the_screen(audit):
@@ -158,7 +187,7 @@ def test_the_page_is_whole_and_asks_nothing_of_anyone(many, judged):
         text = spoken(html)
         assert verdict(result).headline in text
         assert not NOTHING & set(re.findall(r"\w+", text))
-        for line in (*warnings(result), *(c.text for c in verdict(result).checks)):
+        for line in (*cautions(result), *(c.text for c in verdict(result).checks)):
             assert line in text
         assert page(result) == html
         assert len(html) < 500_000
@@ -193,7 +222,8 @@ def test_figures_are_there_where_there_is_something_to_draw(audit, many):
 def test_the_curve_is_of_the_targets_at_the_first_setting(many):
     assert scores_of(many, "poisoned").points == "targets"
     pooled = tuple(replace(s, points=None, ids=None) for s in many.scores if s.points == "others")
-    assert scores_of(replace(many, scores=pooled), "poisoned").points is None
+    unknown = replace(many, scores=pooled, data={})  # nothing says which of them are targets
+    assert scores_of(unknown, "poisoned").points is None
 
 
 def test_names_from_files_are_escaped(judged):

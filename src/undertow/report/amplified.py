@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 
-from undertow.report.arms import Setting, arms_of, cell, change, points_of, rates_of, settings_of, utility_of
+from undertow.audits.blind_spots import BLIND
+from undertow.report.arms import BASELINES, Setting, arms_of, cell, change, points_of, rates_of, settings_of, utility_of
 from undertow.report.checks import Check, resolution, unit
+from undertow.report.text import warnings
 from undertow.report.verdict import Verdict
 from undertow.report.words import crowd, heads, interval, one_line, out_of, suffix, value
 from undertow.types import AuditResult, Measurement
 
 BLIND_SPOTS = (
-    "Records that were not given: a checkpoint can be poisoned for other people's records and look clean on yours.",
+    *BLIND,
     "Other ways to finetune, other attacks, and attackers who know more than the one played here.",
     "Other harm: traps that copy records into weights, triggers, code beside the weights. Those were not looked for.",
 )
@@ -27,7 +29,13 @@ def verdict(result: AuditResult) -> Verdict:
 
 def blind_spots(result: AuditResult) -> tuple[str, ...]:
     """What a verdict's evidence cannot see."""
-    return BLIND_SPOTS if "clean" in arms_of(result) else (NO_REFERENCE, *BLIND_SPOTS)
+    return BLIND_SPOTS if set(arms_of(result)) & set(BASELINES) else (NO_REFERENCE, *BLIND_SPOTS)
+
+
+def cautions(result: AuditResult) -> tuple[str, ...]:
+    """The warnings that are not said elsewhere: a verdict names its blind spots beside its evidence."""
+    said = () if result.verdict is None else blind_spots(result)
+    return tuple(line for line in warnings(result) if line not in said)
 
 
 def told(m: Measurement) -> str:

@@ -94,7 +94,6 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None) -> s
             pictured=bool(records),
             threat=threat_model(result),
             how=HOW_TO_READ,
-            utility=[(_spaced(key), _measured(key, x)) for key, x in result.utility.items()],
             **how_made(result),
         )
     )
@@ -194,8 +193,9 @@ def _exposed(result: AuditResult, best: Row | None, records: Mapping[str, Pictur
 
 
 def how_made(result: AuditResult) -> dict[str, Any]:
-    """Time, data, configuration and environment, as the templates name them."""
+    """Utility, time, data, configuration and environment, as the templates name them."""
     return {
+        "utility": [(_spaced(key), _measured(key, x)) for key, x in result.utility.items()],
         "timing": [(_spaced(key), seconds(float(x))) for key, x in result.timing.items()],
         "total": seconds(float(sum(result.timing.values()))),
         "data": list(_flat(result.data)),

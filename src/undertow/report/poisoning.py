@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from undertow.report.amplified import blind_spots, verdict
+from undertow.report.amplified import blind_spots, cautions, verdict
 from undertow.report.arms import (
     ARMS,
-    POINTS,
     Setting,
+    about_points,
     arms_of,
     attack_of,
+    attacks_of,
+    audited_of,
+    baseline_of,
     cell,
     change,
     points_of,
@@ -22,7 +25,6 @@ from undertow.report.html import Card, how_made, templates
 from undertow.report.poisoning_figures import arms_roc, forest, sweep
 from undertow.report.prose import HOW_TO_READ_ARMS, threat_model
 from undertow.report.rows import TITLES
-from undertow.report.text import warnings
 from undertow.report.words import count, interval, plain, sample, suffix, value
 from undertow.types import AuditResult, Measurement
 
@@ -77,17 +79,18 @@ def page(result: AuditResult) -> str:
             blind_spots=blind_spots(result),
             counted=_counted(result),
             cards=list(_cards(result, every[0])) if every else [],
-            warnings=warnings(result),
+            warnings=cautions(result),
             attack=attack_of(result),
             setting=every[0] if every else Setting(None, None),
             arms=_arms(result, every[0]) if every else None,
+            attacks=_attacks(result, every[0]) if len(attacks_of(result)) > 1 else None,
             roc=arms_roc(result) if every else None,
             changes=_changes(result, every) if len(every) > 1 else None,
             forest=forest(result),
             sweep_key=plain(result.config.get("sweep") or "the swept value"),
             swept=_swept(result, every[0]) if every and sweep_of(result) else None,
             sweep=sweep(result),
-            utility=list(_utility(result)),
+            stealth=list(_stealth(result)),
             threat=threat_model(result),
             how=HOW_TO_READ_ARMS,
             **how_made(result),
@@ -103,18 +106,19 @@ def _counted(result: AuditResult) -> str:
 
 def _cards(result: AuditResult, setting: Setting) -> Iterator[Card]:
     """The few numbers to take away, most important first."""
-    for arm, points in (("poisoned", "targets"), ("benign", "targets"), ("poisoned", "others")):
+    audited, baseline = audited_of(result), baseline_of(result)
+    for arm, points in ((audited, "targets"), ("benign", "targets"), (audited, "others")):
         m = change(result, arm, points, setting)
         if m is not None and m.value is not None:
             what = m.label.removesuffix(", difference")
-            yield Card(f"{what} of {points}, {arm} less clean", value(m) + suffix(m), interval(m), setting.name)
-    m = cell(result, "auc", "poisoned", "targets", setting)
+            yield Card(f"{what} of {points}, {arm} less {baseline}", value(m) + suffix(m), interval(m), setting.name)
+    m = cell(result, "auc", audited, "targets", setting)
     if m is not None and m.value is not None:
-        yield Card("AUC of targets, poisoned", value(m), interval(m), "guessing gives 0.5")
+        yield Card(f"AUC of targets, {audited}", value(m), interval(m), "guessing gives 0.5")
 
 
 def _arms(result: AuditResult, setting: Setting) -> Table:
-    """Every arm and its difference to the clean one: targets, then others."""
+    """Every arm and its difference to the baseline: targets, then others."""
     rates = rates_of(result)
     names = [f"TPR at {100 * fpr:g}% FPR" for fpr in rates]
     columns = (*names[:1], "AUC", *names[1:])
@@ -123,10 +127,10 @@ def _arms(result: AuditResult, setting: Setting) -> Table:
         rows = [Line(arm, _cells(result, setting, arm, points, "")) for arm in arms_of(result)]
         for arm in arms_of(result):
             found = _cells(result, setting, arm, points, "_difference")
-            rows += [Line(f"{arm} less clean", found, True)] if any(found) else []
+            rows += [Line(f"{arm} less {baseline_of(result)}", found, True)] if any(found) else []
         first = next((m for row in rows for m in row.cells if m is not None), None)
-        note = POINTS[points] + (f": {sample(first).partition('; ')[2]}" if first and first.members else "")
-        blocks.append(Block(points.capitalize(), note, tuple(rows)))
+        pairs = f": {sample(first).partition('; ')[2]}" if first and first.members else ""
+        blocks.append(Block(points.capitalize(), about_points(result, points) + pairs, tuple(rows)))
     return Table("Arm", columns, tuple(blocks))
 
 
@@ -136,29 +140,43 @@ def _cells(result: AuditResult, setting: Setting, arm: str, points: str, kind: s
     return (*rates[:1], cell(result, f"auc{kind}", arm, points, setting), *rates[1:])
 
 
+def _attacks(result: AuditResult, setting: Setting) -> Table:
+    """Every attack on the targets: the baseline, the audited arm, and how they differ."""
+    fpr, baseline, audited = next(iter(rates_of(result)), None), baseline_of(result), audited_of(result)
+    rate, name = ("auc", "AUC") if fpr is None else ("tpr", f"TPR at {100 * fpr:g}% FPR")
+    wanted = ((rate, baseline, fpr), (rate, audited, fpr), (f"{rate}_difference", audited, fpr))
+    wanted += (("auc_difference", audited, None),) * (fpr is not None)
+    rows = tuple(
+        Line(attack, tuple(cell(result, what, arm, "targets", setting, at, None, attack) for what, arm, at in wanted))
+        for attack in attacks_of(result)
+    )
+    columns = (f"{name}, {baseline}", audited, "difference", "AUC, difference")
+    return Table("Attack", columns[: len(wanted)], (Block("", "", rows),))
+
+
 def _changes(result: AuditResult, every: tuple[Setting, ...]) -> Table:
     """The differences at every recipe and view."""
-    pairs = [(a, p) for a in ("poisoned", "benign") if a in arms_of(result) for p in points_of(result)]
+    pairs = [(a, p) for a in (audited_of(result), "benign") if a in arms_of(result) for p in points_of(result)]
     rows = tuple(Line(s.name, tuple(change(result, a, p, s) for a, p in pairs)) for s in every)
     heads = tuple(f"{arm}, {points}" for arm, points in pairs)
     fpr = next(iter(rates_of(result)), None)
     what = "AUC" if fpr is None else f"TPR at {100 * fpr:g}% FPR"
-    return Table(f"{what}, less the clean arm", heads, (Block("", "", rows),))
+    return Table(f"{what}, less the {baseline_of(result)} arm", heads, (Block("", "", rows),))
 
 
 def _swept(result: AuditResult, setting: Setting) -> Table:
-    """The targets' rate in each arm, and the poisoned arm's difference, at every value of the sweep."""
+    """The targets' rate in each arm, and the audited arm's difference, at every value of the sweep."""
     fpr = next(iter(rates_of(result)), None)
     metric = "auc" if fpr is None else "tpr"
-    rows = []
+    rows, audited = [], audited_of(result)
     for at in sweep_of(result):
         own = (cell(result, metric, arm, "targets", setting, fpr, at) for arm in arms_of(result))
-        rows.append(Line(f"{at:g}", (*own, change(result, "poisoned", "targets", setting, at))))
-    columns = (*arms_of(result), "poisoned less clean")
+        rows.append(Line(f"{at:g}", (*own, change(result, audited, "targets", setting, at))))
+    columns = (*arms_of(result), f"{audited} less {baseline_of(result)}")
     return Table("AUC" if fpr is None else f"TPR at {100 * fpr:g}% FPR", columns, (Block("", "", tuple(rows)),))
 
 
-def _utility(result: AuditResult) -> Iterator[Table]:
+def _stealth(result: AuditResult) -> Iterator[Table]:
     for table in utility_tables(result):
         rows = tuple(Line(name, cells) for name, cells in table.rows)
         yield Table("", table.arms, (Block("", "", rows),), table.name)

@@ -1,11 +1,12 @@
 """A poisoning audit as text for a terminal: arms, differences, what the models are worth, what it means."""
 
-from undertow.report.amplified import blind_spots, verdict
+from undertow.report.amplified import blind_spots, cautions, verdict
 from undertow.report.arms import (
-    POINTS,
     Setting,
+    about_points,
     arms_of,
     attack_of,
+    baseline_of,
     cell,
     points_of,
     rates_of,
@@ -33,7 +34,7 @@ def summary(result: AuditResult) -> str:
         tables.append(_utility(result))
     says = [_verdict(found)] if result.verdict is None else [_judged(result, found)]
     order = [*tables, *says] if result.verdict is None else [*says, *tables]
-    return "\n\n".join([_head(result), *order, *([checked(found)] if found.checks else []), *warned(result)])
+    return "\n\n".join([_head(result), *order, *([checked(found)] if found.checks else []), *warned(cautions(result))])
 
 
 def _head(result: AuditResult) -> str:
@@ -43,7 +44,7 @@ def _head(result: AuditResult) -> str:
     lines.append(f"seed   {result.seed}")
     if settings_of(result):
         lines.append(f"attack {attack_of(result)}; 95% intervals in brackets; pp: percentage points")
-        lines += [f"{points:<6} {POINTS[points]}" for points in points_of(result)]
+        lines += [f"{points:<6} {about_points(result, points)}" for points in points_of(result)]
     return "\n".join(lines)
 
 
@@ -60,7 +61,7 @@ def _setting(result: AuditResult, setting: Setting) -> str:
         for arm in arms_of(result):
             row = _cells(result, setting, arm, points, fpr, "_difference")
             if any(row):
-                lines.append([f"  {arm} - clean", *map(_told, row)])
+                lines.append([f"  {arm} - {baseline_of(result)}", *map(_told, row)])
     heading = wrapped(setting.name + (f" ({setting.about})" if setting.about else ""), WIDTH, "", "  ")
     return heading + "\n" + aligned(lines)
 

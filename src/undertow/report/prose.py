@@ -86,20 +86,22 @@ HOW_TO_READ_ARMS = (
     (
         "Arms",
         "Clean: the checkpoint as it was. Benign: the same checkpoint trained on for as many steps without the "
-        "targets. Poisoned: the same, with them. Then all are finetuned on the same halves of the records.",
+        "targets. Poisoned: the same, with them. Then all are finetuned on the same halves of the records. Where a "
+        "checkpoint is judged there are two: the trusted reference and the suspect.",
     ),
     (
         "Targets and others",
         "Targets are records the attacker held when it poisoned the checkpoint. Others are records of the same kind "
-        "that it did not; they show what the poison does to those it was not made for.",
+        "that it did not; they show what the poison does to those it was not made for. Where a checkpoint is judged, "
+        "the targets are your records and the others are look-alikes.",
     ),
     AUC,
     TPR,
     (
         "Difference",
-        "An arm less the clean arm, on the same models and records: read pair by pair, so its interval is not that of "
-        "two separate numbers. pp are percentage points: from 5% to 30% is +25 pp. An interval that contains 0 "
-        "shows no change; it does not show that there is none.",
+        "An arm less the clean arm (or the reference), on the same models and records: read pair by pair, so its "
+        "interval is not that of two separate numbers. pp are percentage points: from 5% to 30% is +25 pp. An "
+        "interval that contains 0 shows no change; it does not show that there is none.",
     ),
     INTERVAL,
     (
