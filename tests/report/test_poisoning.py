@@ -131,6 +131,17 @@ def test_a_judged_checkpoint_is_compared_with_its_reference(judged):
     assert scores_of(judged, "suspect").values.shape[1] == poisoned.TARGETS
 
 
+def test_a_small_increase_that_a_safe_verdict_lets_pass_is_said(judged):
+    def rows(low):
+        small = {"value": 0.03, "low": low, "high": 0.049}
+        return tuple(replace(m, **small) if m.metric == "tpr_difference" else m for m in judged.measurements)
+
+    for low, said in ((0.011, True), (-0.011, False)):
+        result = replace(judged, verdict="safe", measurements=rows(low))
+        for text in (summary(result), spoken(page(result))):
+            assert ("leak more than from the reference, below the limit" in " ".join(text.split())) is said
+
+
 def test_the_lists_of_blind_spots_are_one():
     pytest.importorskip("torch")
     from undertow.audits import suspicion

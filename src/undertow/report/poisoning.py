@@ -146,12 +146,12 @@ def _attacks(result: AuditResult, setting: Setting) -> Table:
     rate, name = ("auc", "AUC") if fpr is None else ("tpr", f"TPR at {100 * fpr:g}% FPR")
     wanted = ((rate, baseline, fpr), (rate, audited, fpr), (f"{rate}_difference", audited, fpr))
     wanted += (("auc_difference", audited, None),) * (fpr is not None)
-    rows = tuple(
+    rows = [
         Line(attack, tuple(cell(result, what, arm, "targets", setting, at, None, attack) for what, arm, at in wanted))
         for attack in attacks_of(result)
-    )
+    ]
     columns = (f"{name}, {baseline}", audited, "difference", "AUC, difference")
-    return Table("Attack", columns[: len(wanted)], (Block("", "", rows),))
+    return Table("Attack", columns[: len(wanted)], (Block("", "", tuple(row for row in rows if any(row.cells))),))
 
 
 def _changes(result: AuditResult, every: tuple[Setting, ...]) -> Table:

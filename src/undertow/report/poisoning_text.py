@@ -110,7 +110,7 @@ def _verdict(found: Verdict) -> str:
 
 def _judged(result: AuditResult, found: Verdict) -> str:
     """Verdict, evidence, and what the evidence cannot see."""
-    blocks = [f"VERDICT: {found.badge}\n" + wrapped(found.headline, WIDTH, "", "")]
+    blocks = [_verdict(found)]
     if result.evidence:
         lines = [
             wrapped(f"{e['test']}: {e['found']} ({e.get('verdict', 'unknown')})", WIDTH, "- ", "  ")
