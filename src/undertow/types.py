@@ -221,6 +221,11 @@ class AuditResult:
     scores: tuple[Scores, ...] = ()  # per-record: kept beside result.json, never in it
     ids: tuple[str, ...] = ()  # names of the Q challenge points
 
+    @property
+    def targets(self) -> int:
+        """Poisoning: how many of the challenge points, the first ones, are targets; 0: not known."""
+        return int(self.data.get("sizes", {}).get("targets", 0))
+
     def find(
         self,
         attack: str,

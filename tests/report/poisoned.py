@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from undertow.audits.blind_spots import BLIND
 from undertow.metrics import difference, measure
 from undertow.rng import stream
 from undertow.types import AuditResult, Measurement, Scores
@@ -101,7 +102,17 @@ EVIDENCE = (
 
 
 def judged(verdict="suspicious", **changes):
-    return build(verdict=verdict, evidence=EVIDENCE, **changes)
+    """A checkpoint against its reference, as `audit_checkpoint` gives it: two arms, scores of all records at once."""
+    result = build(**changes)
+    names = {"clean": "reference", "poisoned": "suspect"}
+    rows = tuple(replace(m, group=names[m.group]) for m in result.measurements if m.group in names)
+    parts = {arm: [s for s in result.scores if s.group == arm] for arm in names}
+    scores = tuple(
+        Scores("lira", *(np.concatenate([getattr(s, key) for s in parts[arm]], 1) for key in ("values", "member")), new)
+        for arm, new in names.items()
+    )
+    warned = (*result.warnings, *BLIND)
+    return replace(result, verdict=verdict, evidence=EVIDENCE, measurements=rows, scores=scores, warnings=warned)
 
 
 def null():

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from tests.report import poisoned
 
 from undertow.report.html import index_page, page
 from undertow.report.pictures import Picture, picture
@@ -36,6 +37,8 @@ def pages(tmp_path_factory, tmi, mia, null):
         "tmi": page(tmi, {i: Picture(f"{i}, label 3", png) for i in tmi.ids}),
         "mia": page(mia),
         "null": page(null),
+        "poisoning": page(poisoned.many()),
+        "verdict": page(poisoned.judged()),
         "index": index_page({"tmi.html": tmi, "mia.html": mia, "x" * 120 + ".html": null}),
     }
     for name, html in made.items():
@@ -44,7 +47,7 @@ def pages(tmp_path_factory, tmi, mia, null):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["tmi", "mia", "null", "index"])
+@pytest.mark.parametrize("name", ["tmi", "mia", "null", "poisoning", "verdict", "index"])
 def test_a_page_opens_offline_and_stays_in_its_window(browser, pages, name, width):
     address = (pages / f"{name}.html").as_uri()
     tab = browser.new_page(viewport={"width": width, "height": 900}, offline=True)
@@ -82,7 +85,7 @@ CHARTS = """() => [...document.querySelectorAll('[role=img]')].map(figure => {
 
 
 @pytest.mark.parametrize("width", WIDTHS[:3])
-@pytest.mark.parametrize(("name", "charts"), [("tmi", 3), ("mia", 2)])
+@pytest.mark.parametrize(("name", "charts"), [("tmi", 3), ("mia", 2), ("poisoning", 3), ("verdict", 1)])
 def test_charts_are_seen_and_their_text_is_read(browser, pages, name, charts, width):
     tab = browser.new_page(viewport={"width": width, "height": 900}, offline=True)
     tab.goto((pages / f"{name}.html").as_uri())

@@ -28,6 +28,11 @@ def same(a, b):
 
 
 @pytest.fixture(scope="module")
+def audit():
+    return poisoned.build()
+
+
+@pytest.fixture(scope="module")
 def judged():
     return poisoned.judged(sweep=("poison.steps", (100.0, 800.0)))
 
@@ -38,7 +43,7 @@ def test_a_poisoning_result_comes_back_whole(judged, tmp_path):
     assert found.measurements == judged.measurements
     assert (found.verdict, found.evidence) == (judged.verdict, judged.evidence)
     assert found.ids == judged.ids
-    assert len(found.scores) == len(judged.scores) == 6
+    assert len(found.scores) == len(judged.scores) == 2
     for a, b in zip(found.scores, judged.scores):
         same(a, b)
 
@@ -54,14 +59,32 @@ def test_the_contract_of_result_json(judged, tmp_path):
         if row["metric"] in ("auc", "tpr") and "at" not in row:
             key = (row["attack"], row["metric"], row.get("fpr"), row["points"], row["recipe"], row["view"])
             arms.setdefault(key, []).append(row["group"])
-    assert set(map(tuple, arms.values())) == {("clean", "benign", "poisoned")}
+    assert set(map(tuple, arms.values())) == {("reference", "suspect")}
     utility = [row for row in body["measurements"] if row["metric"] == "accuracy"]
     assert {(row["when"], row.get("recipe")) for row in utility} == {("before", None), ("after", "full")}
     assert {row["at"] for row in body["measurements"] if "at" in row} == {100.0, 800.0}
 
 
-def test_records_csv_lists_the_poisoned_arm_alone(judged, tmp_path):
+def test_scores_of_every_kind_come_back(audit, tmp_path):
+    save_result(audit, tmp_path)
+    found = load_result(tmp_path)
+    assert len(found.scores) == 6
+    for a, b in zip(found.scores, audit.scores):
+        same(a, b)
+
+
+def test_records_csv_of_a_judged_checkpoint_lists_the_suspect_and_says_whose_the_records_are(judged, tmp_path):
     save_result(judged, tmp_path)
+    with (tmp_path / "records.csv").open() as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert len(rows) == poisoned.POINTS
+    assert {row["group"] for row in rows.values()} == {"suspect"}
+    sides = [rows[name]["points"] for name in judged.ids]
+    assert sides == ["targets"] * poisoned.TARGETS + ["others"] * (poisoned.POINTS - poisoned.TARGETS)
+
+
+def test_records_csv_lists_the_poisoned_arm_alone(audit, tmp_path):
+    save_result(audit, tmp_path)
     with (tmp_path / "records.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "score", "rank", "attack", "group", "points", "recipe", "view"]
@@ -103,16 +126,16 @@ def test_arms_with_memberships_of_their_own_survive(tmp_path):
 
 
 def test_find_asks_for_what_is_named_and_refuses_to_guess(judged):
-    row = judged.find("lira", "tpr", 0.01, "poisoned", points="targets")
+    row = judged.find("lira", "tpr", 0.01, "suspect", points="targets")
     assert (row.points, row.at) == ("targets", None)
-    assert judged.find("lira", "tpr", 0.01, "poisoned", points="targets", recipe="full", view="exact") == row
-    assert judged.find("lira", "tpr", 0.01, "poisoned", points="targets", at=800.0).at == 800.0
-    assert judged.find("lira", "tpr_difference", 0.01, "poisoned", points="others").points == "others"
-    assert judged.find("utility", "accuracy", None, "clean", when="before").value == 0.951
+    assert judged.find("lira", "tpr", 0.01, "suspect", points="targets", recipe="full", view="exact") == row
+    assert judged.find("lira", "tpr", 0.01, "suspect", points="targets", at=800.0).at == 800.0
+    assert judged.find("lira", "tpr_difference", 0.01, "suspect", points="others").points == "others"
+    assert judged.find("utility", "accuracy", None, "reference", when="before").value == 0.951
     with pytest.raises(KeyError, match="2 measurements"):
-        judged.find("lira", "tpr", 0.01, "poisoned")
+        judged.find("lira", "tpr", 0.01, "suspect")
     with pytest.raises(KeyError):
-        judged.find("lira", "tpr", 0.01, "poisoned", points="targets", recipe="lora")
+        judged.find("lira", "tpr", 0.01, "suspect", points="targets", recipe="lora")
 
 
 def test_ids_of_scores_must_fit():

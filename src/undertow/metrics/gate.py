@@ -11,7 +11,7 @@ from undertow.types import ConfigError, GateUndecided, Measurement
 RATES = ("tpr", "tpr_difference")  # read at an FPR
 METRICS = ("auc", "balanced_accuracy", "tpr", "auc_difference", "tpr_difference")
 VERDICTS = ("safe", "suspicious")  # what can be asked for; "unknown" is never a pass
-AUDITED = (None, "poisoned")  # the groups a gate is about; the others are controls
+AUDITED = (None, "poisoned", "suspect")  # the groups a gate is about; the others are controls
 ALLOWED = (
     "auc>X, balanced_accuracy>X, "
     + ", ".join(f"tpr@{fpr * 100:g}%>X" for fpr in FPRS)
@@ -108,9 +108,9 @@ def apply_gate(
 ) -> str | None:
     """None where every attack is within the gate, else one line that names each attack over it.
 
-    Decided on the value, not on its interval. Controls (rows with a group other than the poisoned arm), the
-    steps of a sweep and the attacks in `skip` do not count. GateUndecided where a value is missing or nothing
-    matches, unless another attack is already over; so is a `verdict` that is unknown or was not given.
+    Decided on the value, not on its interval. Controls (rows with a group other than the poisoned arm or the
+    suspect), the steps of a sweep and the attacks in `skip` do not count. GateUndecided where a value is missing
+    or nothing matches, unless another attack is already over; so is a `verdict` that is unknown or not given.
     """
     if isinstance(gate, VerdictGate):
         return _apply_to_verdict(gate, verdict)

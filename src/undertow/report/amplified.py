@@ -2,14 +2,27 @@
 
 from collections.abc import Iterator
 
-from undertow.report.arms import Setting, arms_of, cell, change, points_of, rates_of, settings_of, utility_of
+from undertow.audits.blind_spots import BLIND
+from undertow.report.arms import (
+    BASELINES,
+    Setting,
+    arms_of,
+    audited_of,
+    cell,
+    change,
+    points_of,
+    rates_of,
+    settings_of,
+    utility_of,
+)
 from undertow.report.checks import Check, resolution, unit
+from undertow.report.text import warnings
 from undertow.report.verdict import Verdict
 from undertow.report.words import crowd, heads, interval, one_line, out_of, suffix, value
 from undertow.types import AuditResult, Measurement
 
 BLIND_SPOTS = (
-    "Records that were not given: a checkpoint can be poisoned for other people's records and look clean on yours.",
+    *BLIND,
     "Other ways to finetune, other attacks, and attackers who know more than the one played here.",
     "Other harm: traps that copy records into weights, triggers, code beside the weights. Those were not looked for.",
 )
@@ -20,14 +33,20 @@ def verdict(result: AuditResult) -> Verdict:
     """The reading of one poisoning audit: of the checkpoint that was given, else of the attack that was played."""
     checks = tuple(_checks(result))
     if result.verdict is not None:
-        return Verdict(result.verdict, _judgement(result), (), checks)
+        return Verdict(result.verdict, _judgement(result), tuple(_below_the_limit(result)), checks)
     state, headline = _headline(result)
     return Verdict(state, headline, tuple(_findings(result)), checks)
 
 
 def blind_spots(result: AuditResult) -> tuple[str, ...]:
     """What a verdict's evidence cannot see."""
-    return BLIND_SPOTS if "clean" in arms_of(result) else (NO_REFERENCE, *BLIND_SPOTS)
+    return BLIND_SPOTS if set(arms_of(result)) & set(BASELINES) else (NO_REFERENCE, *BLIND_SPOTS)
+
+
+def cautions(result: AuditResult) -> tuple[str, ...]:
+    """The warnings that are not said elsewhere: a verdict names its blind spots beside its evidence."""
+    said = () if result.verdict is None else blind_spots(result)
+    return tuple(line for line in warnings(result) if line not in said)
 
 
 def told(m: Measurement) -> str:
@@ -45,12 +64,16 @@ def _judgement(result: AuditResult) -> str:
         names = one_line(", ".join(found))
         return f"Suspicious: {len(found)} of {tests} tests found what a clean checkpoint does not show ({names})."
     if result.verdict == "safe":
-        return (
-            f"Safe, as far as these tests see: none of {tests} found that this checkpoint makes your records leak more."
-        )
-    return (
-        "Unknown: the tests could not tell whether this checkpoint makes your records leak more. Unknown is not safe."
-    )
+        return f"None of {tests} tests found more than its limit: safe as far as these tests see, and no further."
+    return "Unknown: the tests could not tell whether it makes your records leak more. Unknown is not safe."
+
+
+def _below_the_limit(result: AuditResult) -> Iterator[str]:
+    """An increase that the evidence lets pass as small, but that is there."""
+    for setting in settings_of(result)[:1] if result.verdict == "safe" else ():
+        m = change(result, audited_of(result), "targets", setting)
+        if m is not None and m.low is not None and m.low > 0:
+            yield f"Your records do leak more than from the reference, below the limit: {_metric(m)} {told(m)}."
 
 
 def _headline(result: AuditResult) -> tuple[str, str]:

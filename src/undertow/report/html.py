@@ -29,7 +29,7 @@ from undertow.report.rows import (
 )
 from undertow.report.text import warnings
 from undertow.report.verdict import Verdict, verdict
-from undertow.report.words import interval, plain, seconds, unbroken, value
+from undertow.report.words import interval, plain, seconds, suffix, unbroken, value
 from undertow.types import SCHEMA, AuditResult, Measurement
 
 EXPOSED = 12
@@ -66,11 +66,15 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None) -> s
     `records` maps ids to pictures of the records. Without it the page names records by id only: a report is
     shared, and the members are private.
     """
+    if result.audit == "poisoning":
+        from undertow.report.poisoning import page as of_arms
+
+        return of_arms(result)
     choice = realistic(result)
     best, bound = choice[0] if choice else None, of_kind(result, "bound")
     histograms = [(row, drawn) for row in (best, bound) if row is not None and (drawn := histogram(result, row))]
     return (
-        _templates()
+        templates()
         .get_template("page.html")
         .render(
             result=result,
@@ -90,12 +94,7 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None) -> s
             pictured=bool(records),
             threat=threat_model(result),
             how=HOW_TO_READ,
-            utility=[(_spaced(key), _measured(key, x)) for key, x in result.utility.items()],
-            timing=[(_spaced(key), seconds(float(x))) for key, x in result.timing.items()],
-            total=seconds(float(sum(result.timing.values()))),
-            data=list(_flat(result.data)),
-            environment=[("result schema", SCHEMA), *_flat(result.environment)],
-            config=list(_flat(result.config)),
+            **how_made(result),
         )
     )
 
@@ -106,10 +105,11 @@ def index_page(results: Mapping[str, AuditResult]) -> str:
         (_relative(link), r, TITLES.get(r.audit, "Audit"), verdict(r), list(_cards(r))[:4])
         for link, r in results.items()
     ]
-    return _templates().get_template("index.html").render(entries=entries)
+    return templates().get_template("index.html").render(entries=entries)
 
 
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The pages, everything escaped."""
     env = Environment(
         loader=PackageLoader("undertow.report"),
         autoescape=True,
@@ -122,6 +122,7 @@ def _templates() -> Environment:
         "interval": interval,
         "figure": _figure,
         "header": _header,
+        "suffix": suffix,
         "unbroken": unbroken,
         "dotted": _dotted,
     }
@@ -189,6 +190,18 @@ def _exposed(result: AuditResult, best: Row | None, records: Mapping[str, Pictur
         for q in order
         if not np.ma.getmaskarray(share)[q]
     ]
+
+
+def how_made(result: AuditResult) -> dict[str, Any]:
+    """Utility, time, data, configuration and environment, as the templates name them."""
+    return {
+        "utility": [(_spaced(key), _measured(key, x)) for key, x in result.utility.items()],
+        "timing": [(_spaced(key), seconds(float(x))) for key, x in result.timing.items()],
+        "total": seconds(float(sum(result.timing.values()))),
+        "data": list(_flat(result.data)),
+        "environment": [("result schema", SCHEMA), *_flat(result.environment)],
+        "config": list(_flat(result.config)),
+    }
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

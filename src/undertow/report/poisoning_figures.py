@@ -12,6 +12,7 @@ from undertow.report.arms import (
     Setting,
     arms_of,
     attack_of,
+    baseline_of,
     cell,
     change,
     points_of,
@@ -41,6 +42,8 @@ LINES: dict[str, tuple[str, LineStyle, float]] = {
     "clean": (GREY, (0, (3.5, 1.6)), 1.7),
     "benign": (BLUE, (0, (6, 1.5, 1.3, 1.5)), 1.7),
     "poisoned": (RED, "-", 2.4),
+    "reference": (GREY, (0, (3.5, 1.6)), 1.7),
+    "suspect": (RED, "-", 2.4),
 }
 FLAT = Shape("wide", 760, 260, 10.5, True)
 LABELS = 6  # of a sweep's axis; more would touch on a phone
@@ -65,6 +68,8 @@ SERIES = (
     Series("poisoned", "targets", "o", RED, True),
     Series("poisoned", "others", "o", RED, False),
     Series("benign", "targets", "D", BLUE, True),
+    Series("suspect", "targets", "o", RED, True),
+    Series("suspect", "others", "o", RED, False),
 )
 
 
@@ -82,7 +87,7 @@ def arms_roc(result: AuditResult) -> Drawing | None:
 
 
 def forest(result: AuditResult) -> Drawing | None:
-    """The differences to the clean arm, one line per recipe and view; None where there is only one."""
+    """The differences to the baseline, one line per recipe and view; None where there is only one."""
     every = settings_of(result)
     shown = [s for s in SERIES if s.arm in arms_of(result) and s.points in points_of(result)]
     marks = [(y, s, m) for y, e in enumerate(every) for s in shown if _known(m := change(result, s.arm, s.points, e))]
@@ -108,7 +113,8 @@ def forest(result: AuditResult) -> Drawing | None:
         return [(_key(s), s.name) for s in shown]
 
     rows = max(len(every), 3)
-    return both_shapes(draw, (FLAT, NARROW), "forest", f"Change against the clean arm. {what}.", 0.17 * rows, 8.2)
+    label = f"Change against the {baseline_of(result)} arm. {what}."
+    return both_shapes(draw, (FLAT, NARROW), "forest", label, 0.17 * rows, 8.2)
 
 
 def sweep(result: AuditResult) -> Drawing | None:

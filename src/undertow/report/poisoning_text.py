@@ -1,17 +1,19 @@
 """A poisoning audit as text for a terminal: arms, differences, what the models are worth, what it means."""
 
-from undertow.report.amplified import blind_spots, verdict
+from undertow.report.amplified import blind_spots, cautions, verdict
 from undertow.report.arms import (
-    POINTS,
     Setting,
+    about_points,
     arms_of,
     attack_of,
+    baseline_of,
     cell,
     points_of,
     rates_of,
     settings_of,
     sweep_of,
     utility_of,
+    utility_tables,
 )
 from undertow.report.rows import TITLES
 from undertow.report.text import WIDTH, aligned, checked, warned
@@ -26,10 +28,13 @@ def summary(result: AuditResult) -> str:
     """The audit as plain text without colour; a judged checkpoint's verdict and evidence come first."""
     found = verdict(result)
     tables = [_setting(result, setting) for setting in settings_of(result)]
-    tables += [_sweep(result)] * bool(sweep_of(result)) + [_utility(result)] * bool(utility_of(result))
+    if tables and sweep_of(result):
+        tables.append(_sweep(result))
+    if utility_of(result):
+        tables.append(_utility(result))
     says = [_verdict(found)] if result.verdict is None else [_judged(result, found)]
     order = [*tables, *says] if result.verdict is None else [*says, *tables]
-    return "\n\n".join([_head(result), *order, *([checked(found)] if found.checks else []), *warned(result)])
+    return "\n\n".join([_head(result), *order, *([checked(found)] if found.checks else []), *warned(cautions(result))])
 
 
 def _head(result: AuditResult) -> str:
@@ -39,7 +44,7 @@ def _head(result: AuditResult) -> str:
     lines.append(f"seed   {result.seed}")
     if settings_of(result):
         lines.append(f"attack {attack_of(result)}; 95% intervals in brackets; pp: percentage points")
-        lines += [f"{points:<6} {POINTS[points]}" for points in points_of(result)]
+        lines += [f"{points:<6} {about_points(result, points)}" for points in points_of(result)]
     return "\n".join(lines)
 
 
@@ -56,7 +61,7 @@ def _setting(result: AuditResult, setting: Setting) -> str:
         for arm in arms_of(result):
             row = _cells(result, setting, arm, points, fpr, "_difference")
             if any(row):
-                lines.append([f"  {arm} - clean", *map(_told, row)])
+                lines.append([f"  {arm} - {baseline_of(result)}", *map(_told, row)])
     heading = wrapped(setting.name + (f" ({setting.about})" if setting.about else ""), WIDTH, "", "  ")
     return heading + "\n" + aligned(lines)
 
@@ -76,20 +81,16 @@ def _sweep(result: AuditResult) -> str:
     for at in sweep_of(result):
         lines.append([f"  {at:g}", *(_told(cell(result, metric, a, "targets", setting, fpr, at)) for a in arms)])
     what = "AUC" if fpr is None else f"TPR@{100 * fpr:g}%"
-    return f"sweep: {what} of the targets, {setting.name}\n" + aligned(lines)
+    return f"sweep: {what} of the targets, {one_line(setting.name)}\n" + aligned(lines)
 
 
 def _utility(result: AuditResult) -> str:
     """What the models are worth on held-out records, before and after finetuning."""
     blocks = []
-    every = utility_of(result)
-    for metric in dict.fromkeys(u.metric for u in every):
-        own = [u for u in every if u.metric == metric]
-        recipes = list(dict.fromkeys(recipe for u in own for recipe in u.after))
-        lines: Lines = [["", "before", *(f"after {recipe or 'finetuning'}" for recipe in recipes)]]
-        lines += [[f"  {u.arm}", _told(u.before), *(_told(u.after.get(r)) for r in recipes)] for u in own]
-        name = {"accuracy": "accuracy", "heldout_loss": "held-out loss"}[metric]
-        blocks.append(f"utility: {name} before and after finetuning\n{aligned(lines)}")
+    for table in utility_tables(result):
+        lines: Lines = [["", *table.arms]]
+        lines += [[f"  {one_line(name)}", *map(_told, cells)] for name, cells in table.rows]
+        blocks.append(f"utility: {table.name}\n{aligned(lines)}")
     return "\n\n".join(blocks)
 
 
@@ -109,7 +110,7 @@ def _verdict(found: Verdict) -> str:
 
 def _judged(result: AuditResult, found: Verdict) -> str:
     """Verdict, evidence, and what the evidence cannot see."""
-    blocks = [f"VERDICT: {found.badge}\n" + wrapped(found.headline, WIDTH, "", "")]
+    blocks = [_verdict(found)]
     if result.evidence:
         lines = [
             wrapped(f"{e['test']}: {e['found']} ({e.get('verdict', 'unknown')})", WIDTH, "- ", "  ")

@@ -22,6 +22,18 @@ THREATS = {
         "The upper bound breaks this rule on purpose: it queries the pretrained model itself, to tell how "
         "much there was to find before finetuning. It is not an attack that this adversary could run.",
     ),
+    "poisoning": (
+        "The adversary publishes a checkpoint. Before, it trains it on records whose membership it wants to learn, so "
+        "that they stand out, and on ordinary data, so that nobody notices. Someone finetunes the checkpoint on "
+        "private data, of which some of those records may be a part, and serves the result "
+        "(Wen et al. 2024, arXiv:2404.01231).",
+        "It then holds a record and its label, queries the finetuned model, and guesses whether the record was in "
+        "the finetuning data. It knows the recipe and finetunes shadow models of its own from the same checkpoint. "
+        "It never sees the finetuned weights.",
+        "Each model of an arm is attacked by the others of that arm, which are its shadow models. The clean arm "
+        "is what anyone could do with an honest checkpoint; the poison is what the poisoned arm leaks beyond it, and "
+        "beyond the benign arm, which was trained on as long without the targets.",
+    ),
     "score": (
         "Undertow trained nothing here: it applied its rules to signals that were brought to it. What the "
         "adversary sees is what those signals contain, and the one who made them decided that.",
@@ -66,6 +78,42 @@ HOW_TO_READ = (
         "records may find what these did not. Half of the records are members by design; in the world "
         "members are rarer, and a given false alarm rate then means more false accusations per member "
         "found.",
+    ),
+)
+
+AUC, TPR, INTERVAL, NOT_RESOLVED = (HOW_TO_READ[i] for i in (0, 1, 3, 4))
+HOW_TO_READ_ARMS = (
+    (
+        "Arms",
+        "Clean: the checkpoint as it was. Benign: the same checkpoint trained on for as many steps without the "
+        "targets. Poisoned: the same, with them. Then all are finetuned on the same halves of the records. Where a "
+        "checkpoint is judged there are two: the trusted reference and the suspect.",
+    ),
+    (
+        "Targets and others",
+        "Targets are records the attacker held when it poisoned the checkpoint. Others are records of the same kind "
+        "that it did not; they show what the poison does to those it was not made for. Where a checkpoint is judged, "
+        "the targets are your records and the others are look-alikes.",
+    ),
+    AUC,
+    TPR,
+    (
+        "Difference",
+        "An arm less the clean arm (or the reference), on the same models and records: read pair by pair, so its "
+        "interval is not that of two separate numbers. pp are percentage points: from 5% to 30% is +25 pp. An "
+        "interval that contains 0 shows no change; it does not show that there is none.",
+    ),
+    INTERVAL,
+    (
+        "Over",
+        "What a number was counted over. Where there is one model there is no interval.",
+    ),
+    NOT_RESOLVED,
+    (
+        "What no number here says",
+        "That a checkpoint is safe. These attacks, recipes and records bound only themselves. Half of the records are "
+        "members by design; in the world members are rarer, and a given false alarm rate then means more false "
+        "accusations per member found.",
     ),
 )
 

@@ -24,7 +24,7 @@ def summary(result: AuditResult) -> str:
     parts.append(f"VERDICT: {found.badge}\n" + wrapped(found.headline, WIDTH, "", ""))
     if found.sentences:
         parts.append("\n".join(wrapped(line, WIDTH, "- ", "  ") for line in found.sentences))
-    return "\n\n".join([*parts, checked(found), *warned(result)])
+    return "\n\n".join([*parts, checked(found), *warned(warnings(result))])
 
 
 def checked(found: Verdict) -> str:
@@ -33,9 +33,9 @@ def checked(found: Verdict) -> str:
     return "CHECKS\n" + "\n".join(wrapped(check.text, WIDTH, marks[check.passed], " " * 5) for check in found.checks)
 
 
-def warned(result: AuditResult) -> list[str]:
-    """The warnings as one block, where there are any."""
-    lines = [wrapped(line, WIDTH, "- ", "  ") for line in warnings(result)]
+def warned(texts: tuple[str, ...]) -> list[str]:
+    """Warnings as one block, where there are any."""
+    lines = [wrapped(line, WIDTH, "- ", "  ") for line in texts]
     return ["WARNINGS\n" + "\n".join(lines)] if lines else []
 
 

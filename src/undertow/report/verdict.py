@@ -29,7 +29,7 @@ BADGES = {
     "lessened": "Leaks less",
     "not-amplified": "No increase shown",
     "suspicious": "Suspicious",
-    "safe": "Safe, as far as these tests see",
+    "safe": "Safe by these tests",
     "unknown": "Unknown",
 }
 

@@ -146,11 +146,12 @@ def _one_of(arrays: Mapping[str, Array], a: int) -> Scores:
 def _records_csv(result: AuditResult) -> str:
     """id, score, rank, attack: how exposed each record is (metrics.exposure), 1 = most exposed first.
 
-    Poisoning: of the poisoned arm, with the columns group, points, recipe and view; ranked within each of them.
+    Poisoning: of the poisoned arm (or the suspect), with the columns group, points, recipe and view; ranked
+    within what was scored together.
     """
     listed = [s for s in result.scores if s.group is None]
     tags = () if listed else ("group", *TAGS)
-    listed = listed or [s for s in result.scores if s.group == "poisoned"]
+    listed = listed or [s for s in result.scores if s.group in ("poisoned", "suspect")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("id", "score", "rank", "attack", *tags))
@@ -159,7 +160,15 @@ def _records_csv(result: AuditResult) -> str:
         exposed = exposure(scores)
         known = np.flatnonzero(~np.ma.getmaskarray(exposed))
         order = known[np.argsort(-exposed.data[known], kind="stable")]
-        also = [getattr(scores, tag) or "" for tag in tags]
         for rank, q in enumerate(order, 1):
+            row = {**{tag: getattr(scores, tag) or "" for tag in tags}, "points": scores.points or _side(result, q)}
+            also = [row[tag] for tag in tags]
             writer.writerow((ids[q], f"{exposed.data[q]:.6g}", rank, scores.attack, *also))
     return text.getvalue()
+
+
+def _side(result: AuditResult, q: int) -> str:
+    """Whether challenge point `q` is a target or one of the others; empty where the result does not know."""
+    if not result.targets:
+        return ""
+    return "targets" if q < result.targets else "others"
