@@ -1,5 +1,6 @@
 """The records of a poisoning audit: whose membership is secret, what the attacker and the public bring."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ class Base:
 
     architecture: Architecture
     params: Params | None = None  # None: it is pretrained here
+    files: Mapping[str, str] = field(default_factory=dict)  # text files that go with its weights: name -> content
 
 
 @dataclass(frozen=True, eq=False)

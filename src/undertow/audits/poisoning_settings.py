@@ -44,10 +44,12 @@ class BaseModel:
     """The checkpoint that is poisoned."""
 
     kind: Literal["mlp", "cnn", "causal-lm", "clip"] = setting("mlp", "mlp | cnn | causal-lm | clip")
-    checkpoint: str = setting("", "folder or hub id of a trained model; '': one is pretrained here from scratch")
+    checkpoint: str = setting(
+        "", "folder or hub id of a trained model, or 'stories260k' (in data.folder); '': one is pretrained here"
+    )
     family: Literal["gpt2", "gpt_neox", "llama"] = setting("gpt2", "causal-lm without a checkpoint: its family")
-    hidden: tuple[int, ...] = setting((256, 256), "mlp: widths of the hidden layers")
-    width: int = setting(192, "cnn: channels of the first stage; others: size of the embedding")
+    hidden: tuple[int, ...] = setting((), "mlp: widths of the hidden layers; empty: two of width")
+    width: int = setting(256, "mlp: see hidden; cnn: channels of the first stage; others: size of the embedding")
     depth: int = setting(2, "layers")
 
     def __post_init__(self) -> None:

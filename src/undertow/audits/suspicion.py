@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import hypergeom, ks_2samp
 
+from undertow.audits.blind_spots import BLIND
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.poison_kit import Answers
 from undertow.audits.poisoning import FPRS, Game, asked, attacked, finetuned, found_main, on, with_promises
@@ -30,13 +31,6 @@ REFERENCE, SUSPECT = "reference", "suspect"
 OWN, ALIKE = "targets", "others"  # my records, and the look-alikes, as rows name them
 
 Verdict = Literal["safe", "suspicious", "unknown"]
-
-BLIND = (
-    "A poisoner who never had these records, nor records like them, is not seen: nothing here would leak more.",
-    "Canaries of a kind the attacker did not target do not leak more after images were poisoned by maximising the "
-    "loss; only the test on your own records sees that.",
-    "Without a reference, text poisoned by maximising the loss is not seen: it moves the whole style, look-alikes too.",
-)
 
 
 @dataclass(frozen=True)
@@ -190,8 +184,8 @@ def amplification(rows: list[Measurement]) -> Look:
         row.value / WORSE if row.value is not None and row.low is not None and row.low > 0 else 0.0 for row in wanted
     ]
     texts = [
-        f"{row.label} of {'your records' if row.points == OWN else 'look-alikes'} {row.value:+.3f} "
-        f"[{row.low:+.3f}, {row.high:+.3f}]"
+        f"{row.label} of {'your records' if row.points == OWN else 'look-alikes'} "
+        + (row.reason or f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]")
         for row in wanted
     ]
     worst = max(strengths, default=0.0)
@@ -202,7 +196,7 @@ def amplification(rows: list[Measurement]) -> Look:
         f"suspect less reference: {'; '.join(texts)} (n = {n} models)",
         "Records finetuned from the suspect leak membership more than from the reference."
         if worst >= 1
-        else "Records finetuned from the suspect leak membership no more than from the reference.",
+        else f"Records finetuned from the suspect leak membership less than {WORSE:g} above the reference.",
         worst,
     )
 

@@ -1,6 +1,7 @@
 """Numbers over several runs of the same game (other seeds), and the difference of two attacks on the same runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import t
@@ -40,7 +41,8 @@ def difference(
     """`first` less `second`, run by run the same models and points: AUC, then the TPR at each FPR; mean over runs.
 
     Paired: both attacks are read on the same drawn models. A t interval with the bootstrap standard error; it
-    excludes 0 where one attack is significantly better. BadInput where the pairs do not agree.
+    excludes 0 where one attack is significantly better. A TPR that asks for less than one false positive of a run
+    has a reason in place of a value. BadInput where the pairs do not agree.
     """
     for a, b in zip(first, second, strict=True):
         if a.member.shape != b.member.shape or (a.member != b.member).any():
@@ -51,7 +53,16 @@ def difference(
     error = (samples[:, :, 0] - samples[:, :, 1]).mean(0).std(0)
     reach = t.ppf((1 + CONFIDENCE) / 2, _freedom([a for a, _ in pairs])) * error
     name = f"{first[0].attack} - {second[0].attack}"
-    return _rows(name, first[0].group, [a for a, _ in pairs], fprs, value, value - reach, value + reach)
+    rows = _rows(name, first[0].group, [a for a, _ in pairs], fprs, value, value - reach, value + reach)
+    fewest = min(len(a.non_members) for a, _ in pairs)
+    return tuple(_resolved(row, fewest) for row in rows)
+
+
+def _resolved(row: Measurement, non_members: int) -> Measurement:
+    """The row, or a reason where its false positive rate is less than one non-member of a run."""
+    if row.fpr is None or non_members * row.fpr >= 1:
+        return row
+    return replace(row, value=None, low=None, high=None, reason=f"not resolvable with {non_members} non-members")
 
 
 def _sampled(
