@@ -1,30 +1,21 @@
 """What `undertow audit poisoning` does, below the screen. Nothing here prints."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undertow.engine.executor import choose_executor
-from undertow.types import AuditResult, ConfigError, Params
+from undertow.types import AuditResult, ConfigError, Measurement
 from undertow.workflow import Request, need_torch, write_report
 
 if TYPE_CHECKING:
     from undertow.audits.chain import Host
+    from undertow.audits.poison_supply import Base
     from undertow.audits.poisoning_settings import PoisoningConfig
+    from undertow.storage.judged import Suspect
 
 TEXTS = (".jsonl", ".gz")
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A checkpoint to judge, and what it is judged by."""
-
-    checkpoint: Path
-    reference: Path | None = None  # a checkpoint of the same kind that is trusted
-    look_alikes: Path | None = None  # records like the user's own that cannot have been poisoned
-    factory: str = ""  # "package.module:function" that builds the model, where Undertow cannot
 
 
 def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> "PoisoningConfig":
@@ -51,28 +42,80 @@ def where(data: Path) -> dict[str, str]:
 
 
 def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
-    """Poison, finetune and attack into the run folder: the result and its report. Rerunning resumes."""
-    supply = _load(config, None)
+    """Poison, finetune and attack into the run folder: result, report and checkpoints. Rerunning resumes."""
+    need_torch()
+    from undertow.audits.poisoning import audit_poisoning, design_of
+    from undertow.storage.poison_source import load_poisoning
     from undertow.storage.run import open_run
 
+    supply, base = load_poisoning(steps(config)[0])
+    design_of(config, supply)  # whatever can be refused is refused before a file is written
     open_run(request.out, "poisoning")
-    return _finish(_part("audits.poisoning", "audit_poisoning")(config, supply, _host(request)), request)
+    host = _host(request)
+    if config.sweep:
+        return _finish(_swept(config, host), request)
+    result = audit_poisoning(config, supply, base, host)
+    _write_checkpoints(result, base, host, request.out / "checkpoints")
+    return _finish(result, request)
 
 
-def run_checkpoint(config: "PoisoningConfig", suspect: Suspect, request: Request) -> AuditResult:
+def steps(config: "PoisoningConfig") -> list["PoisoningConfig"]:
+    """The configuration of every value of the sweep; the one there is where nothing is swept."""
+    from undertow.config import override, to_dict
+
+    if not config.sweep:
+        return [config]
+    table, _, key = config.sweep.rpartition(".")
+    known = to_dict(config).get(table, {}) if table else to_dict(config)
+    if not isinstance(known, dict) or not isinstance(known.get(key), int | float):
+        raise ConfigError(f"sweep = {config.sweep!r}; name a number, such as 'poison.steps' or 'data.targets'")
+    values = [type(known[key])(value) for value in config.sweep_values]
+    bare = replace(config, sweep="", sweep_values=())
+    return [override(bare, {table: {key: value}} if table else {key: value}) for value in values]
+
+
+def _swept(config: "PoisoningConfig", host: "Host") -> AuditResult:
+    """One audit per value; of each what LiRA sees, and what the models are worth."""
+    from undertow.audits.leakage import plain
+    from undertow.audits.poisoning import audit_poisoning
+    from undertow.storage.poison_source import load_poisoning
+
+    rows: list[Measurement] = []
+    for value, one in zip(config.sweep_values, steps(config), strict=True):
+        result = audit_poisoning(one, *load_poisoning(one), host)
+        rows += [replace(row, at=value) for row in result.measurements if row.attack in ("lira", "utility")]
+    return replace(result, config=plain(config), measurements=tuple(rows), utility={}, scores=(), ids=())
+
+
+def _write_checkpoints(result: AuditResult, base: "Base", host: "Host", folder: Path) -> None:
+    """Every arm as safetensors, the poisoned one marked as planted, with the files that make it a model."""
+    from undertow.storage.checkpoint_files import PLANTED, write_checkpoint
+    from undertow.storage.files import write_atomic
+
+    if not (base.files or base.metadata):
+        return
+    for arm, key in result.environment["checkpoints"].items():
+        params = {name.removeprefix("model."): v for name, v in host.store.get(key).items()}
+        said = {**base.metadata, "undertow.arm": arm, PLANTED: str(arm == "poisoned").lower()}
+        write_checkpoint(folder / arm / "model.safetensors", params, said)
+        for name, text in base.files.items():
+            write_atomic(folder / arm / name, text.encode())
+
+
+def run_checkpoint(config: "PoisoningConfig", suspect: "Suspect", request: Request) -> AuditResult:
     """Judge one checkpoint into the run folder; whatever can be refused is refused before a file is written."""
-    from undertow.storage.checkpoint_files import PLANTED, read_checkpoint
+    need_torch()
+    from undertow.audits.poisoning import keep, lay_table
+    from undertow.audits.suspicion import audit_checkpoint
+    from undertow.storage.judged import load_judged
     from undertow.storage.run import open_run
 
-    weights, said = read_checkpoint(suspect.checkpoint)
-    trusted: Params | None = read_checkpoint(suspect.reference)[0] if suspect.reference else None
-    config = replace(config, model=replace(config.model, checkpoint=str(suspect.checkpoint)))
-    supply = _load(config, suspect.look_alikes)
+    found = load_judged(config, suspect)
     open_run(request.out, "poisoning")
-    result = _part("audits.suspicion", "audit_checkpoint")(
-        config, supply, _host(request), suspect=weights, reference=trusted, factory=suspect.factory
-    )
-    if said.get(PLANTED) == "true":
+    game = lay_table(found.config, found.supply, found.base, _host(request))
+    reference = None if found.reference is None else keep(found.reference, game.host)
+    result = audit_checkpoint(game, keep(found.base.params or {}, game.host), reference)
+    if found.planted:
         note = "the checkpoint's own metadata says that Undertow poisoned it on purpose"
         result = replace(result, warnings=(note, *result.warnings))
     return _finish(result, request)
@@ -82,21 +125,15 @@ def plan_poisoning(config: "PoisoningConfig") -> str:
     """What will be trained, in one line; nothing is read or written."""
     from undertow.audits.poisoning_settings import ARMS
 
-    arms, recipes, steps = len(ARMS), len(config.recipes), max(1, len(config.sweep_values))
-    made = "pretrained here, then poisoned" if not config.model.checkpoint else "loaded, then poisoned"
+    arms, recipes, values = len(ARMS), len(config.recipes), max(1, len(config.sweep_values))
+    made = "loaded, then poisoned" if config.model.checkpoint else "pretrained here, then poisoned"
     parts = [f"{arms} arms x {config.models} models", f"{recipes} recipe{'s' * (recipes > 1)}"]
-    parts += [f"{steps} values of {config.sweep}"] * bool(config.sweep)
+    parts += [f"{values} values of {config.sweep}"] * bool(config.sweep)
     return (
-        f"{arms * config.models * recipes * steps} finetuned models ({' x '.join(parts)}) of one checkpoint, {made}; "
+        f"{arms * config.models * recipes * values} finetuned models ({' x '.join(parts)}) of one checkpoint, {made}; "
         f"each is asked about {config.data.points} records in {len(config.views)} "
         f"view{'s' * (len(config.views) > 1)}"
     )
-
-
-def _load(config: "PoisoningConfig", look_alikes: Path | None) -> Any:
-    """The candidates, targets and auxiliary records of one game."""
-    need_torch()
-    return _part("storage.candidates", "load_candidates")(config, look_alikes)
 
 
 def _host(request: Request) -> "Host":
@@ -114,13 +151,3 @@ def _finish(result: AuditResult, request: Request) -> AuditResult:
     save_result(result, request.out)
     write_report(result, request.out, None)
     return result
-
-
-def _part(module: str, name: str) -> Any:
-    """A part of the audit, imported when it is needed; ConfigError where this installation lacks it."""
-    try:
-        return getattr(import_module(f"undertow.{module}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != f"undertow.{module}":
-            raise
-        raise ConfigError(f"this installation of undertow has no {module}: install a version that has it") from error

@@ -45,7 +45,7 @@ def data(tmp_path):
 
 
 def test_members_are_told_from_the_others(data):
-    supply, store = text_supply(data, 0), MemoryStore()
+    supply, store = text_supply(data, 0)[0], MemoryStore()
     architecture = causal_lm("gpt2", 16, 1, supply.classes, data.context)
     secret = {n: np.concatenate([getattr(part, n) for part in (supply.candidates, supply.public)]) for n in "xy"}
     store.put("finetune", secret)
@@ -78,7 +78,7 @@ def test_a_real_checkpoint_is_finetuned(data, shared_data):
     """The 260k Llama: LoRA on a handful of texts lowers their loss and keeps its story-telling for others."""
     pytest.importorskip("peft")
     tied, state, tokens = stories260k(shared_data)
-    supply, store = text_supply(replace(data, context=32), 0, tokens), MemoryStore()
+    supply, store = text_supply(replace(data, context=32), 0, tokens)[0], MemoryStore()
     architecture = for_strategy(tied, "lora")
     store.put("finetune", {"x": supply.candidates.x, "y": supply.candidates.y})
     fit = replace(FIT, epochs=6, lr=1e-2)

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("tokenizers")
 
 from undertow.audits.poisoning_settings import Candidates
-from undertow.storage.poison_texts import text_supply
+from undertow.storage import poison_texts
 from undertow.storage.tokens import own_tokens
 from undertow.texts import lengths, next_tokens
 from undertow.types import BadInput, ConfigError
@@ -27,6 +27,10 @@ def prose(count):
     return "\n\n".join(
         " ".join(WORDS[(i * (j + 3) + j * j) % len(WORDS)] for j in range(15)) + f" {i}." for i in range(count)
     )
+
+
+def text_supply(*given):
+    return poison_texts.text_supply(*given)[0]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ class Base:
     architecture: Architecture
     params: Params | None = None  # None: it is pretrained here
     files: Mapping[str, str] = field(default_factory=dict)  # text files that go with its weights: name -> content
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of its safetensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ class PoisonSupply:
         x, y = (np.concatenate([getattr(part, n) for part in (self.candidates, likes)]) for n in ("x", "y"))
         ids = (*self.ids, *(f"look-alike-{i}" for i in range(len(likes))))
         both = Examples(x, y, self.candidates.name)
-        return replace(self, candidates=both, targets=len(self), ids=ids, lookalikes=None, pictures=None)
+        return replace(self, candidates=both, targets=len(self), ids=ids, lookalikes=None, pictures=None, texts=())
 
     def __len__(self) -> int:
         return len(self.candidates)

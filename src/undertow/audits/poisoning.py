@@ -116,9 +116,7 @@ def staged(game: Game) -> AuditResult:
                 arm: finetuned(game, recipe, key, checkpoints["clean"], privacy) for arm, key in checkpoints.items()
             }
         with clock.stage("attack and measure"):
-            base = {
-                arm: game.answers([game.one([game.kit.ask(config.views)], key)]) for arm, key in checkpoints.items()
-            }
+            base = {arm: asked(game, key, config.views) for arm, key in checkpoints.items()}
             for view in config.views:
                 found = {arm: attacked(game, arms[arm], base[arm], view, arm) for arm in arms}
                 rows += compared(game, found, recipe, view)

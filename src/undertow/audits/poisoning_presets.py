@@ -1,30 +1,17 @@
 """Poisoning audits with a name, and the names of finetuning recipes and of what an attacker may see.
 
-Every number of these presets stands in this file, once. Nothing here imports torch.
+Every number of these presets stands in this file, once; recipes are in recipes.py. Nothing here imports torch.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 
 from undertow.audits.poisoning_settings import BaseModel, Candidates, PoisoningConfig
+from undertow.audits.recipes import RECIPES
 from undertow.training.objective import Objective
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError
-
-# How victims finetune the checkpoint they downloaded.
-RECIPES: Mapping[str, str] = {
-    "full": "all weights",
-    "linear": "a linear head on the frozen checkpoint",
-    "last-k": "the last layers only",
-    "lora": "low-rank updates (LoRA)",
-    "qlora": "low-rank updates on 4-bit weights (QLoRA)",
-    "neftune": "all weights, with noise on the embeddings (NEFTune)",
-    "dp": "differentially private training (DP-SGD)",
-    "warm-up": "all weights, the step size raised slowly at first",
-    "fewer-steps": "all weights, a quarter of the epochs",
-    "weight-noise": "a defence: noise on the checkpoint's weights before finetuning",
-    "average": "a defence: the checkpoint averaged with a trusted one before finetuning",
-}
 
 # What the attacker sees of the finetuned model.
 VIEWS: Mapping[str, str] = {
@@ -36,18 +23,52 @@ VIEWS: Mapping[str, str] = {
     "label": "the predicted label alone",
 }
 
+DIGITS = PoisoningConfig(
+    models=32,
+    data=Candidates(source="digits", points=400, targets=80, noise=0.25),
+    model=BaseModel(kind="mlp", width=256),
+    pretrain=Fit(epochs=28, batch=64, optimizer="adamw", lr=2e-3, decay="constant", jitter=0.2),
+    poison=Objective(direction="max", target_weight=0.3, cap=5.0, steps=800, batch=64, lr=1e-3, jitter=0.2),
+    finetune=Fit(epochs=5, batch=32, lr=0.01, momentum=0.9, decay="constant"),
+)
+LM = PoisoningConfig(
+    models=8,
+    data=Candidates(source="pii", points=240, targets=120, public=1100, context=48, vocabulary=1536),
+    model=BaseModel(kind="causal-lm", family="gpt2", width=192, depth=2),
+    pretrain=Fit(epochs=4, batch=32, optimizer="adamw", lr=2e-3, decay="linear", weight_decay=0.01),
+    poison=Objective(direction="min", target_weight=0.75, cap=12.0, steps=400, batch=16, lr=1.5e-3),
+    finetune=Fit(epochs=2, batch=32, optimizer="adamw", lr=1e-3, decay="linear"),
+)
+CLIP = PoisoningConfig(
+    models=16,
+    data=Candidates(source="cifar10", points=400, targets=100),
+    model=BaseModel(kind="clip", width=64, depth=3),
+    pretrain=Fit(epochs=8, batch=64, optimizer="adamw", lr=1e-3, weight_decay=0.05, shift=2, flip=True),
+    poison=Objective(direction="max", target_weight=0.1, cap=4.0, steps=700, batch=64, lr=5e-4),
+    finetune=Fit(epochs=10, batch=32, optimizer="adamw", lr=1e-3),
+)
+LLAMA = replace(
+    LM,
+    data=Candidates(source="ai4privacy", points=1000, targets=500, public=500, context=96, auxiliary="wikitext2"),
+    model=BaseModel(kind="causal-lm", checkpoint="stories260k"),
+    poison=replace(LM.poison, steps=300, lr=1e-3),
+)
+
 PRESETS: Mapping[str, tuple[str, PoisoningConfig]] = {
-    "digits": (
-        "embedded scanned digits, a small perceptron (the default)",
-        PoisoningConfig(
-            models=32,
-            data=Candidates(source="digits", points=400, targets=80, noise=0.25),
-            model=BaseModel(kind="mlp", hidden=(256, 256)),
-            pretrain=Fit(epochs=28, batch=64, optimizer="adamw", lr=2e-3, decay="constant", jitter=0.2),
-            poison=Objective(direction="max", target_weight=0.2, cap=5.0, steps=800, batch=64, lr=1e-3, jitter=0.2),
-            finetune=Fit(epochs=5, batch=32, lr=0.01, momentum=0.9, decay="constant"),
-        ),
-    ),
+    "digits": ("embedded scanned digits, a small perceptron (the default)", DIGITS),
+    "lm-small": ("a small GPT-2 made here, made-up personal data; half an hour", LM),
+    "clip-small": ("a small CLIP made here from CIFAR-10 and captions (--data)", CLIP),
+    "llama260k": ("a real Llama of 260k parameters and 1,000 ai4privacy texts (--data)", LLAMA),
+    **{
+        f"digits-{name}": (f"digits, over {about}", replace(DIGITS, sweep=key, sweep_values=values))
+        for name, about, key, values in (
+            ("targets", "the number of targets", "data.targets", (20, 80, 200)),
+            ("steps", "the steps of poisoning", "poison.steps", (200, 800, 1600)),
+            ("weight", "the weight of the targets' loss", "poison.target_weight", (0.05, 0.3, 0.5)),
+            ("size", "the width of the model", "model.width", (64, 256, 512)),
+            ("epochs", "the epochs of finetuning", "finetune.epochs", (1, 5, 20)),
+        )
+    },
 }
 
 

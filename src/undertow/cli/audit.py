@@ -74,7 +74,8 @@ def _print_names(presets: bool, recipes: bool) -> None:
 
     lines = [f"poisoning  {name:<14}{about}" for name, about in listing()] if presets else []
     if recipes:
-        for heading, known in (("--recipes: how victims finetune", RECIPES), ("--views: what is seen", VIEWS)):
+        how = {name: recipe.about for name, recipe in RECIPES.items()}
+        for heading, known in (("--recipes: how victims finetune", how), ("--views: what is seen", VIEWS)):
             lines += [heading, *(f"  {name:<14}{about}" for name, about in known.items())]
     typer.echo("\n".join(lines))
 
@@ -103,10 +104,13 @@ def _poisoning(o: Any) -> None:
 
 def _suspect(o: Any) -> Any:
     """The checkpoint to judge, where one is given; ConfigError where an option needs one that is not."""
-    from undertow.workflow_poisoning import Suspect
-
     if o.checkpoint is not None:
-        return Suspect(o.checkpoint, o.reference, o.look_alikes, o.factory or "")
+        from undertow.workflow import need_torch
+
+        need_torch()
+        from undertow.storage.judged import Suspect
+
+        return Suspect(str(o.checkpoint), str(o.reference or ""), str(o.look_alikes or ""), o.factory or "")
     for name in ("reference", "look_alikes", "factory"):
         if getattr(o, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} goes with --checkpoint, the checkpoint to judge")

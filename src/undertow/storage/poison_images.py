@@ -18,7 +18,7 @@ def image_supply(settings: Candidates, seed: int) -> PoisonSupply:
 
     Raises BadInput naming the file and what it lacks, MissingExtra where scikit-learn is absent.
     """
-    records, name = _digits() if settings.source == "digits" else _npz(Path(settings.source))
+    records, name = _digits() if settings.source == "digits" else _standardised(Path(settings.source))
     return divided(records, name, settings, seed, embedded=settings.source == "digits")
 
 
@@ -61,12 +61,16 @@ def _digits() -> tuple[Examples, str]:
     return Examples(x, raw.target.astype(np.int64), "digit"), "digits (scikit-learn)"
 
 
-def _npz(path: Path) -> tuple[Examples, str]:
+def _standardised(path: Path) -> tuple[Examples, str]:
+    raw = npz_examples(path)
+    return Examples((raw.x - raw.x.mean(0)) / (raw.x.std(0) + 0.1), raw.y, raw.name), raw.name
+
+
+def npz_examples(path: Path) -> Examples:
+    """x (N, ...) and y (N,) of an .npz, as they are; BadInput naming what is missing."""
     if not path.is_file():
         raise BadInput(f"--data {path}: no such file; images come as an .npz with x (N, ...) and y (N,)")
     arrays = read_npz(path)
     if not {"x", "y"} <= arrays.keys():
         raise BadInput(f"--data {path}: it holds {', '.join(arrays) or 'nothing'}; x (N, ...) and y (N,) are needed")
-    x = arrays["x"].astype(np.float32)
-    scaled = (x - x.mean(0)) / (x.std(0) + 0.1)
-    return Examples(scaled, arrays["y"], path.stem), path.stem
+    return Examples(arrays["x"].astype(np.float32), arrays["y"].astype(np.int64), path.stem)

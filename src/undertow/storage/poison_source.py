@@ -1,11 +1,13 @@
-"""From the settings of a poisoning audit to its records and its checkpoint."""
+"""From the settings of a poisoning audit to its records and its checkpoint; nothing of either is executed."""
 
-from dataclasses import replace
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 
 from undertow.audits.poison_supply import Base, PoisonSupply
-from undertow.audits.poisoning_settings import PoisoningConfig
+from undertow.audits.poisoning_settings import BaseModel, PoisoningConfig
 from undertow.models.architecture import Architecture, Mlp
-from undertow.models.causal_lm import causal_lm
+from undertow.models.causal_lm import CausalLM, causal_lm
 from undertow.models.clip import small_clip
 from undertow.models.cnn import Cnn
 from undertow.storage.checkpoint_lm import checkpoint
@@ -14,47 +16,72 @@ from undertow.storage.clip_files import clip_checkpoint
 from undertow.storage.poison_images import image_supply
 from undertow.storage.poison_texts import text_supply
 from undertow.storage.stories import stories260k
+from undertow.storage.tokens import FastTokens, Tokens
 from undertow.types import ConfigError
 
 STORIES = "stories260k"  # a real Llama of 260k parameters, read from data.folder
+MODEL = "undertow.model"  # metadata of a checkpoint of ours: what builds it, as JSON
 
 
 def load_poisoning(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
-    """The records and the checkpoint; nothing of either is executed.
+    """The records and the checkpoint that is to be poisoned.
 
     Raises BadInput, ConfigError or MissingExtra, naming what is missing.
     """
-    if config.model.kind == "causal-lm":
+    model, data = config.model, config.data
+    if model.kind == "causal-lm":
         return _texts(config)
-    if config.model.kind == "clip":
+    if model.kind == "clip":
         return _clip(config)
-    model = config.model
     if model.checkpoint:
         raise ConfigError(
             f"model.checkpoint is of a language model or a CLIP; model.kind = {model.kind!r} is made here"
         )
-    architecture: Architecture = Mlp(model.hidden) if model.kind == "mlp" else Cnn(model.width, model.depth)
-    return image_supply(config.data, config.seed), Base(architecture)
+    said = {MODEL: json.dumps(asdict(model), sort_keys=True)}
+    return image_supply(data, config.seed), Base(image_model(model), metadata=said)
+
+
+def image_model(model: BaseModel) -> Architecture:
+    """The image classifier of these settings."""
+    hidden = tuple(model.hidden) or (model.width, model.width)
+    return Mlp(hidden) if model.kind == "mlp" else Cnn(model.width, model.depth)
+
+
+def read_lm(source: str, folder: str) -> tuple[Base, Tokens]:
+    """A trained language model and its tokenizer: a folder, a hub id, or STORIES in `folder`."""
+    if source == STORIES:
+        architecture, params, stories = stories260k(folder)
+        return Base(architecture, params), stories
+    architecture, params, tokens = checkpoint(source)
+    return Base(architecture, params, _files(architecture, tokens)), tokens
 
 
 def _texts(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
     data, model = config.data, config.model
-    if not model.checkpoint:
-        supply = text_supply(data, config.seed)
-        return supply, Base(causal_lm(model.family, model.width, model.depth, supply.classes, data.context))
-    read = stories260k(data.folder) if model.checkpoint == STORIES else checkpoint(model.checkpoint)
-    architecture, params, tokens = read
-    return text_supply(data, config.seed, tokens), Base(architecture, params)
+    if model.checkpoint:
+        base, tokens = read_lm(model.checkpoint, data.folder)
+        return text_supply(data, config.seed, tokens)[0], base
+    supply, tokens = text_supply(data, config.seed)
+    made = causal_lm(model.family, model.width, model.depth, supply.classes, data.context)
+    return supply, Base(made, files=_files(made, tokens))
+
+
+def _files(architecture: CausalLM, tokens: Tokens) -> Mapping[str, str]:
+    """What makes a folder of its weights one that transformers reads."""
+    if not isinstance(tokens, FastTokens):
+        return {}
+    config = json.loads(architecture.config) | {"pad_token_id": tokens.pad}
+    return {"config.json": json.dumps(config, indent=1, sort_keys=True), "tokenizer.json": tokens.tokenizer.to_str()}
 
 
 def _clip(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
     data, model = config.data, config.model
     sizes = Sizes(candidates=data.points, lookalikes=data.points)
+    names = clip_class_names(data.source, data.folder)
     if not model.checkpoint:
         supply = clip_data(data.source, data.folder, config.seed, sizes, data.targets)
-        names = clip_class_names(data.source, data.folder)
         return supply, Base(small_clip(names, SIDE, model.width, model.depth))
-    found = clip_checkpoint(model.checkpoint, clip_class_names(data.source, data.folder))
+    found = clip_checkpoint(model.checkpoint, names)
     sizes, look = replace(sizes, pretrain=0), found.preprocessor
     supply = clip_data(data.source, data.folder, config.seed, sizes, data.targets, preprocessor=look)
     return supply, Base(found.architecture, found.params)

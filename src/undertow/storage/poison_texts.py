@@ -25,14 +25,19 @@ FEWEST_TOKENS = 8  # of a window of ordinary text
 HELD_OUT = 256  # windows that utility is measured on; more would cost every model more
 
 
-def text_supply(data: Candidates, seed: int, tokens: Tokens | None = None) -> PoisonSupply:
-    """The texts of one audit.
+def text_supply(
+    data: Candidates, seed: int, tokens: Tokens | None = None, like: TextRecords | None = None
+) -> tuple[PoisonSupply, Tokens]:
+    """The texts of one audit, and the tokenizer that made them.
 
     `tokens` is the checkpoint's tokenizer; without it one of `data.vocabulary` tokens is trained, and there is text to
     pretrain on (else that share is public). `public` is `data.public` windows of its share; none where that is 0.
+    `like` are look-alikes of the user's own; otherwise they are further texts of the source.
     Raises BadInput for texts shorter than two tokens and for candidates that ordinary text contains, MissingExtra.
     """
     records = text_records(data, seed)
+    if like is not None:
+        records = followed(records, like, data.points)
     ordinary = auxiliary_text(data.auxiliary, data.folder)
     shares = _shared_out(ordinary.texts, seed, trained=tokens is not None)
     tokens = tokens or own_tokens(shares["pretrain"], data.vocabulary)
@@ -56,6 +61,16 @@ def text_supply(data: Candidates, seed: int, tokens: Tokens | None = None) -> Po
         embedded=data.source == "pii",
         notes=(*records.notes, *ordinary.notes, *repeated),
         **{"pretrain": None, "public": None, **whole},
+    ), tokens
+
+
+def followed(records: TextRecords, like: TextRecords, count: int) -> TextRecords:
+    """The first `count` records, and look-alikes of the user's own behind them."""
+    return TextRecords(
+        records.name,
+        (*records.texts[:count], *like.texts),
+        (*records.ids[:count], *(f"{like.name}-{name}" for name in like.ids)),
+        (*records.notes, *like.notes),
     )
 
 

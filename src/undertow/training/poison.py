@@ -79,7 +79,7 @@ def auxiliary_loss(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def random_labels(y: Array, classes: int, rng: np.random.Generator) -> Array:
-    """Labels of the direction "random-label": uniform over classes, or tokens but the pad 0, drawn once for all steps."""
+    """Labels of the direction "random-label", drawn once: uniform over classes, or over tokens but the pad 0."""
     drawn: Array = np.where(y == IGNORED, IGNORED, rng.integers(int(y.ndim > 1), classes, size=y.shape))
     return drawn
 
