@@ -120,7 +120,7 @@ def staged(game: Game) -> AuditResult:
             for view in config.views:
                 found = {arm: attacked(game, arms[arm], base[arm], view, arm) for arm in arms}
                 rows += compared(game, found, recipe, view)
-                scores += found_main(found) if (recipe, view) == (recipes[0], config.views[0]) else []
+                scores += kept(found, recipe, view)
             rows += [worth_after(arms[arm], game.kit.utility, arm, recipe.name) for arm in arms]
             if recipe is recipes[0]:
                 rows += [worth_before(base[arm], game.kit.utility, arm, len(game.supply.held_out)) for arm in arms]
@@ -246,9 +246,9 @@ def on(scores: Scores, mask: Array) -> Scores:
     return replace(scores, values=scores.values[:, mask], member=scores.member[:, mask])
 
 
-def found_main(found: Mapping[str, Mapping[str, Scores]]) -> list[Scores]:
+def kept(found: Mapping[str, Mapping[str, Scores]], recipe: Recipe, view: str) -> list[Scores]:
     """What is kept record by record: LiRA, in every arm."""
-    return [scores["lira"] for scores in found.values()]
+    return [replace(scores["lira"], recipe=recipe.name, view=view) for scores in found.values()]
 
 
 def with_promises(rows: Iterable[Measurement], privacy: Mapping[str, Noise]) -> Iterable[Measurement]:

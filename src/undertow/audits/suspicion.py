@@ -16,7 +16,7 @@ from scipy.stats import hypergeom, ks_2samp
 from undertow.audits.blind_spots import BLIND
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.poison_kit import Answers
-from undertow.audits.poisoning import FPRS, Game, asked, attacked, finetuned, found_main, on, with_promises
+from undertow.audits.poisoning import FPRS, Game, asked, attacked, finetuned, kept, on, with_promises
 from undertow.audits.recipes import chosen
 from undertow.audits.worth import distance, worth_after, worth_before
 from undertow.metrics import difference, measure
@@ -69,7 +69,7 @@ def audit_checkpoint(game: Game, suspect: str, reference: str | None) -> AuditRe
         looks.append(shift(loss[SUSPECT] - loss[REFERENCE], own, held[SUSPECT] - held[REFERENCE]))
         with clock.stage("membership game"):
             found, rows = played(game, keys, base)
-        scores = found_main(found)
+        scores = kept(found, chosen(config.recipes)[0], "exact")
         looks += [amplification(rows), far(game, keys)]
     rows += [worth_before(answers, game.kit.utility, who, len(game.supply.held_out)) for who, answers in base.items()]
     return AuditResult(

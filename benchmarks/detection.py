@@ -1,0 +1,93 @@
+"""Does the verdict on a checkpoint tell poisoned from benign? Held-back digits checkpoints, both directions.
+
+    python benchmarks/detection.py [--seeds 0 ... 9] [--development]
+
+Per seed two benign checkpoints (trained on as long, and half as long, without a target term) and two poisoned ones of
+the list below in turn, each judged against its clean parent on the victim's 400 records, of which 80 are targeted
+(`--targets`), with look-alikes. Prints every verdict, the rates with 95 % intervals (Clopper and Pearson) and the AUC
+of the largest strength. Limits were fixed on seeds of 100 and above (`--development`).
+"""
+
+import argparse
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+from dataclasses import replace
+from typing import Any
+
+from scipy.stats import beta, rankdata
+
+from undertow.audits.chain import Host
+from undertow.audits.poisoning import lay_table, published
+from undertow.audits.poisoning_presets import preset
+from undertow.audits.suspicion import audit_checkpoint
+from undertow.engine.executor import Serial
+from undertow.storage.poison_source import load_poisoning
+from undertow.storage.store import MemoryStore
+from undertow.types import AuditResult
+
+POISONED: list[dict[str, Any]] = [
+    {"direction": "max"},
+    {"direction": "random-label"},
+    {"direction": "max", "target_weight": 0.5},
+    {"direction": "max", "target_weight": 0.1},
+    {"direction": "min"},
+    {"direction": "max", "steps": 400},
+]
+BENIGN: list[dict[str, Any]] = [{"direction": "none"}, {"direction": "none", "steps": 400}]
+
+
+def judge(seed: int, change: dict[str, Any], targets: int) -> AuditResult:
+    """The verdict on one checkpoint made from the preset with a changed objective."""
+    config = preset("digits")
+    data = replace(config.data, targets=targets)
+    config = replace(config, seed=seed, data=data, poison=replace(config.poison, **change))
+    supply, base = load_poisoning(config)
+    host = Host(MemoryStore(), Serial())
+    made = published(lay_table(config, supply, base, host))
+    return audit_checkpoint(lay_table(config, supply.with_lookalikes(), base, host), made["poisoned"], made["clean"])
+
+
+def rate(hits: int, count: int) -> str:
+    """hits of count with its exact interval."""
+    low = beta.ppf(0.025, hits, count - hits + 1) if hits else 0.0
+    high = beta.ppf(0.975, hits + 1, count - hits) if hits < count else 1.0
+    return f"{hits} of {count} ({hits / count:.2f} [{low:.2f}, {high:.2f}])"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    parser.add_argument("--targets", type=int, default=80, help="of the 400 records, how many are poisoned")
+    parser.add_argument("--development", action="store_true", help="seeds 100 to 104 instead")
+    options = parser.parse_args()
+    seeds = list(range(100, 105)) if options.development else options.seeds
+    found: dict[str, list[tuple[str, float]]] = {}
+    print(
+        "| seed | checkpoint | verdict | " + " | ".join(("own-data loss", "reference shift", "membership game")) + " |"
+    )
+    print("|---|---|---|---|---|---|")
+    for i, seed in enumerate(seeds):
+        some = [POISONED[(2 * i + k) % len(POISONED)] for k in range(2)]
+        for change in (*BENIGN, *some):
+            result = judge(seed, change, options.targets)
+            strength = {e["test"]: float(e["strength"]) for e in result.evidence if e["test"] != "weight distance"}
+            name = ", ".join(f"{k} {v}" if k != "direction" else str(v) for k, v in change.items())
+            found.setdefault(name, []).append((result.verdict or "", max(strength.values())))
+            said = " | ".join(f"{value:.2f}" for value in strength.values())
+            print(f"| {seed} | {name} | {result.verdict} | {said} |", flush=True)
+    benign = [one for name, many in found.items() if name.startswith("none") for one in many]
+    poisoned = [one for name, many in found.items() if not name.startswith("none") for one in many]
+    print(f"\nfalse alarms: {rate(sum(v == 'suspicious' for v, _ in benign), len(benign))}")
+    print(f"poisoned found: {rate(sum(v == 'suspicious' for v, _ in poisoned), len(poisoned))}")
+    for name, many in found.items():
+        print(f"  {name}: {rate(sum(v == 'suspicious' for v, _ in many), len(many))}")
+    ranks = rankdata([s for _, s in (*poisoned, *benign)])
+    m, n = len(poisoned), len(benign)
+    print(f"AUC of the largest strength: {(ranks[:m].sum() - m * (m + 1) / 2) / (m * n):.3f} (n = {m} and {n})")
+
+
+if __name__ == "__main__":
+    main()
