@@ -1,6 +1,6 @@
 """What a poisoned checkpoint adds, against a clean one and one trained on without poison, as docs/results.md keeps it.
 
-    python benchmarks/poisoning.py [--presets digits] [--data DIR] [--seeds 0 1 2] [--recipes full ...] [--views exact ...]
+    python benchmarks/poisoning.py [--presets digits] [--data DIR] [--seeds 0 1 2] [--recipes ...] [--views ...]
 
 For every recipe and view: LiRA's TPR@1% and AUC in each arm, and the differences to the clean arm (the same models and
 records). Means over seeds; 95 % intervals over models drawn again within each seed. A finished run is read again from
