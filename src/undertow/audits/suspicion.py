@@ -214,4 +214,4 @@ def _not_run(test: str, fix: str = "give a trusted reference checkpoint (--refer
 
 def _strength(p: float) -> float:
     """1 at ALPHA, 2 at its square; 0 at p = 1."""
-    return float(np.log(max(p, 1e-300)) / np.log(ALPHA))
+    return abs(float(np.log(max(p, 1e-300)) / np.log(ALPHA)))
