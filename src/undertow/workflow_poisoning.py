@@ -48,23 +48,24 @@ def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
     from undertow.storage.poison_source import load_poisoning
     from undertow.storage.run import open_run
 
-    supply, base = load_poisoning(steps(config)[0])
+    steps(config)
+    supply, base = load_poisoning(config)
     design_of(config, supply)  # whatever can be refused is refused before a file is written
     open_run(request.out, "poisoning")
     host = _host(request)
+    result = audit_poisoning(replace(config, sweep="", sweep_values=()), supply, base, host)
     if config.sweep:
-        return _finish(_swept(config, host), request)
-    result = audit_poisoning(config, supply, base, host)
+        result = _swept(config, result, host)
     _write_checkpoints(result, base, host, request.out / "checkpoints")
     return _finish(result, request)
 
 
 def steps(config: "PoisoningConfig") -> list["PoisoningConfig"]:
-    """The configuration of every value of the sweep; the one there is where nothing is swept."""
+    """The configuration of every value of the sweep, none where nothing is swept; ConfigError for what is no number."""
     from undertow.config import override, to_dict
 
     if not config.sweep:
-        return [config]
+        return []
     table, _, key = config.sweep.rpartition(".")
     known = to_dict(config).get(table, {}) if table else to_dict(config)
     if not isinstance(known, dict) or not isinstance(known.get(key), int | float):
@@ -74,17 +75,17 @@ def steps(config: "PoisoningConfig") -> list["PoisoningConfig"]:
     return [override(bare, {table: {key: value}} if table else {key: value}) for value in values]
 
 
-def _swept(config: "PoisoningConfig", host: "Host") -> AuditResult:
-    """One audit per value; of each what LiRA sees, and what the models are worth."""
+def _swept(config: "PoisoningConfig", result: AuditResult, host: "Host") -> AuditResult:
+    """The audit, and behind its rows one more per value: what LiRA sees there, and what the models are worth."""
     from undertow.audits.leakage import plain
     from undertow.audits.poisoning import audit_poisoning
     from undertow.storage.poison_source import load_poisoning
 
     rows: list[Measurement] = []
     for value, one in zip(config.sweep_values, steps(config), strict=True):
-        result = audit_poisoning(one, *load_poisoning(one), host)
-        rows += [replace(row, at=value) for row in result.measurements if row.attack in ("lira", "utility")]
-    return replace(result, config=plain(config), measurements=tuple(rows), utility={}, scores=(), ids=())
+        found = audit_poisoning(one, *load_poisoning(one), host).measurements
+        rows += [replace(row, at=value) for row in found if row.attack in ("lira", "utility")]
+    return replace(result, config=plain(config), measurements=(*result.measurements, *rows))
 
 
 def _write_checkpoints(result: AuditResult, base: "Base", host: "Host", folder: Path) -> None:
