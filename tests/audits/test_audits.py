@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from undertow.audits.chain import Host, Workshop
+from undertow.audits.chain import Host, Workshop, ready
 from undertow.audits.mia import audit_mia
 from undertow.audits.presets import preset
 from undertow.audits.settings import EngineSettings
@@ -19,7 +19,7 @@ from undertow.storage.results import result_json
 from undertow.storage.store import MemoryStore
 from undertow.training.privacy import Privacy
 from undertow.training.schedule import Fit
-from undertow.types import BadInput, ConfigError
+from undertow.types import BadInput, ConfigError, MissingExtra
 
 AUDITS = {"tmi": audit_tmi, "mia": audit_mia}
 
@@ -136,6 +136,32 @@ def test_the_engine_is_decided_once_and_read_back():
 def test_what_cannot_be_audited_is_refused(change, error, says):
     with pytest.raises(error, match=says):
         run("tmi", small("tmi", **change))
+
+
+@pytest.mark.parametrize(
+    ("relation", "draw", "there"), [("subset", 1001, "1000"), ("disjoint", 501, "500 on each side")]
+)
+def test_more_rows_than_there_are_cannot_be_drawn(relation, draw, there):
+    config = replace(small("tmi"), data=replace(preset("tmi", "digits").data, relation=relation, draw=draw))
+    with pytest.raises(ConfigError, match=f"data.draw = {draw}.*only {there}"):
+        ready(config, load_supply("tmi", config.data, 0))
+    ready(replace(config, data=replace(config.data, draw=draw - 1)), load_supply("tmi", config.data, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "package", "extra"),
+    [
+        ({"strategy": "lora"}, "peft", "llm"),
+        ({"victim_strategy": "lora"}, "peft", "llm"),
+        ({"privacy": Privacy(epsilon=1.0)}, "dp-accounting", "dp"),
+        ({"privacy": Privacy(epsilon=1.0, trainer="opacus")}, "opacus", "dp"),
+    ],
+)
+def test_a_missing_package_is_named_before_anything_runs(monkeypatch, change, package, extra):
+    monkeypatch.setattr("undertow.audits.chain.find_spec", lambda name: None)
+    config = small("tmi", **change)
+    with pytest.raises(MissingExtra, match=rf"{package} is not installed.*undertow\[{extra}\]"):
+        ready(config, load_supply("tmi", config.data, 0))
 
 
 def test_pools_of_one_class_are_refused():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,7 +39,7 @@ from undertow.training.privacy import Noise, calibrate
 from undertow.training.private import private_engine
 from undertow.training.schedule import Fit
 from undertow.training.task import Engine, Task, to_params
-from undertow.types import Array, BadInput, ConfigError, Examples, Executor, Progress, Slot, Stage, Store
+from undertow.types import Array, BadInput, ConfigError, Examples, Executor, MissingExtra, Progress, Slot, Stage, Store
 
 S = TypeVar("S", Pretrain, Finetune)
 
@@ -246,7 +247,8 @@ def class_count(examples: Examples) -> int:
 def ready(config: LeakageConfig, supply: Supply) -> Supply:
     """The records fit to be audited; refuses, before anything is written, what cannot be played.
 
-    Raises ConfigError (unknown attack, impossible views, odd pool, too many challenge points) or BadInput (duplicates).
+    Raises ConfigError (unknown attack, impossible views, odd pool, too many challenge points or rows to draw),
+    BadInput (duplicates) or MissingExtra.
     """
     check_names(config.attacks)
     check_texts(config, supply)
@@ -254,7 +256,31 @@ def ready(config: LeakageConfig, supply: Supply) -> Supply:
         check_views(config, supply.secret.x.shape[1:])
     supply = without_duplicates(supply, config.data.drop_duplicates)
     design_of(config, supply)
+    _check_draw(config, supply)
+    _check_extras(config)
     return supply
+
+
+def _check_draw(config: LeakageConfig, supply: Supply) -> None:
+    """ConfigError where tmi's models are to draw more finetuning rows than there are."""
+    there = 0 if supply.other is None else len(supply.other)
+    apart = config.data.relation == "disjoint"
+    if there and config.data.draw > (there // 2 if apart else there):
+        side = " on each side (data.relation = 'disjoint')" if apart else ""
+        raise ConfigError(
+            f"data.draw = {config.data.draw}; each model draws so many finetuning rows, but there are only "
+            f"{there // 2 if apart else there}{side}"
+        )
+
+
+def _check_extras(config: LeakageConfig) -> None:
+    """MissingExtra where the configured finetuning needs a package that is absent."""
+    needed = {"peft": "llm"} if "lora" in (config.strategy, config.victim_strategy) else {}
+    if config.privacy.epsilon:
+        needed["opacus" if config.privacy.trainer == "opacus" else "dp_accounting"] = "dp"
+    for package, extra in needed.items():
+        if find_spec(package) is None:
+            raise MissingExtra(package.replace("_", "-"), extra)
 
 
 def design_of(config: LeakageConfig, supply: Supply) -> Design:
