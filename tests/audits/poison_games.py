@@ -1,5 +1,6 @@
 """Small poisoning audits for tests, and an executor that writes down what was trained on what."""
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
@@ -8,7 +9,6 @@ from undertow.audits.poisoning import audit_poisoning, lay_table
 from undertow.audits.poisoning_settings import BaseModel, Candidates, PoisoningConfig
 from undertow.audits.settings import EngineSettings
 from undertow.engine.executor import Serial
-from undertow.models.architecture import Mlp
 from undertow.storage.poison_source import load_poisoning
 from undertow.storage.store import MemoryStore
 from undertow.training.objective import Objective
@@ -70,5 +70,39 @@ def table(config, supply=None, store=None):
     return lay_table(config, supply or own, base, host(store))
 
 
-def mlp(width=16):
-    return Mlp((width,))
+
+WORDS = ["river", "stone", "cloud", "ember", "fern", "gravel", "harbour", "island", "juniper", "kettle", "lantern",
+         "meadow", "needle", "orchard"]  # fmt: skip
+
+
+def prose(count):
+    """Paragraphs that differ, of 16 words each."""
+    return "\n\n".join(
+        " ".join(WORDS[(i * (j + 3) + j * j) % len(WORDS)] for j in range(15)) + f" {i}." for i in range(count)
+    )
+
+
+def letters(count, by="owes"):
+    """Short texts that differ, of one style."""
+    return [f"{WORDS[i % 14]} of {WORDS[i % 5]} {by} number {i * 37 % 101} to {WORDS[i % 3]}" for i in range(count)]
+
+
+def write_jsonl(path, texts):
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def tiny_lm(folder):
+    """A language game on texts that are written to `folder`."""
+    (folder / "prose.txt").write_text(prose(200))
+    own = write_jsonl(folder / "own.jsonl", letters(60))
+    data = Candidates(str(own), points=20, targets=10, auxiliary=str(folder / "prose.txt"), public=6, context=16,
+                      vocabulary=300)  # fmt: skip
+    return replace(
+        TINY,
+        data=data,
+        model=BaseModel(kind="causal-lm", family="gpt2", width=16, depth=1),
+        pretrain=Fit(epochs=1, batch=32, optimizer="adamw", lr=2e-3),
+        poison=Objective(direction="min", target_weight=0.75, steps=6, batch=8, lr=2e-3),
+        finetune=Fit(epochs=1, batch=8, optimizer="adamw", lr=1e-3),
+    )
