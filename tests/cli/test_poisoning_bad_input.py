@@ -50,7 +50,7 @@ def lm(tmp_path):
     """A language model of somebody's, with its tokenizer."""
     folder = tmp_path / "model"
     causal_lm("gpt2", 16, 1, 300, 16).build((16,), 0).model.save_pretrained(folder)
-    own_tokens([prose(60)], 300).tokenizer.save(str(folder / "tokenizer.json"))
+    own_tokens([prose(60), "zebra " * 99], 300).tokenizer.save(str(folder / "tokenizer.json"))
     edit(folder, pad_token_id=0)
     return folder
 
@@ -82,13 +82,18 @@ def test_a_tokenizer_of_another_model(lm, data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("text", ["7", "<pad>", "<pad><pad><pad>"])
+@pytest.mark.parametrize("text", ["<pad>", "<pad><pad><pad>", "<pad> then more"])
 @pytest.mark.parametrize("judged", [True, False])
-def test_texts_of_padding_or_of_fewer_than_two_tokens(lm, data, tmp_path, text, judged):
+def test_texts_that_are_all_padding(lm, data, tmp_path, text, judged):
     checkpoint = ["--checkpoint", lm] if judged else []
     said = refused(*checkpoint, *data([*letters(19), text, *letters(40)[20:]]))
     assert "line-20 has fewer than two tokens, so none to predict" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_texts_of_one_token(lm, data):
+    said = refused("--checkpoint", lm, *data([*letters(40), "zebra"]))
+    assert "line-41 has fewer than two tokens, so none to predict" in said
 
 
 def test_blank_texts_are_named_by_line(lm, data):
@@ -183,7 +188,8 @@ def test_poisoning_that_diverges_keeps_what_was_good(tmp_path):
         ("[poison]\ntarget_weight = 2.0", "poison.target_weight = 2.0"),
         ("[poison]\nweight = 0.2", "weight"),
         ("[model]\ncheckpoint = 'x'", "model.checkpoint is of a language model or a CLIP"),
-        ("views = ['watermark']", "is of texts"),
+        ("views = ['watermark']", "'watermark' is of texts: it needs a language model"),
+        ("recipes = ['full', 'neftune']", "'neftune' is of texts"),
         ("sweep = 'poison.direction'\nsweep_values = [1.0]", "name a number"),
     ],
 )
