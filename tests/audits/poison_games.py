@@ -70,7 +70,6 @@ def table(config, supply=None, store=None):
     return lay_table(config, supply or own, base, host(store))
 
 
-
 WORDS = ["river", "stone", "cloud", "ember", "fern", "gravel", "harbour", "island", "juniper", "kettle", "lantern",
          "meadow", "needle", "orchard"]  # fmt: skip
 

@@ -28,7 +28,9 @@ def joined(a, b):
     return Examples(np.concatenate([a.x, b.x]), np.concatenate([a.y, b.y]), a.name)
 
 
-@pytest.mark.parametrize(("where", "said"), [("auxiliary", "auxiliary"), ("public", "public"), ("held_out", "held-out")])
+@pytest.mark.parametrize(
+    ("where", "said"), [("auxiliary", "auxiliary"), ("public", "public"), ("held_out", "held-out")]
+)
 def test_candidates_in_data_that_all_models_meet_are_refused_by_name(where, said):
     shared = part(10, "candidates").take(np.array([2, 9]))
     with pytest.raises(BadInput, match=rf"2 candidates are also in the {said} data \(c2, c9\)") as error:

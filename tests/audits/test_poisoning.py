@@ -70,9 +70,7 @@ def test_every_number_is_there_once_in_every_arm_and_every_difference_once(resul
 def test_a_difference_is_the_difference(result):
     for arm in ARMS[1:]:
         for attack in ("lira", "loss"):
-            a, b = (
-                result.find(attack, "auc", group=g, points="targets", view="exact").value for g in (arm, "clean")
-            )
+            a, b = (result.find(attack, "auc", group=g, points="targets", view="exact").value for g in (arm, "clean"))
             both = result.find(attack, "auc_difference", group=arm, points="targets", view="exact")
             assert both.value == pytest.approx(a - b, abs=1e-12)
             assert both.low <= both.value <= both.high
@@ -234,11 +232,11 @@ def test_what_is_seen_decides_the_statistics():
 
 
 def test_what_cannot_be_played_is_refused():
-    with pytest.raises(ConfigError, match="watermark.*is of texts"):
+    with pytest.raises(ConfigError, match=r"watermark.*is of texts"):
         run(replace(TINY, views=("watermark",)))
     with pytest.raises(ConfigError, match=r"poisoning diverged at step .* kept in the store as"):
         run(replace(TINY, poison=replace(TINY.poison, lr=1e30)))
-    with pytest.raises(BadInput, match="too few for data.points"):
+    with pytest.raises(BadInput, match=r"too few for data\.points"):
         run(replace(TINY, data=replace(TINY.data, points=1000)))
 
 

@@ -49,7 +49,7 @@ def test_the_exact_view_has_every_signal_and_narrow_ones_have_their_own(played):
 
 
 def test_all_arms_share_one_balanced_membership_and_public_text(played):
-    config, where, result = played
+    _, where, result = played
     dealt = [np.stack([arm[i].member for i in range(6)]) for arm in where.executor.trained("finetune").values()]
     assert len(dealt) == 3
     assert all(np.array_equal(member, dealt[0]) for member in dealt)

@@ -1,4 +1,4 @@
-"""The auditor's side: false alarms as often as said, power against few odd records, and a verdict that is never kind."""
+"""The auditor's side: false alarms as often as said, power against few odd records, and a verdict never kind."""
 
 from dataclasses import replace
 

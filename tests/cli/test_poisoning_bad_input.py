@@ -68,8 +68,8 @@ def data(tmp_path):
         own = write_jsonl(tmp_path / "own.jsonl", letters(40) if texts is None else texts)
         (tmp_path / "prose.txt").write_text(prose(100) if ordinary is None else ordinary)
         config = tmp_path / "c.toml"
-        config.write_text(f'[data]\nauxiliary = "{tmp_path / "prose.txt"}"\ncontext = 16\nvocabulary = 300\npublic = 0\n'
-                          "points = 20\ntargets = 10\n")  # fmt: skip
+        sizes = "points = 20\ntargets = 10\npublic = 0\ncontext = 16\nvocabulary = 300\n"
+        config.write_text(f'[data]\nauxiliary = "{tmp_path / "prose.txt"}"\n{sizes}')
         return ["--data", own, "--config", config, "--out", tmp_path / "run"]
 
     return options

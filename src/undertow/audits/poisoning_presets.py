@@ -100,7 +100,9 @@ def check_kind(config: PoisoningConfig) -> None:
     """ConfigError for a recipe or view of texts where the model is none of language."""
     named = [name for name in (*config.recipes, *config.views) if name in OF_TEXTS]
     if named and config.model.kind != "causal-lm":
-        raise ConfigError(f"{named[0]!r} is of texts: it needs a language model, and model.kind = {config.model.kind!r}")
+        raise ConfigError(
+            f"{named[0]!r} is of texts: it needs a language model, and model.kind = {config.model.kind!r}"
+        )
 
 
 def check_named(what: str, names: Iterable[str], known: Iterable[str], option: str) -> None:
