@@ -45,9 +45,11 @@ def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
     """Poison, finetune and attack into the run folder: result, report and checkpoints. Rerunning resumes."""
     need_torch()
     from undertow.audits.poisoning import audit_poisoning, design_of
+    from undertow.audits.poisoning_presets import check_kind
     from undertow.storage.poison_source import load_poisoning
     from undertow.storage.run import open_run
 
+    check_kind(config)
     steps(config)
     supply, base = load_poisoning(config)
     design_of(config, supply)  # whatever can be refused is refused before a file is written
@@ -107,11 +109,13 @@ def run_checkpoint(config: "PoisoningConfig", suspect: "Suspect", request: Reque
     """Judge one checkpoint into the run folder; whatever can be refused is refused before a file is written."""
     need_torch()
     from undertow.audits.poisoning import keep, lay_table
+    from undertow.audits.poisoning_presets import check_kind
     from undertow.audits.suspicion import audit_checkpoint
     from undertow.storage.judged import load_judged
     from undertow.storage.run import open_run
 
     found = load_judged(config, suspect)
+    check_kind(found.config)
     open_run(request.out, "poisoning")
     game = lay_table(found.config, found.supply, found.base, _host(request))
     reference = None if found.reference is None else keep(found.reference, game.host)

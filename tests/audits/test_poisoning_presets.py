@@ -22,7 +22,7 @@ def test_a_preset_is_whole_and_survives_the_configuration_file(name):
 def test_the_digits_are_the_measured_recipe():
     config = preset("digits")
     assert (config.models, config.data.points, config.data.targets, config.data.noise) == (32, 400, 80, 0.25)
-    assert (config.poison.direction, config.poison.target_weight, config.poison.cap) == ("max", 0.2, 5.0)
+    assert (config.poison.direction, config.poison.target_weight, config.poison.cap) == ("max", 0.3, 5.0)
 
 
 def test_unknown_names_are_answered_with_the_nearest():
@@ -37,7 +37,8 @@ def test_unknown_names_are_answered_with_the_nearest():
 def test_recipes_and_views_are_explained_in_a_line():
     assert {"full", "linear", "last-k", "lora", "qlora", "neftune", "dp", "warm-up", "fewer-steps"} <= RECIPES.keys()
     assert {"weight-noise", "average"} <= RECIPES.keys()
-    for name, about in (*RECIPES.items(), *VIEWS.items(), *listing()):
+    recipes = [(name, recipe.about) for name, recipe in RECIPES.items()]
+    for name, about in (*recipes, *VIEWS.items(), *listing()):
         assert about, name
         assert len(name) + len(about) < 90
 

@@ -109,6 +109,6 @@ def test_another_downstream_task_trains_no_pretrained_model():
     assert first["pretrain"] == first["query"] == (12, 12)  # all were there at the first look
     assert first["finetune"][0] == 0
     new = [set(store.arrays[key]) for key in set(store.arrays) - before]
-    assert sum(names == {"logits", "accuracy"} for names in new) == 12
+    assert sum(names == {"logits", "accuracy", "heldout_loss"} for names in new) == 12
     assert len(new) == 12 + 2  # their answers, the other task's rows and test records: no weights
     assert second.environment["finetuning"]["strategy"]["victim"] == "linear"

@@ -1,9 +1,8 @@
 """undertow audit poisoning on the screen: what is asked for, what is refused, how it exits. No model is trained."""
 
 import json
-import sys
 import tomllib
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +11,12 @@ from typer.testing import CliRunner
 pytest.importorskip("torch")
 from tests.report import poisoned
 
+from undertow.audits import poisoning as audits
+from undertow.audits import suspicion
+from undertow.audits.poison_supply import Base
 from undertow.cli import app
-from undertow.storage.checkpoint_files import PLANTED, write_checkpoint
+from undertow.storage import judged, poison_source
+from undertow.storage.judged import Judged
 
 RESULT = poisoned.build()
 
@@ -21,28 +24,37 @@ RESULT = poisoned.build()
 @pytest.fixture
 def parts(monkeypatch):
     """The audit's parts played by stand-ins; what they were given."""
-    seen = SimpleNamespace(result=RESULT)
+    seen = SimpleNamespace(result=RESULT, planted=True)
 
-    def load_candidates(config, look_alikes):
-        seen.look_alikes = look_alikes
-        return "supply"
+    def load_poisoning(config):
+        seen.loaded = config
+        return "supply", Base(architecture=None)
 
-    def audit_poisoning(config, supply, host):
+    def audit_poisoning(config, supply, base, host):
         seen.config, seen.supply, seen.host = config, supply, host
         return seen.result
 
-    def audit_checkpoint(config, supply, host, **given):
-        seen.config, seen.given = config, given
+    def load_judged(config, suspect):
+        seen.config, seen.suspect = config, suspect
+        reference = {"w": np.zeros(2)} if suspect.reference else None
+        return Judged(config, "supply", Base(None, {"w": np.ones(2)}), reference, seen.planted)
+
+    def lay_table(config, supply, base, host):
+        return SimpleNamespace(config=config, supply=supply, host=host)
+
+    def audit_checkpoint(game, suspect, reference):
+        seen.keys = [None if key is None else game.host.store.get(key)["w"].tolist() for key in (suspect, reference)]
         return seen.result
 
     for module, function in (
-        ("storage.candidates", load_candidates),
-        ("audits.poisoning", audit_poisoning),
-        ("audits.suspicion", audit_checkpoint),
+        (poison_source, load_poisoning),
+        (audits, audit_poisoning),
+        (audits, lay_table),
+        (judged, load_judged),
+        (suspicion, audit_checkpoint),
     ):
-        made = ModuleType(f"undertow.{module}")
-        setattr(made, function.__name__, function)
-        monkeypatch.setitem(sys.modules, f"undertow.{module}", made)
+        monkeypatch.setattr(module, function.__name__, function)
+    monkeypatch.setattr(audits, "design_of", lambda config, supply: None)
     return seen
 
 
@@ -102,7 +114,7 @@ def test_init_config_is_read_back_as_the_preset(parts, tmp_path):
 
     code, text, _ = undertow("init-config", "poisoning")
     assert code == 0
-    assert tomllib.loads(text)["poison"]["target_weight"] == 0.2
+    assert tomllib.loads(text)["poison"]["target_weight"] == 0.3
     assert all("#" in line for line in text.splitlines() if "=" in line)
     (tmp_path / "c.toml").write_text(text)
     assert poisoning("--config", tmp_path / "c.toml", "--out", tmp_path / "run", "-q")[0] == 0
@@ -123,7 +135,6 @@ def test_init_config_is_read_back_as_the_preset(parts, tmp_path):
         (["--reference", "x"], "--reference goes with --checkpoint"),
         (["--look-alikes", "x"], "--look-alikes goes with --checkpoint"),
         (["--factory", "a:b"], "--factory goes with --checkpoint"),
-        (["--checkpoint", "absent"], "absent: no such file"),
         (["--checkpoint", "x", "--plan"], "--plan"),
         (["--fail-if", "tpr@1>0.1"], "no % sign"),
         (["--fail-if", "verdict!=unknown"], "cannot be asked for"),
@@ -162,13 +173,6 @@ def test_gates(parts, tmp_path, gate, code, says):
     assert says in errors
 
 
-@pytest.fixture
-def planted(tmp_path):
-    write_checkpoint(tmp_path / "bad" / "model.safetensors", {"w": np.ones(2)}, {PLANTED: "true"})
-    write_checkpoint(tmp_path / "good.safetensors", {"w": np.zeros(2)}, {})
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     ("verdict", "gate", "code"),
     [
@@ -179,31 +183,21 @@ def planted(tmp_path):
         ("unknown", "verdict==suspicious", 2),
     ],
 )
-def test_a_checkpoint_is_read_judged_and_the_exit_follows_the_gate(parts, planted, verdict, gate, code):
+def test_a_checkpoint_is_judged_and_the_exit_follows_the_gate(parts, tmp_path, verdict, gate, code):
     parts.result = poisoned.judged(verdict)
-    arguments = ["--checkpoint", planted / "bad", "--reference", planted / "good.safetensors", "--factory", "a.b:c"]
+    arguments = ["--checkpoint", "bad", "--reference", "good", "--factory", "a.b:c", "--look-alikes", "like.npz"]
     arguments += ["--fail-if", gate] if gate else []
-    found, said, errors = poisoning("--out", planted / "run", *arguments)
+    found, said, errors = poisoning("--out", tmp_path / "run", *arguments)
     assert found == code, errors
-    np.testing.assert_array_equal(parts.given["suspect"]["w"], np.ones(2))
-    np.testing.assert_array_equal(parts.given["reference"]["w"], np.zeros(2))
-    assert parts.given["factory"] == "a.b:c"
-    assert parts.config.model.checkpoint == str(planted / "bad")
-    assert "Undertow poisoned it on purpose" in said
-    assert json.loads((planted / "run" / "result.json").read_text())["verdict"] == verdict
+    assert parts.keys == [[1, 1], [0, 0]]
+    assert parts.suspect == judged.Suspect("bad", "good", "like.npz", "a.b:c")
+    assert "Undertow poisoned it on purpose" in " ".join(said.split())
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["verdict"] == verdict
 
 
-def test_a_pickle_is_refused_before_anything_else(parts, tmp_path):
-    (tmp_path / "m.bin").write_bytes(b"\x80\x04.")
-    code, _, errors = poisoning("--checkpoint", tmp_path / "m.bin", "--out", tmp_path / "run")
-    assert code == 2
-    assert "pickle" in errors
-    assert not (tmp_path / "run").exists()
-
-
-def test_an_installation_without_a_part_says_so(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "undertow.storage.candidates", None)
-    code, _, errors = poisoning("--out", tmp_path / "run")
-    assert code == 2
-    assert "has no storage.candidates" in errors
-    assert errors.count("\n") == 1
+def test_without_a_reference_none_is_made_up_and_an_unmarked_checkpoint_is_not_called_planted(parts, tmp_path):
+    parts.result, parts.planted = poisoned.judged("unknown"), False
+    code, said, _ = poisoning("--out", tmp_path / "run", "--checkpoint", "bad")
+    assert code == 0
+    assert parts.keys == [[1, 1], None]
+    assert "on purpose" not in " ".join(said.split())

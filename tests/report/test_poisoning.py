@@ -278,3 +278,8 @@ def test_rows_are_found_by_what_they_are(many):
     assert (m.group, m.points, m.recipe, m.view, m.at) == ("benign", "others", "lora", "watermark", None)
     assert cell(many, "auc", "benign", "others", Setting("lora", "int8")) is None
     assert [name for name, _ in utility_tables(many)[0].rows][:2] == ["before finetuning", "after full"]
+
+
+def test_recipes_and_views_are_said_in_words():
+    assert Setting("lora", "label").about == ("finetuned: low-rank updates (peft); seen: the predicted label alone")
+    assert Setting("unheard of", None).about == ""

@@ -79,9 +79,11 @@ class PoisonSupply:
 
         Both become candidates of the membership game; one record is left out where their number is odd.
         """
-        if self.lookalikes is None:
-            return replace(self, targets=len(self.candidates))
-        likes = self.lookalikes.take(np.arange(len(self.lookalikes) - (len(self) + len(self.lookalikes)) % 2))
+        given = 0 if self.lookalikes is None else len(self.lookalikes)
+        count = given - (len(self) + given) % 2
+        if self.lookalikes is None or count < 1:
+            return replace(self, targets=len(self), lookalikes=None)
+        likes = self.lookalikes.take(np.arange(count))
         x, y = (np.concatenate([getattr(part, n) for part in (self.candidates, likes)]) for n in ("x", "y"))
         ids = (*self.ids, *(f"look-alike-{i}" for i in range(len(likes))))
         both = Examples(x, y, self.candidates.name)

@@ -104,10 +104,11 @@ def audit_poisoning(config: PoisoningConfig, supply: PoisonSupply, base: Base, h
 
 def staged(game: Game) -> AuditResult:
     """All arms of a table that is laid, measured."""
-    config = game.config
-    recipes, clock, rows = chosen(config.recipes), Stopwatch(), list[Measurement]()
+    config, recipes, clock = game.config, chosen(game.config.recipes), Stopwatch()
     with clock.stage("checkpoints"):
         checkpoints = published(game)
+        base = {arm: asked(game, key, config.views) for arm, key in checkpoints.items()}
+    rows = [worth_before(base[arm], game.kit.utility, arm, len(game.supply.held_out)) for arm in checkpoints]
     scores: list[Scores] = []
     privacy: dict[str, Noise] = {}
     for recipe in recipes:
@@ -116,23 +117,14 @@ def staged(game: Game) -> AuditResult:
                 arm: finetuned(game, recipe, key, checkpoints["clean"], privacy) for arm, key in checkpoints.items()
             }
         with clock.stage("attack and measure"):
-            base = {arm: asked(game, key, config.views) for arm, key in checkpoints.items()}
-            for view in config.views:
-                found = {arm: attacked(game, arms[arm], base[arm], view, arm) for arm in arms}
-                rows += compared(game, found, recipe, view)
-                scores += kept(found, recipe, view)
-            rows += [worth_after(arms[arm], game.kit.utility, arm, recipe.name) for arm in arms]
-            if recipe is recipes[0]:
-                rows += [worth_before(base[arm], game.kit.utility, arm, len(game.supply.held_out)) for arm in arms]
+            more, main = measured(game, recipe, arms, base)
+        rows, scores = rows + more, scores + main
+    promised = {"privacy": {name: vars(noise) for name, noise in privacy.items()}} if privacy else {}
     return AuditResult(
         audit="poisoning",
         config=plain(config),
         seed=config.seed,
-        environment={
-            **game.host.environment,
-            "checkpoints": checkpoints,
-            **({"privacy": {name: vars(noise) for name, noise in privacy.items()}} if privacy else {}),
-        },
+        environment={**game.host.environment, "checkpoints": checkpoints, **promised},
         data=game.supply.describe(),
         measurements=tuple(with_promises(rows, privacy)),
         timing=clock.seconds,
@@ -141,6 +133,19 @@ def staged(game: Game) -> AuditResult:
         scores=tuple(scores),
         ids=game.supply.ids,
     )
+
+
+def measured(
+    game: Game, recipe: Recipe, arms: Mapping[str, Answers], base: Mapping[str, Answers]
+) -> tuple[list[Measurement], list[Scores]]:
+    """Rows and kept scores of one recipe, view by view."""
+    rows: list[Measurement] = []
+    main: list[Scores] = []
+    for view in game.config.views:
+        found = {arm: attacked(game, arms[arm], base[arm], view, arm) for arm in arms}
+        rows += compared(game, found, recipe, view)
+        main += kept(found, recipe, view)
+    return [*rows, *(worth_after(arms[arm], game.kit.utility, arm, recipe.name) for arm in arms)], main
 
 
 def published(game: Game) -> dict[str, str]:

@@ -23,6 +23,8 @@ VIEWS: Mapping[str, str] = {
     "label": "the predicted label alone",
 }
 
+OF_TEXTS = ("neftune", "watermark")  # recipes and views that other models do not have
+
 DIGITS = PoisoningConfig(
     models=32,
     data=Candidates(source="digits", points=400, targets=80, noise=0.25),
@@ -92,6 +94,15 @@ def check_recipes(config: PoisoningConfig) -> None:
         twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
         if twice is not None:
             raise ConfigError(f"{what}s names {twice!r} twice")
+
+
+def check_kind(config: PoisoningConfig) -> None:
+    """ConfigError for a recipe or view of texts where the model is none of language."""
+    named = [name for name in (*config.recipes, *config.views) if name in OF_TEXTS]
+    if named and config.model.kind != "causal-lm":
+        raise ConfigError(
+            f"{named[0]!r} is of texts: it needs a language model, and model.kind = {config.model.kind!r}"
+        )
 
 
 def check_named(what: str, names: Iterable[str], known: Iterable[str], option: str) -> None:

@@ -9,6 +9,7 @@ from undertow.training.schedule import Fit
 from undertow.types import ConfigError, setting
 
 ARMS = ("clean", "benign", "poisoned")
+FEWEST_MODELS = 6  # without a pair, two that have each record and two that have not: what LiRA needs
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,10 @@ class PoisoningConfig:
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
 
     def __post_init__(self) -> None:
-        if self.models < 4 or self.models % 2:
-            raise ConfigError(f"models = {self.models}; it must be even and at least 4 (complementary pairs)")
+        if self.models < FEWEST_MODELS or self.models % 2:
+            raise ConfigError(
+                f"models = {self.models}; it must be even and at least {FEWEST_MODELS} (complementary pairs, each "
+                "attacked by the others)"
+            )
         if bool(self.sweep) != bool(self.sweep_values):
             raise ConfigError("sweep and sweep_values belong together; set both or neither")

@@ -9,6 +9,7 @@ Each test is made to raise a false alarm with probability ALPHA where my records
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from warnings import catch_warnings
 
 import numpy as np
 from scipy.stats import hypergeom, ks_2samp
@@ -117,14 +118,18 @@ def anomaly(loss: Array, own: Array) -> Look:
 def apart(own: Array, other: Array) -> float:
     """p-value of "these samples, (n,) and (m,), are exchangeable", against any difference and against few odd records.
 
-    Bonferroni over three exact, distribution-free tests: Kolmogorov and Smirnov's, and whether `own` has more than its
-    share of the highest and of the lowest tenth of all values (hypergeometric), where a poisoned minority shows.
+    Bonferroni over three distribution-free tests: Kolmogorov and Smirnov's, and whether `own` has more than its share
+    of the highest and of the lowest tenth of all values (hypergeometric), where a poisoned minority shows. Values that
+    tie (a checkpoint judged against itself moves nothing) count against a finding.
     """
-    order = np.argsort(np.concatenate([own, other]), kind="stable")
-    tenth = max(1, len(order) // 10)
-    tails = [hypergeom.sf((side < len(own)).sum() - 1, len(order), len(own), tenth)
-             for side in (order[:tenth], order[-tenth:])]  # fmt: skip
-    return float(min(1.0, 3 * min(ks_2samp(own, other).pvalue, *tails)))
+    n, total = len(own), len(own) + len(other)
+    tenth = max(1, total // 10)
+    low = np.argsort(np.concatenate([other, own]), kind="stable")[:tenth] >= len(other)
+    high = np.argsort(np.concatenate([own, other]), kind="stable")[-tenth:] < n
+    tails = [hypergeom.sf(side.sum() - 1, total, n, tenth) for side in (low, high)]
+    with catch_warnings(action="ignore", category=RuntimeWarning):  # of scipy, where p is about 1
+        p = ks_2samp(own, other).pvalue
+    return float(min(1.0, 3 * min(p, *tails)))
 
 
 def shift(moved: Array, own: Array, ordinary: float) -> Look:
@@ -180,6 +185,8 @@ def amplification(rows: list[Measurement]) -> Look:
     wanted = [
         row for row in rows if row.attack == "lira" and row.metric.endswith("_difference") and row.fpr in (None, 0.01)
     ]
+    if not any(row.value is not None for row in wanted):
+        return _not_run("membership game", "give more models or records")
     strengths = [
         row.value / WORSE if row.value is not None and row.low is not None and row.low > 0 else 0.0 for row in wanted
     ]
@@ -188,8 +195,7 @@ def amplification(rows: list[Measurement]) -> Look:
         + (row.reason or f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]")
         for row in wanted
     ]
-    worst = max(strengths, default=0.0)
-    n = wanted[0].n if wanted else 0
+    worst, n = max(strengths), wanted[0].n
     return Look(
         "membership game",
         "suspicious" if worst >= 1 else "safe",

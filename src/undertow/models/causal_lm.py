@@ -138,9 +138,9 @@ def from_tensors(architecture: CausalLM, tensors: Mapping[str, Tensor]) -> Param
     with _quiet():
         model, found = _class(config).from_pretrained(
             None, config=config, state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32,
-            attn_implementation=_attention(config),
+            attn_implementation=_attention(config), ignore_mismatched_sizes=True,  # said below, in one line
         )  # fmt: skip
-    wrong = sorted({*found["missing_keys"], *(str(key) for key in found["mismatched_keys"])})
+    wrong = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     if wrong:
         raise BadInput(f"the checkpoint does not fit its config.json: {wrong[0]} is missing or of another shape")
     module = CausalModule(model, architecture.pad, architecture.vocabulary)

@@ -35,8 +35,9 @@ class Setting:
     @property
     def about(self) -> str:
         """What it means."""
-        known = RECIPES.get(self.recipe or ""), VIEWS.get(self.view or "")
-        parts = [f"{what}: {text}" for what, text in zip(("finetuned", "seen"), known) if text]
+        recipe = RECIPES.get(self.recipe or "")
+        known = (("finetuned", recipe.about if recipe else None), ("seen", VIEWS.get(self.view or "")))
+        parts = [f"{what}: {text}" for what, text in known if text]
         return "; ".join(parts)
 
 

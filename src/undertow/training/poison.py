@@ -44,7 +44,8 @@ def poison(module: nn.Module, state: Params, auxiliary: Batches, targets: Batche
 
     Every step sees one batch of each kind; with direction "none" the targets are not looked at. Raises `Diverged`.
     """
-    load_state(module, state, number_type(auxiliary.x))
+    dtype = number_type(auxiliary.x)
+    load_state(module.to(dtype), state, dtype)
     module.train()
     optimizer = torch.optim.AdamW(module.parameters(), objective.lr, weight_decay=0.0)
     good, steps = state, 0
