@@ -87,7 +87,8 @@ def test_all_arms_share_one_balanced_membership(where, result):
     assert (dealt[0].sum(1) == TINY.data.points // 2).all()
     for scores in result.scores:
         np.testing.assert_array_equal(scores.member, dealt[0])
-    assert [s.group for s in result.scores] == list(ARMS)
+    every = [(recipe, view, arm) for recipe in TINY.recipes for view in VIEWS for arm in ARMS]
+    assert [(s.recipe, s.view, s.group) for s in result.scores] == every
 
 
 def test_only_finetuning_is_shown_the_secret_and_seeds_are_shared(where, result):

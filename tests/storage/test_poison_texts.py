@@ -17,7 +17,7 @@ from undertow.storage.tokens import own_tokens
 from undertow.texts import lengths, next_tokens
 from undertow.types import BadInput, ConfigError
 
-PARTS = ("candidates", "lookalikes", "auxiliary", "public", "held_out", "pretrain")
+PARTS = ("candidates", "lookalikes", "auxiliary", "public", "held_out")
 WORDS = ["river", "stone", "cloud", "ember", "fern", "gravel", "harbour", "island", "juniper", "kettle", "lantern",
          "meadow", "needle", "orchard"]  # fmt: skip
 
