@@ -32,7 +32,8 @@ def text_supply(
 
     `tokens` is the checkpoint's tokenizer; without it one of `data.vocabulary` tokens is trained, and there is text to
     pretrain on (else that share is public). `public` is `data.public` windows of its share; none where that is 0.
-    `auxiliary` is its share and the text to pretrain on. `like` are look-alikes of the user's own; otherwise they are further texts of the source.
+    `auxiliary` is its share and the text to pretrain on. `like` are look-alikes of the user's own; otherwise they are
+    further texts of the source.
     Raises BadInput for texts shorter than two tokens and for candidates that ordinary text contains, MissingExtra.
     """
     records = text_records(data, seed)
