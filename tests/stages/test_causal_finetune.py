@@ -10,14 +10,12 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 from torch.nn.functional import cross_entropy
 
-from undertow.engine.executor import Serial
-from undertow.engine.play import play
 from undertow.models.architecture import head_name, initial_state
 from undertow.models.causal_lm import causal_lm, for_strategy
 from undertow.models.layers import dense_matrices
 from undertow.rng import stream
 from undertow.stages.finetune import Finetune
-from undertow.stages.soften import Soften, WarmUp
+from undertow.stages.soften import Soften
 from undertow.storage.store import MemoryStore
 from undertow.texts import PAD, next_tokens
 from undertow.training.choose import Plan
@@ -25,7 +23,7 @@ from undertow.training.privacy import Noise
 from undertow.training.qlora import rounded_nf4
 from undertow.training.schedule import Fit, step_sizes
 from undertow.training.task import load_state, to_params
-from undertow.types import IGNORED, ConfigError, MissingExtra, Slot
+from undertow.types import ConfigError, MissingExtra, Slot
 
 N, L, V = 10, 9, 40
 TIED = causal_lm("gpt2", 16, 2, V, L)
@@ -228,18 +226,6 @@ def test_averaging_lies_between_and_needs_the_same_model(store):
     for wrong in (("average", 0.5), ("noise", -1.0), ("average", 1.5, "parent")):
         with pytest.raises(ConfigError, match="soften"):
             Soften(*wrong)
-
-
-def test_warm_up_is_shown_no_membership_and_sees_public_rows_alone(store):
-    warm = WarmUp("public", TIED, (L,), V, "full", 0, FIT, PLAN, keep_head=True)
-    slots = [Slot("victim", i, 0, np.arange(N) % 2 == i) for i in (0, 1)]
-    trace = play([warm, stage("full")], slots, store, Serial(), secret="finetune", start=["base", "base"])
-    assert set(trace.keys) == {"warm-up", "finetune"}
-    unseen = [replace(slot, member=None) for slot in slots]
-    for key, expected in zip(trace.keys["warm-up"], warm(unseen, [store.get("base")] * 2, store), strict=True):
-        assert not moved(expected, store.get(key))
-    np.testing.assert_array_equal(warm.rows(unseen[0], 12), np.arange(12))
-    assert (store.get("all")["y"] != IGNORED).any()
 
 
 def test_without_bitsandbytes_the_extra_is_named(store, monkeypatch):

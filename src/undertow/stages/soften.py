@@ -8,7 +8,6 @@ import numpy as np
 
 from undertow.engine.key import fingerprint
 from undertow.rng import stream
-from undertow.stages.finetune import Finetune
 from undertow.types import Array, ConfigError, Params, Slot, Store
 
 
@@ -60,16 +59,6 @@ class Soften:
     def _between(self, own: Array, parent: Array) -> Array:
         mixed: Array = (1 - self.amount) * own.astype(float) + self.amount * parent.astype(float)
         return mixed.astype(own.dtype)
-
-
-@dataclass(frozen=True)
-class WarmUp(Finetune):
-    """Training on public records before the secret ones: a `Finetune` of another name, so it is shown no membership.
-
-    Give it public examples as `data`, draw = 0 (all of them) and keep_head = True.
-    """
-
-    name: ClassVar[str] = "warm-up"
 
 
 def _floating(state: Params) -> Iterable[str]:
