@@ -2,8 +2,8 @@
 
     python benchmarks/shadows.py [--seeds 0 1 2 3 4] [--data DIR --pairs ... --out runs/pairs]
 
-Digits at 16, 32 and 64 shadows; with --data also the `small` linear presets of the pairs at 16 and 32, from the models
-that benchmarks/pairs.py left in --out. Shadows come in complementary pairs and growing their number moves nothing else.
+Digits at 16, 32 and 64 shadows; with --data also the `small` linear presets of the pairs at 16 and 32 (or --counts), from the
+models that benchmarks/pairs.py left in --out. Shadows come in complementary pairs and growing their number moves nothing else.
 AUC: mean over seeds [95 % interval over models drawn again within each seed]; differences are paired.
 """
 
@@ -65,17 +65,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--pairs", nargs="+", default=list(PAIRS))
+    parser.add_argument("--counts", type=int, nargs="+", default=[16, 32], help="shadows of the pairs")
+    parser.add_argument("--no-digits", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/pairs"))
     options = parser.parse_args()
     print(f"seeds {', '.join(map(str, options.seeds))}\n")
     print(f"| data | shadows | AUC of {OURS} | {' | '.join(f'less {rival}' for rival in RIVALS)} |")
     print(f"|---|---|---|{'---|' * len(RIVALS)}")
-    table("digits", preset("tmi", "digits"), [16, 32, 64], options.seeds, lambda _: MemoryStore())
+    if not options.no_digits:
+        table("digits", preset("tmi", "digits"), [16, 32, 64], options.seeds, lambda _: MemoryStore())
     for pair in options.pairs if options.data else ():
         config = preset("tmi", f"{pair}-linear-small")
         config = replace(config, data=replace(config.data, source=str(options.data)))
         name = pair.split("-")[0]
-        table(pair, config, [16, 32], options.seeds, lambda s, n=name: open_store(options.out / "store" / f"{n}-{s}"))
+        table(
+            pair,
+            config,
+            options.counts,
+            options.seeds,
+            lambda s, n=name: open_store(options.out / "store" / f"{n}-{s}"),
+        )
 
 
 if __name__ == "__main__":
