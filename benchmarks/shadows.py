@@ -2,9 +2,9 @@
 
     python benchmarks/shadows.py [--seeds 0 1 2 3 4] [--data DIR --pairs ... --out runs/pairs]
 
-Digits at 16, 32 and 64 shadows; with --data also the `small` linear presets of the pairs at 16 and 32 (or --counts), from the
-models that benchmarks/pairs.py left in --out. Shadows come in complementary pairs and growing their number moves nothing else.
-AUC: mean over seeds [95 % interval over models drawn again within each seed]; differences are paired.
+Digits at 16, 32 and 64 shadows; with --data also the `small` linear presets of the pairs at 16 and 32 (or --counts),
+from the models that benchmarks/pairs.py left in --out. Shadows come in complementary pairs, and growing their number
+moves nothing else. AUC: mean over seeds [95 % interval over models drawn again in each seed]; differences are paired.
 """
 
 import argparse
