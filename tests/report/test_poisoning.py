@@ -82,9 +82,16 @@ def test_when_nothing_differs_no_increase_is_claimed():
 
 
 def test_further_training_that_leaks_fails_its_check(audit):
+    found = verdict(changed(audit, (0.33, 0.27, 0.39), (0.3, 0.24, 0.36)))
+    assert found.state == "unexplained"
+    assert found.checks[0].passed is False
+
+
+def test_further_training_that_leaks_less_than_the_poison_is_said_and_no_failure(audit):
     found = verdict(changed(audit, (0.33, 0.27, 0.39), (0.1, 0.05, 0.15)))
     assert found.state == "amplified"
-    assert found.checks[0].passed is False
+    assert found.checks[0].passed is True
+    assert "that part of the difference is not the poison's" in found.checks[0].text
 
 
 def test_without_a_benign_arm_nothing_is_put_down_to_the_poison_alone(audit):

@@ -178,6 +178,9 @@ def _is_it_the_poison(result: AuditResult, setting: Setting) -> Check:
     if m is None or m.low is None or m.high is None:
         return Check(name, None, "No benign arm with an interval: further training alone may explain a difference.")
     text = f"Trained on as long without the poison, targeted records change by {_metric(m)} {told(m)}"
+    poisoned = change(result, "poisoned", "targets", setting)
+    if m.low > 0 and poisoned is not None and poisoned.low is not None and poisoned.low > m.high:
+        return Check(name, True, f"{text}: that part of the difference is not the poison's, the rest is.")
     if m.low > 0:
-        return Check(name, False, f"{text}: part of the difference is not the poison's.")
+        return Check(name, False, f"{text}: the poison was not shown to do more.")
     return Check(name, True, f"{text}, against the clean arm.")
