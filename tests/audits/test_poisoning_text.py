@@ -91,8 +91,10 @@ def test_every_other_view_and_recipe_and_the_null(tmp_path):
     assert {(m.recipe, m.view) for m in result.measurements if m.attack == "lira"} == {
         (recipe, view) for recipe in nothing.recipes for view in nothing.views
     }
-    _, benign, poisoned = result.scores
-    np.testing.assert_array_equal(benign.values, poisoned.values)
+    assert len(result.scores) == 3 * 9
+    for benign, poisoned in zip(result.scores[1::3], result.scores[2::3], strict=True):
+        assert (benign.group, poisoned.group) == ("benign", "poisoned")
+        np.testing.assert_array_equal(benign.values, poisoned.values)
     for recipe in nothing.recipes:
         for points in ("targets", "others"):
             at = {"points": points, "recipe": recipe, "view": "int4"}
