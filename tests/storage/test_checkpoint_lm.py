@@ -145,6 +145,14 @@ def test_stories_are_told_word_for_word(shared_data):
     )
 
 
+def test_words_of_a_story_merge_as_in_the_whole_text(shared_data):
+    tokens = stories260k(shared_data)[2]
+    known = {piece: i for i, piece in enumerate(tokens.pieces) if i >= tokens.bytes_from + 256}
+    for text in ("Once upon a time,  there was\na café; 12 of them.", "  ", "Lily's dog. ", "the theater then"):
+        whole = tokens._merged(" " + text, known)
+        assert tokens.encode([text]) == [[tokens.begin, *whole]], text
+
+
 def test_stories_are_likelier_than_other_english(shared_data):
     architecture, state, tokens = stories260k(shared_data)
     module = architecture.build((64,), 0)
