@@ -228,21 +228,21 @@ def attacked(game: Game, models: Answers, base: Answers, view: str, arm: str) ->
     return scores
 
 
-def compared(game: Game, found: Mapping[str, Mapping[str, Scores]], recipe: Recipe, view: str) -> Iterable[Measurement]:
-    """Rows of every arm, and of each arm less the clean one, for targets and for the others."""
+def compared(
+    game: Game, found: Mapping[str, Mapping[str, Scores]], recipe: Recipe, view: str, baseline: str = ARMS[0]
+) -> Iterable[Measurement]:
+    """Rows of every arm, and of each arm less the baseline, for targets and for the others."""
     seed, masks = game.config.seed, dict(zip(POINTS, (game.supply.targeted, ~game.supply.targeted), strict=True))
     for points, mask in masks.items():
-        if not mask.any():
-            continue
         where = {"points": points, "recipe": recipe.name, "view": view}
-        for attack in found["clean"]:
+        for attack in found[baseline] if mask.any() else ():
             arms = {arm: on(scores[attack], mask) for arm, scores in found.items()}
             for arm, scores in arms.items():
                 rng = stream(seed, "bootstrap", arm, attack, *where.values())
                 yield from (replace(row, **where) for row in measure(scores, rng, fprs=FPRS))
-            for arm in ARMS[1:]:
-                rng = stream(seed, "difference", arm, attack, *where.values())
-                for row in difference([arms[arm]], [arms["clean"]], rng, fprs=FPRS):
+            for arm in (arm for arm in arms if arm != baseline):
+                rng = stream(seed, "difference", attack, *where.values())  # the same draws for every arm
+                for row in difference([arms[arm]], [arms[baseline]], rng, fprs=FPRS):
                     yield replace(row, attack=attack, metric=f"{row.metric}_difference", group=arm, **where)
 
 

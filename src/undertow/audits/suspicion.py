@@ -3,11 +3,12 @@
 Four looks, none of which needs to know the attack: the losses of my records under the suspect against look-alikes the
 attacker cannot have known; how the suspect moved those losses against a trusted reference; the membership game itself,
 played from the suspect and from the reference on my records and the look-alikes; and the distance of the weights.
-Each test is made to raise a false alarm with probability ALPHA where my records and the look-alikes are exchangeable.
+The two comparisons of losses raise a false alarm with probability at most ALPHA each where my records and look-alikes
+are exchangeable; the limits SHIFT and WORSE are choices.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 from warnings import catch_warnings
 
@@ -17,11 +18,9 @@ from scipy.stats import hypergeom, ks_2samp
 from undertow.audits.blind_spots import BLIND
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.poison_kit import Answers
-from undertow.audits.poisoning import FPRS, Game, asked, attacked, finetuned, kept, on, with_promises
+from undertow.audits.poisoning import Game, asked, attacked, compared, finetuned, kept, with_promises
 from undertow.audits.recipes import chosen
 from undertow.audits.worth import distance, worth_after, worth_before
-from undertow.metrics import difference, measure
-from undertow.rng import stream
 from undertow.training.privacy import Noise
 from undertow.types import Array, AuditResult, Measurement, Scores
 
@@ -29,7 +28,7 @@ ALPHA = 0.01  # false alarms of one test, where my records and the look-alikes a
 SHIFT = 1.0  # nats: how much more a benign checkpoint may move the loss of my kind of record than of ordinary data
 WORSE = 0.05  # rise of AUC or TPR@1% above the reference that is worth a warning, if its interval excludes 0
 REFERENCE, SUSPECT = "reference", "suspect"
-OWN, ALIKE = "targets", "others"  # my records, and the look-alikes, as rows name them
+OWN = "targets"  # what rows call my records; the look-alikes are the others
 
 Verdict = Literal["safe", "suspicious", "unknown"]
 
@@ -164,16 +163,7 @@ def played(
     models = {who: finetuned(game, recipe, key, keys[REFERENCE], privacy) for who, key in keys.items()}
     found = {who: attacked(game, models[who], base[who], "exact", who) for who in keys}
     rows = [worth_after(models[who], game.kit.utility, who, recipe.name) for who in keys]
-    for points, mask in ((OWN, game.supply.targeted), (ALIKE, ~game.supply.targeted)):
-        for attack in found[SUSPECT] if mask.any() else ():
-            where = {"points": points, "recipe": recipe.name, "view": "exact"}
-            arms = {who: on(scores[attack], mask) for who, scores in found.items()}
-            for who, scores in arms.items():
-                rng = stream(game.config.seed, "bootstrap", who, attack, *where.values())
-                rows += [replace(row, **where) for row in measure(scores, rng, fprs=FPRS)]
-            rng = stream(game.config.seed, "difference", attack, *where.values())
-            for row in difference([arms[SUSPECT]], [arms[REFERENCE]], rng, fprs=FPRS):
-                rows.append(replace(row, attack=attack, metric=f"{row.metric}_difference", group=SUSPECT, **where))
+    rows += compared(game, found, recipe, "exact", REFERENCE)
     return found, list(with_promises(rows, privacy))
 
 
