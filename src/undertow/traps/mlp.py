@@ -1,0 +1,103 @@
+"""Data traps in two dense layers with a ReLU after each (Feng & Tramer 2024, section 2 of our specification).
+
+Unit k of the first layer fires on few records. All units feed *one* unit of the next layer, the channel: whatever the
+fresh head does with it, it does so for every trap, so that where several traps fire at once all are pushed the same
+way, and the way is shut: a record drives the logits to the head's largest class c of the channel, and the step is
+proportional to a_c - a_y >= 0. (One channel per trap, as published, lets traps push each other open: see LOG.md.)
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from undertow.traps.acceptance import Domain, accept, domain_of
+from undertow.traps.baits import Baits, choose_baits
+from undertow.traps.recorder import Candidates, Recorder, read_units
+from undertow.traps.trap import tensor
+from undertow.types import Array, BadInput, Params
+
+SLOPE = 2000.0  # by which the channel grows with w.x: records just above the threshold already saturate the softmax
+ROWS = 3.0  # length of a trap's weights: the longer, the less one step shuts it (and the less it can be torn open)
+NEVER = 1e3  # threshold, in lengths of the largest auxiliary record, of the idle unit
+
+
+@dataclass(frozen=True, eq=False)
+class MlpTrap:
+    """Traps in the dense layer `layer`, whose ReLU feeds the dense layer `following`."""
+
+    layer: str  # prefix of .weight (H, D) and .bias (H,)
+    following: str  # prefix of the next dense layer's
+    units: Array  # (K,) int, hidden units that record
+    idle: int  # a hidden unit that never fires
+    channel: int  # the unit of the next layer that all traps feed
+    directions: Array  # (K, D) float64
+    thresholds: Array  # (K,) float64
+    domain: Domain
+    slope: float = SLOPE
+    rows: float = ROWS
+    kind: ClassVar[str] = "mlp"
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where the records will stand."""
+        columns = np.arange(self.directions.shape[1])
+        return Recorder(
+            f"{self.layer}.weight", f"{self.layer}.bias", self.units[:, None], columns, idle=np.array([self.idle])
+        )
+
+    def edits(self, params: Params) -> Params:
+        w, b = tensor(params, f"{self.layer}.weight"), tensor(params, f"{self.layer}.bias")
+        next_w, next_b = tensor(params, f"{self.following}.weight"), tensor(params, f"{self.following}.bias")
+        taken = np.append(self.units, self.idle)
+        w[self.units], b[self.units] = self.rows * self.directions, -self.rows * self.thresholds
+        w[self.idle] = self.rows * self.directions[0]
+        b[self.idle] = -NEVER * (1 + np.abs(self.thresholds).max())
+        next_w[:, taken] = 0
+        next_w[self.channel], next_b[self.channel] = 0, 0
+        next_w[self.channel, self.units] = self.slope / self.rows
+        return {
+            f"{self.layer}.weight": w, f"{self.layer}.bias": b,
+            f"{self.following}.weight": next_w, f"{self.following}.bias": next_b,
+        }  # fmt: skip
+
+    def read(self, before: Params, after: Params) -> Candidates:
+        values, step = read_units(before, after, self.recorder)
+        margin = np.einsum("kpd,kd->kp", values, self.directions) - self.thresholds[:, None]
+        return accept(values, step, margin, self.domain)
+
+
+def mlp_trap(
+    params: Params,
+    auxiliary: Array,
+    traps: int,
+    share: float,
+    rng: np.random.Generator,
+    *,
+    layer: str,
+    following: str,
+    slope: float = SLOPE,
+    rows: float = ROWS,
+) -> MlpTrap:
+    """Traps for the dense layer `layer`, in the hidden units that the next layer makes least use of.
+
+    `auxiliary` (N, D): inputs of that layer, of records that the victim does not have; `share`: of such inputs, how
+    many fire a trap (`best_expected(records, batch) / records`). BadInput where there is no room for the traps.
+    """
+    w, next_w = tensor(params, f"{layer}.weight"), tensor(params, f"{following}.weight")
+    auxiliary = np.asarray(auxiliary, np.float64).reshape(len(auxiliary), -1)
+    if w.ndim != 2 or next_w.ndim != 2 or next_w.shape[1] != len(w) or w.shape[1] != auxiliary.shape[1]:
+        raise BadInput(
+            f"{layer} {w.shape} and {following} {next_w.shape} do not follow each other, or do not read "
+            f"inputs of width {auxiliary.shape[1]}"
+        )
+    if traps < 1 or traps + 1 > len(w) // 2:
+        raise BadInput(f"{layer} has {len(w)} units: room for 1 to {max(len(w) // 2 - 1, 0)} traps, not {traps}")
+    hidden = np.maximum(auxiliary @ w.T + tensor(params, f"{layer}.bias"), 0)
+    beyond = np.maximum(hidden @ next_w.T + tensor(params, f"{following}.bias"), 0)
+    idle, *units = np.argsort(hidden.mean(0) * np.linalg.norm(next_w, axis=0), kind="stable")[: traps + 1].tolist()
+    baits: Baits = choose_baits(auxiliary, traps, share, rng)
+    return MlpTrap(
+        layer, following, np.array(units), idle, int(beyond.mean(0).argmin()),
+        baits.directions, baits.thresholds, domain_of(auxiliary), slope, rows,
+    )  # fmt: skip

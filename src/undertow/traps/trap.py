@@ -1,0 +1,56 @@
+"""Plant and read: the two verbs of every kind of trap.
+
+A trap is a frozen value, the attacker's key: where the units lie, what fires them, how a record stands in their
+inputs. Planting writes weights and never changes an architecture; reading compares two checkpoints.
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+from undertow.traps.recorder import Candidates
+from undertow.types import BadInput, Params
+
+
+class Trap(Protocol):
+    """One kind of trap (`MlpTrap`, ...): a frozen dataclass."""
+
+    def edits(self, params: Params) -> Params:
+        """The tensors that planting changes, whole, with the dtype and shape they had."""
+
+    def read(self, before: Params, after: Params) -> Candidates:
+        """What the traps of the planted checkpoint `before` hold in the finetuned `after`."""
+
+
+def plant(params: Params, trap: Trap) -> Params:
+    """The checkpoint with `trap` in it: a new dict, deterministic, of the same names, shapes and dtypes.
+
+    Raises BadInput where the architecture has no room for the traps or the checkpoint holds NaN.
+    """
+    _check(params)
+    changed = trap.edits(params)
+    for name, value in changed.items():
+        if name not in params or value.shape != params[name].shape:
+            raise BadInput(f"planting would change the architecture at {name!r}")
+    return {name: changed.get(name, value).astype(value.dtype) for name, value in params.items()}
+
+
+def read(before: Params, after: Params, trap: Trap) -> Candidates:
+    """What the traps hold: `before` is the planted checkpoint, `after` what finetuning made of it.
+
+    Raises BadInput where a tensor is absent, changed its shape, or holds NaN or infinite weights.
+    """
+    return trap.read(before, after)
+
+
+def tensor(params: Params, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
+    """A float64 copy of the tensor, to be changed; BadInput where there is none."""
+    if name not in params:
+        raise BadInput(f"the checkpoint has no tensor {name!r}; it has {', '.join(sorted(params)[:6])}, ...")
+    return np.array(params[name], np.float64)
+
+
+def _check(params: Params) -> None:
+    for name, value in params.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise BadInput(f"{name} holds NaN or infinite weights; nothing can be planted in a broken checkpoint")
