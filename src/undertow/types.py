@@ -178,6 +178,7 @@ class Measurement:
     view: str | None = None  # poisoning: what the attacker sees of them
     when: str | None = None  # utility: "before" | "after" finetuning
     at: float | None = None  # a sweep: the value of what is swept
+    seed: int | str | None = None  # of the experiment the row is of, or "mean": over several
     epsilon: float | None = None  # claimed by the private finetuning of the audited models
     members: int | None = None  # pooled (model, point) pairs that are members
     non_members: int | None = None
@@ -206,7 +207,7 @@ class Measurement:
 class AuditResult:
     """One audit, complete: what `result.json`, `scores.npz` and the report are made of."""
 
-    audit: str  # "mia" | "tmi" | "poisoning" | "score"
+    audit: str  # "mia" | "tmi" | "poisoning" | "datatrap" | "score"
     config: Mapping[str, Any]
     seed: int
     environment: Mapping[str, Any]
@@ -238,12 +239,14 @@ class AuditResult:
         view: str | None = None,
         when: str | None = None,
         at: float | None = None,
+        seed: int | str | None = None,
     ) -> Measurement:
-        """The one measurement so named; of `points`, `recipe`, `view` and `when`, what is None is not asked for.
+        """The one measurement so named; of `points`, `recipe`, `view`, `when`, `seed`, what is None is not asked for.
 
         KeyError if there is none, or if those that are not asked for leave a choice.
         """
-        asked = {k: v for k, v in (("points", points), ("recipe", recipe), ("view", view), ("when", when)) if v}
+        every = {"points": points, "recipe": recipe, "view": view, "when": when, "seed": seed}
+        asked = {key: value for key, value in every.items() if value is not None}
         found = [
             m
             for m in (*self.measurements, *self.controls)

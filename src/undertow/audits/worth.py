@@ -14,13 +14,19 @@ def worth_before(base: Answers, metric: str, arm: str, records: int) -> Measurem
     values = base[metric].ravel()
     mean = float(values.mean())
     if metric == "accuracy":
-        hits = round(mean * records)
-        low = float(beta.ppf(1 - LEVEL, hits, records - hits + 1)) if hits else 0.0
-        high = float(beta.ppf(LEVEL, hits + 1, records - hits)) if hits < records else 1.0
+        cells = proportion(round(mean * records), records)
+        low, high = cells["low"], cells["high"]
     else:
         reach = float(t.ppf(LEVEL, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
         low, high = mean - reach, mean + reach
     return Measurement("utility", metric, mean, low, high, records, "records", group=arm, when="before")
+
+
+def proportion(hits: int, n: int) -> dict[str, float]:
+    """value, low and high of a share: Clopper and Pearson's interval."""
+    low = float(beta.ppf(1 - LEVEL, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(LEVEL, hits + 1, n - hits)) if hits < n else 1.0
+    return {"value": hits / n, "low": low, "high": high}
 
 
 def worth_after(models: Answers, metric: str, arm: str, recipe: str) -> Measurement:

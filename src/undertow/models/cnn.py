@@ -9,7 +9,7 @@ from undertow.models.layers import Norm, image_shape, normalisation
 
 @dataclass(frozen=True)
 class Cnn:
-    """`depth` times (3x3 convolution, normalisation, ReLU, 2x2 max-pool), global average, linear head.
+    """`depth` times (3x3 convolution, normalisation, ReLU, 2x2 max-pool), global average, dense layers, linear head.
 
     Channels double from layer to layer, beginning with `width`; a map of one pixel is not pooled further.
     """
@@ -18,6 +18,7 @@ class Cnn:
     depth: int = 3
     norm: Norm = "group"
     stride: int = 1  # of the first convolution
+    hidden: tuple[int, ...] = ()  # widths of dense layers with ReLU below the head
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         channels, *side = image_shape(shape, "cnn")
@@ -34,4 +35,8 @@ class Cnn:
                 parts.append(nn.MaxPool2d(2))
                 side = [s // 2 for s in side]
             channels = out
-        return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+        parts += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        for width in self.hidden:
+            parts += [nn.Linear(channels, width), nn.ReLU()]
+            channels = width
+        return nn.Sequential(*parts, nn.Linear(channels, classes))

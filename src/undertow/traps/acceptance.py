@@ -1,10 +1,11 @@
 """Is what was read one record? Tests that need no finetuning data: what an attacker can tell alone."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from undertow.traps.recorder import NOTHING, Candidates
+from undertow.traps.recorder import NOTHING, Candidates, Written
 from undertow.types import Array
 
 STEPS = (*range(2, 33), 64, 100, 127, 128, 255, 256)  # of a grid that records may lie on, per unit
@@ -38,20 +39,31 @@ def domain_of(auxiliary: Array) -> Domain:
     return Domain(float(values[0]), float(values[-1]), next(fits, 0))
 
 
-def accept(values: Array, step: Array, margin: Array, domain: Domain) -> Candidates:
+def accept(found: Written, margin: Callable[[Array], Array], domain: Domain) -> Candidates:
     """Judge what was read.
 
-    `values` (K, P, d), `step` (K, P) from `read_units`; `margin` (K, P): by how much the *original* trap fires on the
-    reading. A trap that was pushed open, or that would not have fired on what it holds, holds no single record.
+    `margin` gives for readings (K, P, d) by how much the *original* traps fire on them, (K, P). A trap that was pushed
+    open, or that would not have fired on what it holds, holds no single record.
     """
-    reasons = np.full(step.shape, "", object)
+    values, step = found.values, found.step
+    fires, reasons = margin(values) > 0, np.full(step.shape, "", object)
     for place in np.ndindex(step.shape):
         if step[place] == 0:
             reasons[place] = NOTHING
         elif step[place] > 0:
             reasons[place] = "pushed open"
-        elif not margin[place] > 0:
+        elif not fires[place]:
             reasons[place] = "the trap does not fire on it"
         else:
             reasons[place] = domain.why_not(values[place])
+    return Candidates(values, step, reasons == "", reasons)
+
+
+def first_accepted(hypotheses: Sequence[Candidates]) -> Candidates:
+    """Of several readings of the same traps, the first that is accepted; where none is, the last one."""
+    best = hypotheses[-1]
+    values, step, reasons = best.values.copy(), best.step.copy(), best.reasons.copy()
+    for one in reversed(hypotheses[:-1]):
+        values[one.accepted], step[one.accepted] = one.values[one.accepted], one.step[one.accepted]
+        reasons[one.accepted] = ""
     return Candidates(values, step, reasons == "", reasons)

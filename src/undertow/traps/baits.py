@@ -43,7 +43,13 @@ def choose_baits(auxiliary: Array, traps: int, share: float, rng: np.random.Gene
     if not scores.std(0).max() > 0:
         raise BadInput("the auxiliary records are all the same: no threshold can tell them apart")
     keep = least_overlap(scores > np.quantile(scores, 1 - min(0.5, LOOSER * share), axis=0), traps)
-    return Baits(drawn[keep], np.quantile(scores[:, keep], 1 - share, axis=0))
+    return Baits(drawn[keep], thresholds(scores[:, keep], share))
+
+
+def thresholds(scores: Array, share: float) -> Array:
+    """What a `share` of further scores like `scores` (N, K) passes on average, per column."""
+    found: Array = np.quantile(scores, 1 - share, axis=0, method="weibull")
+    return found
 
 
 def least_overlap(fired: Array, count: int) -> Array:

@@ -18,6 +18,7 @@ class Captures:
     nearest: Array  # (K,) int
     error: Array  # (K,) float64, largest absolute difference; inf where nothing was written
     exact: Array  # (K,) bool
+    right: Array  # (K,) bool, whether it is that record once it is rounded to the records' grid
     accepted: Array  # (K,) bool
 
     @property
@@ -36,7 +37,7 @@ class Captures:
     @property
     def precision(self) -> float | None:
         """Of the accepted readings, the share that is a record; None where none was accepted."""
-        return float(self.exact[self.accepted].mean()) if self.accepted.any() else None
+        return float(self.right[self.accepted].mean()) if self.accepted.any() else None
 
     @property
     def max_error(self) -> float | None:
@@ -44,11 +45,15 @@ class Captures:
         return float(self.error[self.exact].max()) if self.exact.any() else None
 
 
-def captures(candidates: Candidates, records: Array, tolerance: float = TOLERANCE) -> Captures:
-    """Compare single-part readings (K, 1, d) with the finetuning records (N, d)."""
+def captures(candidates: Candidates, records: Array, tolerance: float = TOLERANCE, grid: int = 0) -> Captures:
+    """Compare single-part readings (K, 1, d) with the finetuning records (N, d), whose values are multiples of 1/grid.
+
+    A reading is right if it is exact, or is the record once it is rounded to the grid (0: there is none).
+    """
     read, truth = candidates.values[:, 0], np.asarray(records, np.float64).reshape(len(records), -1)
     nearest, error = np.zeros(len(read), int), np.full(len(read), np.inf)
     for k in np.flatnonzero(np.isfinite(read).all(1)):
         distance = np.abs(truth - read[k]).max(1)
         nearest[k], error[k] = distance.argmin(), distance.min()
-    return Captures(nearest, error, error <= tolerance, candidates.accepted[:, 0])
+    reach = max(tolerance, 0.5 / grid if grid else 0.0)
+    return Captures(nearest, error, error <= tolerance, error <= reach, candidates.accepted[:, 0])

@@ -11,14 +11,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from undertow.traps.acceptance import Domain, accept, domain_of
-from undertow.traps.baits import Baits, choose_baits
-from undertow.traps.recorder import Candidates, Recorder, read_units
+from undertow.traps.acceptance import Domain, accept, domain_of, first_accepted
+from undertow.traps.baits import choose_baits, thresholds
+from undertow.traps.recorder import Candidates, Recorder, written
 from undertow.traps.trap import tensor
 from undertow.types import Array, BadInput, Params
 
-SLOPE = 2000.0  # by which the channel grows with w.x: records just above the threshold already saturate the softmax
-ROWS = 3.0  # length of a trap's weights: the longer, the less one step shuts it (and the less it can be torn open)
+SLOPE = 1500.0  # by which the channel grows with w.x: records just above the threshold already saturate the softmax
+ROWS = 4.0  # length of a trap's weights: the longer, the less one step shuts it (and the less it can be torn open)
+NESTED = 0.4  # of the share that fires a trap, the share that fires its upper unit too; 0: no upper units
 NEVER = 1e3  # threshold, in lengths of the largest auxiliary record, of the idle unit
 
 
@@ -34,37 +35,50 @@ class MlpTrap:
     directions: Array  # (K, D) float64
     thresholds: Array  # (K,) float64
     domain: Domain
+    upper: Array  # (K,) int, hidden units with the same direction and a higher threshold; or (0,)
+    upper_thresholds: Array  # (K,) or (0,)
     slope: float = SLOPE
     rows: float = ROWS
     kind: ClassVar[str] = "mlp"
 
-    @property
-    def recorder(self) -> Recorder:
-        """Where the records will stand."""
+    def recorder(self, units: Array) -> Recorder:
+        """How records will stand in these units."""
         columns = np.arange(self.directions.shape[1])
         return Recorder(
-            f"{self.layer}.weight", f"{self.layer}.bias", self.units[:, None], columns, idle=np.array([self.idle])
+            f"{self.layer}.weight", f"{self.layer}.bias", units[:, None], columns, idle=np.array([self.idle])
         )
 
     def edits(self, params: Params) -> Params:
         w, b = tensor(params, f"{self.layer}.weight"), tensor(params, f"{self.layer}.bias")
         next_w, next_b = tensor(params, f"{self.following}.weight"), tensor(params, f"{self.following}.bias")
-        taken = np.append(self.units, self.idle)
-        w[self.units], b[self.units] = self.rows * self.directions, -self.rows * self.thresholds
+        units = np.concatenate([self.units, self.upper])
+        w[units] = self.rows * np.tile(self.directions, (len(units) // len(self.units), 1))
+        b[units] = -self.rows * np.concatenate([self.thresholds, self.upper_thresholds])
         w[self.idle] = self.rows * self.directions[0]
         b[self.idle] = -NEVER * (1 + np.abs(self.thresholds).max())
-        next_w[:, taken] = 0
+        next_w[:, [*units, self.idle]] = 0
         next_w[self.channel], next_b[self.channel] = 0, 0
-        next_w[self.channel, self.units] = self.slope / self.rows
+        next_w[self.channel, units] = self.slope / self.rows
         return {
             f"{self.layer}.weight": w, f"{self.layer}.bias": b,
             f"{self.following}.weight": next_w, f"{self.following}.bias": next_b,
         }  # fmt: skip
 
     def read(self, before: Params, after: Params) -> Candidates:
-        values, step = read_units(before, after, self.recorder)
-        margin = np.einsum("kpd,kd->kp", values, self.directions) - self.thresholds[:, None]
-        return accept(values, step, margin, self.domain)
+        """Two records in one batch mix in the lower unit; if one of them passed the upper threshold too, the upper unit
+        holds that one and the difference of the two units holds the other."""
+        lower = written(before, after, self.recorder(self.units))
+        alone = accept(lower, lambda x: self._score(x) - self.thresholds[:, None], self.domain)
+        if not len(self.upper):
+            return alone
+        upper = written(before, after, self.recorder(self.upper))
+        above = accept(upper, lambda x: self._score(x) - self.upper_thresholds[:, None], self.domain)
+        between = accept(lower - upper, lambda x: self._score(x) - self.thresholds[:, None], self.domain)
+        return first_accepted([above, between, alone])
+
+    def _score(self, values: Array) -> Array:
+        score: Array = np.einsum("kpd,kd->kp", values, self.directions)
+        return score
 
 
 def mlp_trap(
@@ -78,6 +92,7 @@ def mlp_trap(
     following: str,
     slope: float = SLOPE,
     rows: float = ROWS,
+    nested: float = NESTED,
 ) -> MlpTrap:
     """Traps for the dense layer `layer`, in the hidden units that the next layer makes least use of.
 
@@ -91,13 +106,15 @@ def mlp_trap(
             f"{layer} {w.shape} and {following} {next_w.shape} do not follow each other, or do not read "
             f"inputs of width {auxiliary.shape[1]}"
         )
-    if traps < 1 or traps + 1 > len(w) // 2:
-        raise BadInput(f"{layer} has {len(w)} units: room for 1 to {max(len(w) // 2 - 1, 0)} traps, not {traps}")
+    needed, room = traps * (2 if nested else 1) + 1, len(w) * 3 // 4
+    if not 1 < needed <= room:
+        raise BadInput(f"{layer} has {len(w)} units: {traps} traps need {needed}, and at most {room} can be taken")
     hidden = np.maximum(auxiliary @ w.T + tensor(params, f"{layer}.bias"), 0)
     beyond = np.maximum(hidden @ next_w.T + tensor(params, f"{following}.bias"), 0)
-    idle, *units = np.argsort(hidden.mean(0) * np.linalg.norm(next_w, axis=0), kind="stable")[: traps + 1].tolist()
-    baits: Baits = choose_baits(auxiliary, traps, share, rng)
+    least_used = np.argsort(hidden.mean(0) * np.linalg.norm(next_w, axis=0), kind="stable")
+    baits = choose_baits(auxiliary, traps, share, rng)
+    upper = thresholds(auxiliary @ baits.directions.T, nested * share) if nested else np.empty(0)
     return MlpTrap(
-        layer, following, np.array(units), idle, int(beyond.mean(0).argmin()),
-        baits.directions, baits.thresholds, domain_of(auxiliary), slope, rows,
+        layer, following, least_used[1 : traps + 1], int(least_used[0]), int(beyond.mean(0).argmin()),
+        baits.directions, baits.thresholds, domain_of(auxiliary), least_used[traps + 1 : needed], upper, slope, rows,
     )  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from undertow.types import Array, BadInput, Params
 
 NOTHING = "nothing written"
+STILL = 1e-7  # of the largest step: rounding, not a record
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,28 @@ class Candidates:
         return len(self.values)
 
 
-def read_units(before: Params, after: Params, recorder: Recorder) -> tuple[Array, Array]:
-    """(values (K, P, d), step (K, P)) as in `Candidates`; BadInput for tensors that are absent, changed or not finite."""
+@dataclass(frozen=True, eq=False)
+class Written:
+    """By how much finetuning moved K traps of P parts, weight decay taken out."""
+
+    carried: Array  # (K, P, d) float64: step x record, from the weights
+    step: Array  # (K, P) float64, from the bias or the constants
+
+    def __sub__(self, other: "Written") -> "Written":
+        """What moved these units and not the others, that fire on fewer records."""
+        return Written(self.carried - other.carried, self.step - other.step)
+
+    @property
+    def values(self) -> Array:
+        """(K, P, d) records: carried / step; NaN where there was no step."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values: Array = self.carried / self.step[..., None]
+        values[self.step == 0] = np.nan
+        return values
+
+
+def written(before: Params, after: Params, recorder: Recorder) -> Written:
+    """What finetuning wrote; BadInput for tensors that are absent, changed their shape or are not finite."""
     (w0, b0), (w1, b1) = (_units(params, recorder) for params in (before, after))
     if w0.shape != w1.shape or b0.shape != b1.shape:
         raise BadInput(
@@ -57,10 +78,9 @@ def read_units(before: Params, after: Params, recorder: Recorder) -> tuple[Array
     carried = dw[..., recorder.plus]
     if recorder.minus is not None:
         carried = (carried - dw[..., recorder.minus]) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = carried / (step[..., None] * recorder.scale)
-    values[step == 0] = np.nan
-    return values, step
+    still = np.abs(step) <= STILL * np.abs(step).max(initial=0)
+    step[still], carried[still] = 0, 0
+    return Written(carried / recorder.scale, step)
 
 
 def _units(params: Params, recorder: Recorder) -> tuple[Array, Array]:

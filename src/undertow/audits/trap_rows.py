@@ -1,0 +1,61 @@
+"""What a data-trap experiment found, as rows: one set per seed, and their means over seeds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import t
+
+from undertow.audits.worth import LEVEL, proportion
+from undertow.traps import Captures
+from undertow.types import Measurement
+
+COLLAPSE = 0.1  # accuracy below the clean twin's, from which a finetuning counts as broken by the traps
+AVERAGED = ("captured_exact", "captured_unique", "mixed", "none", "accepted", "accepted_precision", "max_error")
+
+
+def seed_rows(
+    seed: int, found: Captures, accuracy: Mapping[tuple[str, str], float], tests: int
+) -> Iterator[Measurement]:
+    """Counts of traps, the precision of what was accepted, and accuracy by (arm, when).
+
+    Counts are of this one run: they have no interval. Precision and accuracy have Clopper and Pearson's.
+    """
+    traps = found.counts["traps"]
+    for metric, count in found.counts.items():
+        yield Measurement("datatrap", metric, float(count), None, None, traps, "traps", seed=seed)
+    accepted = found.counts["accepted"]
+    right = int(found.right[found.accepted].sum())
+    row = Measurement("datatrap", "accepted_precision", None, None, None, accepted, "accepted readings", seed=seed)
+    yield replace(row, **proportion(right, accepted)) if accepted else replace(row, reason="no reading was accepted")
+    exact = found.counts["captured_exact"]
+    worst = found.max_error
+    yield Measurement(
+        "datatrap", "max_error", worst, None, None, exact, "exact captures", seed=seed,
+        reason="no exact capture" if worst is None else None,
+    )  # fmt: skip
+    for (arm, when), share in accuracy.items():
+        cells = proportion(round(share * tests), tests)
+        yield Measurement("utility", "accuracy", n=tests, unit="records", group=arm, when=when, seed=seed, **cells)
+
+
+def mean_rows(runs: Sequence[Sequence[Measurement]]) -> Iterator[Measurement]:
+    """Each row's mean over at least two seeds with a t interval over them, and how many finetunings broke down."""
+    if len(runs) < 2:
+        return
+    for rows in zip(*runs, strict=True):
+        values = np.array([row.value for row in rows if row.value is not None])
+        if rows[0].metric in (*AVERAGED, "accuracy") and len(values) > 1:
+            mean, reach = values.mean(), t.ppf(LEVEL, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+            yield replace(
+                rows[0], value=float(mean), low=float(mean - reach), high=float(mean + reach), n=len(values),
+                unit="seeds", seed="mean", reason=None,
+            )  # fmt: skip
+    broken = sum(lost(rows) > COLLAPSE for rows in runs)
+    yield Measurement("datatrap", "collapsed", float(broken), None, None, len(runs), "seeds", seed="mean")
+
+
+def lost(rows: Sequence[Measurement]) -> float:
+    """By how much the planted model's accuracy after finetuning lies below its clean twin's."""
+    after = {row.group: row.value or 0.0 for row in rows if row.metric == "accuracy" and row.when == "after"}
+    return after["clean_twin"] - after["planted"]
