@@ -9,6 +9,7 @@ from undertow.engine.executor import choose_executor
 from undertow.types import AuditResult, ConfigError, MissingExtra, Progress, StoreError
 
 if TYPE_CHECKING:
+    from undertow.audits.chain import Host
     from undertow.audits.estimate import Estimate
     from undertow.audits.settings import LeakageConfig
     from undertow.audits.supply import Supply
@@ -52,20 +53,26 @@ def configure(
 def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditResult:
     """Run one audit into its folder: result.json, scores.npz, records.csv, report.html. Rerunning resumes."""
     supply = check(audit, config)
-    from undertow.audits.chain import Host
     from undertow.audits.mia import audit_mia
     from undertow.audits.tmi import audit_tmi
     from undertow.storage.results import save_result
-    from undertow.storage.run import environment, open_run, open_store
+    from undertow.storage.run import open_run
 
     open_run(request.out, audit)
-    store = open_store(request.store or request.out / "store")
-    executor = choose_executor(request.workers)
-    host = Host(store, executor, {**environment(), "workers": request.workers}, request.progress)
-    result = {"mia": audit_mia, "tmi": audit_tmi}[audit](config, supply, host)
+    result = {"mia": audit_mia, "tmi": audit_tmi}[audit](config, supply, host_of(request))
     save_result(result, request.out)
     write_report(result, request.out, supply if supply.embedded or request.include_examples else None)
     return result
+
+
+def host_of(request: Request) -> "Host":
+    """The store, the workers and the environment of a request; the store's folder is made."""
+    from undertow.audits.chain import Host
+    from undertow.storage.run import environment, open_store
+
+    store = open_store(request.store or request.out / "store")
+    executor = choose_executor(request.workers)
+    return Host(store, executor, {**environment(), "workers": request.workers}, request.progress)
 
 
 def check(audit: str, config: "LeakageConfig") -> "Supply":

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undertow.engine.executor import choose_executor
 from undertow.types import AuditResult, ConfigError, Measurement
-from undertow.workflow import Request, need_torch, write_report
+from undertow.workflow import Request, host_of, need_torch, write_report
 
 if TYPE_CHECKING:
     from undertow.audits.chain import Host
@@ -54,7 +53,7 @@ def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
     supply, base = load_poisoning(config)
     design_of(config, supply)  # whatever can be refused is refused before a file is written
     open_run(request.out, "poisoning")
-    host = _host(request)
+    host = host_of(request)
     result = audit_poisoning(replace(config, sweep="", sweep_values=()), supply, base, host)
     if config.sweep:
         result = _swept(config, result, host)
@@ -117,7 +116,7 @@ def run_checkpoint(config: "PoisoningConfig", suspect: "Suspect", request: Reque
     found = load_judged(config, suspect)
     check_kind(found.config)
     open_run(request.out, "poisoning")
-    game = lay_table(found.config, found.supply, found.base, _host(request))
+    game = lay_table(found.config, found.supply, found.base, host_of(request))
     reference = None if found.reference is None else keep(found.reference, game.host)
     result = audit_checkpoint(game, keep(found.base.params or {}, game.host), reference)
     if found.planted:
@@ -139,15 +138,6 @@ def plan_poisoning(config: "PoisoningConfig") -> str:
         f"each is asked about {config.data.points} records in {len(config.views)} "
         f"view{'s' * (len(config.views) > 1)}"
     )
-
-
-def _host(request: Request) -> "Host":
-    from undertow.audits.chain import Host
-    from undertow.storage.run import environment, open_store
-
-    store = open_store(request.store or request.out / "store")
-    executor = choose_executor(request.workers)
-    return Host(store, executor, {**environment(), "workers": request.workers}, request.progress)
 
 
 def _finish(result: AuditResult, request: Request) -> AuditResult:

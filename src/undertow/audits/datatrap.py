@@ -15,14 +15,15 @@ from undertow.audits.trap_rows import mean_rows, seed_rows
 from undertow.audits.trap_supply import TrapSupply
 from undertow.engine.key import fingerprint
 from undertow.engine.play import play
-from undertow.models.architecture import Architecture, Mlp
+from undertow.models.architecture import Architecture, Mlp, initial_state
 from undertow.models.cnn import Cnn
 from undertow.stages.finetune import Finetune
 from undertow.stages.plant import Plant
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
 from undertow.training.choose import Plan, pick_device
-from undertow.traps import Captures, MlpTrap, best_expected, captures, read
+from undertow.training.task import to_params
+from undertow.traps import Captures, MlpTrap, Whisper, best_expected, captures, read
 from undertow.traps.recorder import Candidates
 from undertow.types import Array, AuditResult, ConfigError, Measurement, Params, Slot, Stage
 
@@ -96,6 +97,11 @@ class Table:
     supply: TrapSupply
     host: Host
 
+    def check(self) -> None:
+        """BadInput or ConfigError for what cannot be planted, before anything is trained."""
+        state = to_params(initial_state(self.architecture, self.shape, self.supply.classes, 0))
+        self.plant.trap(self.slot("base"), state, self.host.store)
+
     def slot(self, role: str) -> Slot:
         return Slot(role, 0, self.config.seed, None)
 
@@ -135,9 +141,11 @@ class Table:
         expected = traps.expected or best_expected(
             len(victim), self.config.finetune.batch, classes=self.supply.classes, auxiliary=len(auxiliary)
         )
+        fit = self.config.finetune
         return Plant(
             self._put(auxiliary.x, auxiliary.y), self.architecture, self.shape, self.supply.classes, traps.count,
             expected / len(victim), traps.nested, traps.slope, traps.rows, self.plan,
+            Whisper(fit.lr) if fit.optimizer == "adamw" else None,
         )  # fmt: skip
 
     @property

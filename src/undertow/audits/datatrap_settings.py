@@ -45,7 +45,7 @@ class Traps:
 
     count: int = setting(64, "traps")
     expected: float = setting(0.0, "finetuning records that fire a trap, on average; 0: planned from the numbers")
-    nested: float = setting(0.4, "of those, the share that fires the trap's upper unit too; 0: traps of one unit")
+    nested: float = setting(0.5, "of those, the share that fires the trap's upper unit too; 0: traps of one unit")
     slope: float = setting(1500.0, "by which the channel to the head grows with what fires a trap")
     rows: float = setting(4.0, "length of a trap's weights; the longer, the less one step moves it")
     grid: bool = setting(True, "the attacker knows that records are grey levels, and uses it")
@@ -89,6 +89,14 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
     "digits-momentum": (
         "the same, the victim uses momentum and weight decay",
         replace(DIGITS, finetune=replace(DIGITS.finetune, lr=0.02, momentum=0.9, weight_decay=1e-3)),
+    ),
+    "digits-adamw": (
+        "the same, the victim uses AdamW",
+        replace(
+            DIGITS,
+            traps=replace(DIGITS.traps, rows=0.3),
+            finetune=replace(DIGITS.finetune, optimizer="adamw", lr=1e-3, momentum=0.9, weight_decay=0.01),
+        ),
     ),
     "cifar10-mlp": ("CIFAR-10 images, a perceptron (--data)", CIFAR),
     "cifar10-cnn": ("CIFAR-10 images, traps on the features of a small CNN (--data)", replace(

@@ -1,4 +1,4 @@
-"""undertow audit: mia, tmi, both, and poisoning."""
+"""undertow audit: mia, tmi, both, poisoning and datatrap."""
 
 from typing import Any
 
@@ -67,6 +67,42 @@ def poisoning(
             _print_names(list_presets, list_recipes)
         else:
             _poisoning(Options(**locals()))
+
+
+@audit_app.command()
+def datatrap(
+    preset: opt.Preset = None, list_presets: opt.ListPresets = False, data: opt.Records = None,
+    config: opt.ConfigFile = None, seed: opt.Seed = None, seeds: opt.Seeds = None, out: opt.Out = RUN,
+    store: opt.StoreDir = None, workers: opt.Workers = 1, quiet: opt.Quiet = False, fail_if: opt.FailIfCopied = None,
+    include_examples: opt.Include = False,
+) -> None:  # fmt: skip
+    """Can a checkpoint carry finetuning records away? Plants data traps, finetunes, and reads them back."""
+    with errors():
+        if list_presets:
+            from undertow.audits.datatrap_settings import listing
+
+            typer.echo("\n".join(f"datatrap  {name:<17}{about}" for name, about in listing()))
+        else:
+            _datatrap(Options(**locals()))
+
+
+def _datatrap(o: Any) -> None:
+    from undertow.storage.files import read_toml
+    from undertow.workflow import Request
+    from undertow.workflow_datatrap import configure, run_datatrap
+    from undertow.workflow_poisoning import where
+
+    changes = {k: getattr(o, k) for k in ("seed", "seeds") if getattr(o, k) is not None}
+    if o.data is not None:
+        changes["data"] = where(o.data)
+    config = configure(o.preset, read_toml(o.config) if o.config else {}, changes)
+    conditions = gates(o.fail_if)
+    with progress(o.quiet) as told:
+        result = run_datatrap(config, Request(o.out, o.store, o.workers, o.include_examples, told))
+    show(result, o.quiet)
+    if not o.quiet:
+        typer.echo(f"report: {o.out / 'report.html'}")
+    apply(conditions, [result])
 
 
 def _print_names(presets: bool, recipes: bool) -> None:

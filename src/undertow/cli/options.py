@@ -39,6 +39,10 @@ FailIfWorse = Annotated[
     typer.Option("--fail-if", help="Exit 1 if so, e.g. 'tpr_difference@1%>0.05' or 'verdict!=safe'."),
 ]
 
+# of `audit datatrap`
+FailIfCopied = Annotated[list[str] | None, typer.Option("--fail-if", help="Exit 1 if so, e.g. 'captured_exact>0'.")]
+Seeds = Annotated[int | None, typer.Option(help="Experiments, with seeds from --seed on; adds their means.")]
+
 
 class Options:
     """The options of one command, as typed."""

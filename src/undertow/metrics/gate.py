@@ -10,12 +10,14 @@ from undertow.types import ConfigError, GateUndecided, Measurement
 
 RATES = ("tpr", "tpr_difference")  # read at an FPR
 METRICS = ("auc", "balanced_accuracy", "tpr", "auc_difference", "tpr_difference")
+COUNTS = ("captured_exact", "captured_unique", "accepted")  # records copied, in any of the experiments
 VERDICTS = ("safe", "suspicious")  # what can be asked for; "unknown" is never a pass
 AUDITED = (None, "poisoned", "suspect")  # the groups a gate is about; the others are controls
 ALLOWED = (
     "auc>X, balanced_accuracy>X, "
     + ", ".join(f"tpr@{fpr * 100:g}%>X" for fpr in FPRS)
     + ", auc_difference>X, tpr_difference@1%>X (poisoning), verdict!=safe, verdict==suspicious"
+    + ", captured_exact>X (datatrap, a count)"
 )
 
 
@@ -61,11 +63,11 @@ def parse_gate(text: str) -> Gate | VerdictGate:
         return _on_verdict(text, rate, operator, threshold)
     if operator != ">":
         _refuse(text, f"operator {operator!r}; only > is known: higher leaks more")
-    if metric not in METRICS:
+    if metric not in (*METRICS, *COUNTS):
         _refuse(text, f"metric {metric!r} is not measured")
     if (metric in RATES) != (rate is not None):
         _refuse(text, f"{metric} needs an FPR" if metric in RATES else f"{metric} has no FPR")
-    return Gate(metric, None if rate is None else _fpr(text, rate), _threshold(text, threshold))
+    return Gate(metric, None if rate is None else _fpr(text, rate), _threshold(text, metric, threshold))
 
 
 def _on_verdict(text: str, rate: str | None, operator: str, word: str) -> VerdictGate:
@@ -85,9 +87,11 @@ def _fpr(text: str, rate: str) -> float:
     _refuse(text, f"FPR {rate!r} is not measured")
 
 
-def _threshold(text: str, threshold: str) -> float:
+def _threshold(text: str, metric: str, threshold: str) -> float:
     number = _number(threshold)
-    if number is None or not 0 <= number < 1:
+    if metric in COUNTS and (number is None or not 0 <= number < float("inf")):
+        _refuse(text, f"threshold {threshold!r} is not a count")
+    if number is None or not (metric in COUNTS or 0 <= number < 1):
         _refuse(text, f"threshold {threshold!r} is not a fraction in [0, 1)")
     return number
 

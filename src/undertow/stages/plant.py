@@ -14,7 +14,7 @@ from undertow.rng import stream
 from undertow.stages.common import load_examples, tensor
 from undertow.training.choose import Plan
 from undertow.training.task import blocks, load_state, torch_threads
-from undertow.traps import MlpTrap, mlp_trap, plant
+from undertow.traps import MlpTrap, Whisper, mlp_trap, plant
 from undertow.types import Array, BadInput, Params, Slot, Store
 
 
@@ -36,6 +36,7 @@ class Plant:
     slope: float
     rows: float
     plan: Plan
+    whisper: Whisper | None = None  # for victims that use Adam
     name: ClassVar[str] = "plant"
     version: ClassVar[int] = 1
 
@@ -54,6 +55,7 @@ class Plant:
         return mlp_trap(
             state, inputs, self.traps, self.share, rng,
             layer=layer, following=following, slope=self.slope, rows=self.rows, nested=self.nested,
+            whisper=self.whisper,
         )  # fmt: skip
 
     def inputs(self, state: Params, x: Array) -> Array:

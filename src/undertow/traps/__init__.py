@@ -6,12 +6,12 @@
 from undertow.traps.acceptance import Domain, domain_of
 from undertow.traps.baits import Baits, choose_baits
 from undertow.traps.capture import Captures, captures
-from undertow.traps.mlp import MlpTrap, mlp_trap
+from undertow.traps.mlp import MlpTrap, Whisper, mlp_trap
 from undertow.traps.plan import best_expected, capture_probability
 from undertow.traps.recorder import Candidates, Recorder
 from undertow.traps.trap import Trap, plant, read
 
 __all__ = [
-    "Baits", "Candidates", "Captures", "Domain", "MlpTrap", "Recorder", "Trap",
+    "Baits", "Candidates", "Captures", "Domain", "MlpTrap", "Recorder", "Trap", "Whisper",
     "best_expected", "capture_probability", "captures", "choose_baits", "domain_of", "mlp_trap", "plant", "read",
 ]  # fmt: skip

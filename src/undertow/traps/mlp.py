@@ -19,7 +19,8 @@ from undertow.types import Array, BadInput, Params
 
 SLOPE = 1500.0  # by which the channel grows with w.x: records just above the threshold already saturate the softmax
 ROWS = 4.0  # length of a trap's weights: the longer, the less one step shuts it (and the less it can be torn open)
-NESTED = 0.4  # of the share that fires a trap, the share that fires its upper unit too; 0: no upper units
+NESTED = 0.5  # of the share that fires a trap, the share that fires its upper unit too; 0: no upper units
+HUSHED = 0.1  # an upper unit's weights, of a trap's: it is written to alike, but hardly drives the channel when alone
 NEVER = 1e3  # threshold, in lengths of the largest auxiliary record, of the idle unit
 
 
@@ -29,7 +30,7 @@ class MlpTrap:
 
     layer: str  # prefix of .weight (H, D) and .bias (H,)
     following: str  # prefix of the next dense layer's
-    units: Array  # (K,) int, hidden units that record
+    units: Array  # (K,) int, hidden units that are written to
     idle: int  # a hidden unit that never fires
     channel: int  # the unit of the next layer that all traps feed
     directions: Array  # (K, D) float64
@@ -37,8 +38,11 @@ class MlpTrap:
     domain: Domain
     upper: Array  # (K,) int, hidden units with the same direction and a higher threshold; or (0,)
     upper_thresholds: Array  # (K,) or (0,)
+    detectors: Array  # (K,) int, hidden units that drive the channel in place of those that are written to; or (0,)
     slope: float = SLOPE
     rows: float = ROWS
+    quiet: float = ROWS  # length of the weights of upper units, and of units that detectors stand for
+    gain: float = SLOPE / ROWS  # with which these feed the channel
     kind: ClassVar[str] = "mlp"
 
     def recorder(self, units: Array) -> Recorder:
@@ -51,14 +55,20 @@ class MlpTrap:
     def edits(self, params: Params) -> Params:
         w, b = tensor(params, f"{self.layer}.weight"), tensor(params, f"{self.layer}.bias")
         next_w, next_b = tensor(params, f"{self.following}.weight"), tensor(params, f"{self.following}.bias")
-        units = np.concatenate([self.units, self.upper])
-        w[units] = self.rows * np.tile(self.directions, (len(units) // len(self.units), 1))
-        b[units] = -self.rows * np.concatenate([self.thresholds, self.upper_thresholds])
-        w[self.idle] = self.rows * self.directions[0]
-        b[self.idle] = -NEVER * (1 + np.abs(self.thresholds).max())
-        next_w[:, [*units, self.idle]] = 0
+        next_w[:, [*self.units, *self.upper, *self.detectors, self.idle]] = 0
         next_w[self.channel], next_b[self.channel] = 0, 0
-        next_w[self.channel, units] = self.slope / self.rows
+        loud, quiet = (self.rows, self.slope / self.rows), (self.quiet, self.gain)
+        for units, limits, (length, gain) in (
+            (self.units, self.thresholds, quiet if len(self.detectors) else loud),
+            (self.upper, self.upper_thresholds, quiet),
+            (self.detectors, self.thresholds, loud),
+        ):
+            if len(units):
+                w[units], b[units] = length * self.directions, -length * limits
+                next_w[self.channel, units] = gain
+        length = self.quiet if len(self.detectors) else self.rows
+        w[self.idle] = length * self.directions[0]
+        b[self.idle] = -NEVER * length * (1 + np.abs(self.thresholds).max())
         return {
             f"{self.layer}.weight": w, f"{self.layer}.bias": b,
             f"{self.following}.weight": next_w, f"{self.following}.bias": next_b,
@@ -81,6 +91,27 @@ class MlpTrap:
         return score
 
 
+@dataclass(frozen=True)
+class Whisper:
+    """For victims that train with Adam, whose steps keep the sign of a gradient but not its size.
+
+    Units whose gradient is far below Adam's epsilon move in proportion to it after all. They are `quiet` so that such
+    a step shuts them, and feed the channel by next to nothing; ordinary units beside them, the detectors, drive it.
+    """
+
+    lr: float = 1e-3  # the victim's, as far as it is guessed
+    epsilon: float = 1e-8  # Adam's
+    drive: float = 1e-3  # gradient of the channel that a fresh head is expected to give
+    quiet: float = 1e-8  # length of the weights
+    strength: float = 10.0  # how many times over one step shuts the unit: a later one is a tenth of the first
+
+    def gain(self, auxiliary: Array) -> float:
+        """The weight to the channel: one step moves the unit by `strength` times what shuts it for typical records."""
+        overlap = float(np.median(auxiliary @ auxiliary.mean(0))) + 1
+        gradient = self.strength * self.quiet * self.epsilon / (0.1 * self.lr * overlap)
+        return gradient / self.drive
+
+
 def mlp_trap(
     params: Params,
     auxiliary: Array,
@@ -93,11 +124,13 @@ def mlp_trap(
     slope: float = SLOPE,
     rows: float = ROWS,
     nested: float = NESTED,
+    whisper: Whisper | None = None,
 ) -> MlpTrap:
     """Traps for the dense layer `layer`, in the hidden units that the next layer makes least use of.
 
     `auxiliary` (N, D): inputs of that layer, of records that the victim does not have; `share`: of such inputs, how
-    many fire a trap (`best_expected(records, batch) / records`). BadInput where there is no room for the traps.
+    many fire a trap (`best_expected(records, batch) / records`); `whisper`: for victims that use Adam or AdamW.
+    BadInput where there is no room for the traps.
     """
     w, next_w = tensor(params, f"{layer}.weight"), tensor(params, f"{following}.weight")
     auxiliary = np.asarray(auxiliary, np.float64).reshape(len(auxiliary), -1)
@@ -106,15 +139,18 @@ def mlp_trap(
             f"{layer} {w.shape} and {following} {next_w.shape} do not follow each other, or do not read "
             f"inputs of width {auxiliary.shape[1]}"
         )
-    needed, room = traps * (2 if nested else 1) + 1, len(w) * 3 // 4
-    if not 1 < needed <= room:
-        raise BadInput(f"{layer} has {len(w)} units: {traps} traps need {needed}, and at most {room} can be taken")
+    groups = np.array([1, 1, bool(nested), whisper is not None], int)  # idle, written, upper, detectors
+    ends = np.cumsum(groups * [1, traps, traps, traps])
+    if traps < 1 or ends[-1] > (room := len(w) * 3 // 4):
+        raise BadInput(f"{layer} has {len(w)} units: {traps} traps need {ends[-1]}, and at most {room} can be taken")
     hidden = np.maximum(auxiliary @ w.T + tensor(params, f"{layer}.bias"), 0)
     beyond = np.maximum(hidden @ next_w.T + tensor(params, f"{following}.bias"), 0)
     least_used = np.argsort(hidden.mean(0) * np.linalg.norm(next_w, axis=0), kind="stable")
+    idle, units, upper, detectors, _ = np.split(least_used, ends)
     baits = choose_baits(auxiliary, traps, share, rng)
-    upper = thresholds(auxiliary @ baits.directions.T, nested * share) if nested else np.empty(0)
+    limits = thresholds(auxiliary @ baits.directions.T, nested * share) if nested else np.empty(0)
+    quiet, gain = (whisper.quiet, whisper.gain(auxiliary)) if whisper else (HUSHED * rows, HUSHED * slope / rows)
     return MlpTrap(
-        layer, following, least_used[1 : traps + 1], int(least_used[0]), int(beyond.mean(0).argmin()),
-        baits.directions, baits.thresholds, domain_of(auxiliary), least_used[traps + 1 : needed], upper, slope, rows,
+        layer, following, units, int(idle[0]), int(beyond.mean(0).argmin()), baits.directions, baits.thresholds,
+        domain_of(auxiliary), upper, limits, detectors, slope, rows, quiet, gain,
     )  # fmt: skip

@@ -1,0 +1,74 @@
+"""Data traps in dense layers: what is captured at every seed, as docs/results.md keeps it.
+
+    python benchmarks/traps.py [--presets digits-mlp digits-momentum digits-adamw] [--seeds 8] [--data DIR] [--out DIR]
+
+The same as `undertow audit datatrap --preset P --seeds 8`, with one line per seed. No seed is left out.
+"""
+
+import argparse
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+from dataclasses import replace
+from pathlib import Path
+
+from undertow.audits.chain import Host
+from undertow.audits.datatrap import audit_datatrap
+from undertow.audits.datatrap_settings import preset
+from undertow.engine.executor import Serial
+from undertow.storage.store import DiskStore
+from undertow.storage.trap_data import load_traps
+from undertow.types import Measurement
+
+COLUMNS = ("captured_exact", "captured_unique", "mixed", "none", "accepted", "accepted_precision", "max_error")
+ARMS = ("planted", "clean_twin")
+
+
+SHARES = ("accuracy", "accepted_precision")
+
+
+def cell(row: Measurement) -> str:
+    """One number; a mean with its interval."""
+    if row.value is None:
+        return row.reason or ""
+    mean = row.seed == "mean"
+    form = ".1e" if row.metric == "max_error" else ".3f" if row.metric in SHARES else ".1f" if mean else ".0f"
+    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]" if mean else f"{row.value:{form}}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", nargs="+", default=["digits-mlp", "digits-momentum", "digits-adamw"])
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/traps"))
+    options = parser.parse_args()
+    for name in options.presets:
+        config = replace(preset(name), seed=options.first, seeds=options.seeds)
+        if options.data:
+            config = replace(config, data=replace(config.data, folder=str(options.data)))
+        result, _ = audit_datatrap(
+            config, lambda seed, data=config.data: load_traps(data, seed), Host(DiskStore(options.out), Serial())
+        )
+        seeds = [*range(config.seed, config.seed + config.seeds), *["mean"] * (config.seeds > 1)]
+        print(f"\n### `{name}`, {config.traps.count} traps\n")
+        print(f"| seed | {' | '.join(COLUMNS)} | accuracy before, planted | twin | after, planted | twin |")
+        print("|---" * (len(COLUMNS) + 5) + "|")
+        for seed in seeds:
+            rows = [result.find("datatrap", metric, seed=seed) for metric in COLUMNS]
+            rows += [
+                result.find("utility", "accuracy", group=arm, when=when, seed=seed)
+                for when in ("before", "after")
+                for arm in ARMS
+            ]
+            print(f"| {seed} | {' | '.join(cell(row) for row in rows)} |", flush=True)
+        if config.seeds > 1:
+            broken = result.find("datatrap", "collapsed", seed="mean")
+            print(f"\nfinetunings that broke down: {broken.value:.0f} of {broken.n}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
