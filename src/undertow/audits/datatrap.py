@@ -144,7 +144,8 @@ class Table:
         fit = self.config.finetune
         return Plant(
             self._put(auxiliary.x, auxiliary.y), self.architecture, self.shape, self.supply.classes, traps.count,
-            expected / len(victim), traps.nested, traps.slope, traps.rows, self.plan,
+            expected / len(victim), traps.nested, traps.slope, traps.rows,
+            0.0 if traps.slope else fit.lr / fit.batch, self.plan,
             Whisper(fit.lr) if fit.optimizer == "adamw" else None,
         )  # fmt: skip
 
@@ -152,8 +153,9 @@ class Table:
     def finetune(self) -> Finetune:
         key = self._put(self.supply.victim.x, self.supply.victim.y)
         return Finetune(
-            key, self.architecture, self.shape, self.supply.classes, "full", 0, self.config.finetune, self.plan
-        )
+            key, self.architecture, self.shape, self.supply.classes, self.config.strategy, 0, self.config.finetune,
+            self.plan, layers=len(self.config.model.hidden) + 1,
+        )  # fmt: skip
 
     def accuracy(self, key: str) -> float:
         """Of one checkpoint on the test records, with the head it has."""

@@ -46,13 +46,14 @@ class Traps:
     count: int = setting(64, "traps")
     expected: float = setting(0.0, "finetuning records that fire a trap, on average; 0: planned from the numbers")
     nested: float = setting(0.5, "of those, the share that fires the trap's upper unit too; 0: traps of one unit")
-    slope: float = setting(1500.0, "by which the channel to the head grows with what fires a trap")
+    slope: float = setting(0.0, "by which the channel to the head grows with what fires a trap; 0: planned, and rows")
     rows: float = setting(4.0, "length of a trap's weights; the longer, the less one step moves it")
-    grid: bool = setting(True, "the attacker knows that records are grey levels, and uses it")
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.expected < 0 or not 0 <= self.nested < 1 or min(self.slope, self.rows) <= 0:
-            raise ConfigError("traps.count is at least 1, expected not negative, nested in [0, 1), the others positive")
+        if self.count < 1 or self.expected < 0 or not 0 <= self.nested < 1 or self.slope < 0 or self.rows <= 0:
+            raise ConfigError(
+                "traps.count is at least 1, expected not negative, nested in [0, 1), slope not negative, rows positive"
+            )
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class DataTrapConfig:
     model: TrapModel = section(TrapModel(), "the checkpoint")
     pretrain: Fit = section(Fit(), "how it is pretrained")
     traps: Traps = section(Traps(), "how it is trapped")
+    strategy: Literal["full", "last-k"] = setting("full", "what the victim trains: full | last-k (the dense layers)")
     finetune: Fit = section(Fit(), "how the victim finetunes it")
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
 
@@ -75,13 +77,15 @@ class DataTrapConfig:
 
 DIGITS = DataTrapConfig(
     pretrain=Fit(epochs=60, batch=64, lr=0.2, momentum=0.0, decay="constant"),
+    traps=Traps(slope=1500.0, rows=4.0),
     finetune=Fit(epochs=5, batch=32, lr=0.05, momentum=0.0, decay="constant"),
     engine=EngineSettings(name="sequential"),
 )
 CIFAR = replace(
     DIGITS,
     data=TrapData(source="cifar10", auxiliary=4000, victim=2000),
-    pretrain=Fit(epochs=20, batch=64, lr=0.05, momentum=0.9),
+    pretrain=Fit(epochs=10, batch=64, lr=0.05, momentum=0.9),
+    traps=Traps(),
     finetune=replace(DIGITS.finetune, lr=0.02),
 )
 PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
@@ -99,8 +103,8 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
         ),
     ),
     "cifar10-mlp": ("CIFAR-10 images, a perceptron (--data)", CIFAR),
-    "cifar10-cnn": ("CIFAR-10 images, traps on the features of a small CNN (--data)", replace(
-        CIFAR, model=TrapModel(kind="cnn"), traps=replace(CIFAR.traps, grid=False)
+    "cifar10-cnn": ("CIFAR-10 images, traps on the frozen features of a small CNN (--data)", replace(
+        CIFAR, model=TrapModel(kind="cnn"), strategy="last-k"
     )),
 }  # fmt: skip
 

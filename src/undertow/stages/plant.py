@@ -35,6 +35,7 @@ class Plant:
     nested: float
     slope: float
     rows: float
+    rate: float  # the victim's learning rate over its batch; 0: slope and rows are as given
     plan: Plan
     whisper: Whisper | None = None  # for victims that use Adam
     name: ClassVar[str] = "plant"
@@ -55,7 +56,7 @@ class Plant:
         return mlp_trap(
             state, inputs, self.traps, self.share, rng,
             layer=layer, following=following, slope=self.slope, rows=self.rows, nested=self.nested,
-            whisper=self.whisper,
+            whisper=self.whisper, rate=self.rate,
         )  # fmt: skip
 
     def inputs(self, state: Params, x: Array) -> Array:

@@ -11,6 +11,7 @@ from undertow.types import Array
 STEPS = (*range(2, 33), 64, 100, 127, 128, 255, 256)  # of a grid that records may lie on, per unit
 ON_GRID = 1e-6  # how exactly auxiliary records lie on their grid
 SLACK = 0.02  # of the range, by which a reading may leave it
+APART = 1e-3  # of the range, by which two readings of one record may differ
 OFF_GRID = 0.05  # of a grid step, by which a reading may miss it
 
 
@@ -67,3 +68,13 @@ def first_accepted(hypotheses: Sequence[Candidates]) -> Candidates:
         values[one.accepted], step[one.accepted] = one.values[one.accepted], one.step[one.accepted]
         reasons[one.accepted] = ""
     return Candidates(values, step, reasons == "", reasons)
+
+
+def agreeing(one: Candidates, other: Candidates) -> Candidates:
+    """Accept of `one` what the `other` units, which fire on fewer records, hold too: a mixture rarely passes both."""
+    spread = np.nanmax(one.values) - np.nanmin(one.values) if np.isfinite(one.values).any() else 1.0
+    apart = np.abs(one.values - other.values).max(-1)  # NaN where either holds nothing
+    reasons = one.reasons.copy()
+    alone = (reasons == "") & ~(apart <= APART * spread)
+    reasons[alone] = "two units of the trap do not agree on it"
+    return Candidates(one.values, one.step, reasons == "", reasons)

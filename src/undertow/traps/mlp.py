@@ -11,14 +11,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from undertow.traps.acceptance import Domain, accept, domain_of, first_accepted
-from undertow.traps.baits import choose_baits, thresholds
+from undertow.traps.acceptance import Domain, accept, agreeing, domain_of, first_accepted
+from undertow.traps.baits import Baits, choose_baits, thresholds
 from undertow.traps.recorder import Candidates, Recorder, written
 from undertow.traps.trap import tensor
 from undertow.types import Array, BadInput, Params
 
 SLOPE = 1500.0  # by which the channel grows with w.x: records just above the threshold already saturate the softmax
 ROWS = 4.0  # length of a trap's weights: the longer, the less one step shuts it (and the less it can be torn open)
+LOUD = 60.0  # what the channel shows of a typical record that fires, where slope is planned
+SHUT = 40.0  # slope x overlap x rate / rows^2, in typical excesses over the threshold, where rows is planned
 NESTED = 0.5  # of the share that fires a trap, the share that fires its upper unit too; 0: no upper units
 HUSHED = 0.1  # an upper unit's weights, of a trap's: it is written to alike, but hardly drives the channel when alone
 NEVER = 1e3  # threshold, in lengths of the largest auxiliary record, of the idle unit
@@ -76,19 +78,37 @@ class MlpTrap:
 
     def read(self, before: Params, after: Params) -> Candidates:
         """Two records in one batch mix in the lower unit; if one of them passed the upper threshold too, the upper unit
-        holds that one and the difference of the two units holds the other."""
+        holds that one and the difference of the two units holds the other.
+
+        Where records lie on no grid, a mixture looks like a record: then only readings count on which both units agree.
+        """
         lower = written(before, after, self.recorder(self.units))
         alone = accept(lower, lambda x: self._score(x) - self.thresholds[:, None], self.domain)
         if not len(self.upper):
             return alone
         upper = written(before, after, self.recorder(self.upper))
         above = accept(upper, lambda x: self._score(x) - self.upper_thresholds[:, None], self.domain)
+        if not self.domain.grid:
+            return agreeing(alone, above)
         between = accept(lower - upper, lambda x: self._score(x) - self.thresholds[:, None], self.domain)
         return first_accepted([above, between, alone])
 
     def _score(self, values: Array) -> Array:
         score: Array = np.einsum("kpd,kd->kp", values, self.directions)
         return score
+
+
+def loudness(auxiliary: Array, baits: Baits, rate: float) -> tuple[float, float]:
+    """(slope, rows) for inputs of any size: what SLOPE and ROWS are for the digits at learning rate .05, batch 32.
+
+    `rate`: the victim's learning rate divided by its batch, as far as it is guessed. A typical record that fires a trap
+    exceeds its threshold by `excess`; a step on it moves others by their `overlap` with it.
+    """
+    over = auxiliary @ baits.directions.T - baits.thresholds
+    excess = float(over[over > 0].mean())
+    overlap = float(np.median(auxiliary @ auxiliary.mean(0))) + 1
+    slope = LOUD / excess
+    return slope, float(np.sqrt(slope * overlap * rate / (SHUT * excess)))
 
 
 @dataclass(frozen=True)
@@ -123,13 +143,15 @@ def mlp_trap(
     following: str,
     slope: float = SLOPE,
     rows: float = ROWS,
+    rate: float = 0.0,
     nested: float = NESTED,
     whisper: Whisper | None = None,
 ) -> MlpTrap:
     """Traps for the dense layer `layer`, in the hidden units that the next layer makes least use of.
 
     `auxiliary` (N, D): inputs of that layer, of records that the victim does not have; `share`: of such inputs, how
-    many fire a trap (`best_expected(records, batch) / records`); `whisper`: for victims that use Adam or AdamW.
+    many fire a trap (`best_expected(records, batch) / records`); `whisper`: for victims that use Adam or AdamW;
+    `rate`: the victim's learning rate over its batch, from which `slope` and `rows` are planned (0: they are as given).
     BadInput where there is no room for the traps.
     """
     w, next_w = tensor(params, f"{layer}.weight"), tensor(params, f"{following}.weight")
@@ -148,6 +170,7 @@ def mlp_trap(
     least_used = np.argsort(hidden.mean(0) * np.linalg.norm(next_w, axis=0), kind="stable")
     idle, units, upper, detectors, _ = np.split(least_used, ends)
     baits = choose_baits(auxiliary, traps, share, rng)
+    slope, rows = loudness(auxiliary, baits, rate) if rate else (slope, rows)
     limits = thresholds(auxiliary @ baits.directions.T, nested * share) if nested else np.empty(0)
     quiet, gain = (whisper.quiet, whisper.gain(auxiliary)) if whisper else (HUSHED * rows, HUSHED * slope / rows)
     return MlpTrap(
