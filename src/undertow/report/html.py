@@ -29,7 +29,7 @@ from undertow.report.rows import (
 )
 from undertow.report.text import warnings
 from undertow.report.verdict import Verdict, verdict
-from undertow.report.words import interval, plain, seconds, suffix, unbroken, value
+from undertow.report.words import interval, needs_interval, plain, seconds, suffix, unbroken, value
 from undertow.types import SCHEMA, AuditResult, Measurement
 
 EXPOSED = 12
@@ -127,6 +127,7 @@ def templates() -> Environment:
         "dotted": _dotted,
     }
     env.tests["percent"] = lambda m: m.metric != "auc"
+    env.tests["ranged"] = needs_interval
     return env
 
 

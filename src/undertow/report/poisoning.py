@@ -1,7 +1,6 @@
 """A poisoning audit as one self-contained HTML page: no script, no request, every name escaped."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from undertow.report.amplified import blind_spots, cautions, verdict
 from undertow.report.arms import (
@@ -25,44 +24,9 @@ from undertow.report.html import Card, how_made, templates
 from undertow.report.poisoning_figures import arms_roc, forest, sweep
 from undertow.report.prose import HOW_TO_READ_ARMS, threat_model
 from undertow.report.rows import TITLES
+from undertow.report.tables import Block, Cells, Line, Table
 from undertow.report.words import count, interval, plain, sample, suffix, value
-from undertow.types import AuditResult, Measurement
-
-Cells = tuple[Measurement | None, ...]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of a table."""
-
-    name: str
-    cells: Cells
-    difference: bool = False
-
-    @property
-    def counted(self) -> str:
-        """What its numbers were counted over."""
-        return ", ".join(dict.fromkeys(count(m.n, m.unit) for m in self.cells if m is not None))
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows under one heading; without a name there is none."""
-
-    name: str
-    note: str
-    rows: tuple[Line, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Numbers to be compared, with the head of each column."""
-
-    corner: str
-    columns: tuple[str, ...]
-    blocks: tuple[Block, ...]
-    name: str = ""
-
+from undertow.types import AuditResult
 
 def page(result: AuditResult) -> str:
     """One self-contained HTML page of a poisoning audit; the same result gives the same bytes."""
