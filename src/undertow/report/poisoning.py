@@ -42,7 +42,7 @@ def page(result: AuditResult) -> str:
             judged=result.verdict is not None,
             blind_spots=blind_spots(result),
             counted=_counted(result),
-            cards=list(_cards(result, every[0])) if every else [],
+            cards=list(cards(result)),
             warnings=cautions(result),
             attack=attack_of(result),
             setting=every[0] if every else Setting(None, None),
@@ -68,8 +68,14 @@ def _counted(result: AuditResult) -> str:
     return f"{count(found[0].n, found[0].unit)} in each arm" if found else ""
 
 
-def _cards(result: AuditResult, setting: Setting) -> Iterator[Card]:
+def cards(result: AuditResult) -> Iterator[Card]:
     """The few numbers to take away, most important first."""
+    every = settings_of(result)
+    if every:
+        yield from _cards(result, every[0])
+
+
+def _cards(result: AuditResult, setting: Setting) -> Iterator[Card]:
     audited, baseline = audited_of(result), baseline_of(result)
     for arm, points in ((audited, "targets"), ("benign", "targets"), (audited, "others")):
         m = change(result, arm, points, setting)

@@ -46,6 +46,8 @@ def both(m: Measurement) -> str:
 
 def _digits(m: Measurement, x: float) -> str:
     sign = "+" if m.metric.endswith("_difference") else ""
+    if m.metric in TRAP_COUNTS and m.low is not None:
+        return f"{x:,.1f}"
     if m.attack == "datatrap" and not m.metric.endswith(TRAP_SHARES):
         return quantity(x)
     if m.metric in PLAIN:
