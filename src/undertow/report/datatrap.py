@@ -16,12 +16,16 @@ from undertow.report.trapped import (
     COUNTS,
     MEAN,
     TIMES,
+    Key,
+    accuracy,
     broken_of,
     cell,
+    name_of,
     others_of,
     seeds_of,
     sizes,
     total,
+    traps_cell,
     victims_of,
 )
 from undertow.report.words import count, interval, needs_interval, plain, quantity, suffix, value
@@ -30,14 +34,14 @@ from undertow.types import AuditResult
 CARDS = {
     "Traps that hold a record exactly": "captured_exact",
     "Different records copied": "captured_unique",
-    "Readings the adversary accepts that are a record": "accepted_precision",
+    "Accepted readings that are a record": "accepted_precision",
 }
 SHOWN = 64  # traps in the gallery, at most
 STATES: dict[State, tuple[str, str]] = {
     "exact": ("Exact", "accepted by the adversary, and right"),
     "rounded": ("A record once rounded", "accepted by the adversary; right to within the values that records can have"),
     "wrong": ("Accepted but wrong", "the adversary would take it for a record"),
-    "missed": ("A record, but rejected", "the adversary would throw it away"),
+    "missed": ("A record, but rejected", "right, at least once rounded, but the adversary would throw it away"),
     "rejected": ("Rejected", "the adversary would throw it away, rightly; the record beside it is the nearest"),
     "nothing": ("Nothing written", ""),
 }
@@ -88,13 +92,13 @@ def cards(result: AuditResult) -> Iterator[Card]:
     seeds, broken = seeds_of(result), broken_of(result)
     shown, over = (MEAN, f"mean over {len(seeds)} experiments") if len(seeds) > 1 else (result.seed, "one experiment")
     for name, metric in CARDS.items():
-        m = cell(result, metric, shown)
+        m = traps_cell(result, metric, shown)
         if m is not None and m.value is not None:
             yield Card(name, value(m) + suffix(m), interval(m), _note(result, metric, over), needs_interval(m))
     for arm, name in ARMS.items():
-        m = cell(result, "accuracy", shown, arm, "after")
+        m = accuracy(result, shown, arm, "after")
         if m is not None and m.value is not None:
-            yield Card(f"Accuracy after finetuning, {name}", value(m) + suffix(m), interval(m), over)
+            yield Card(f"Accuracy, {name}", value(m) + suffix(m), interval(m), f"after finetuning; {over}")
     if broken is not None:
         note = "more than 10 points less accurate than the clean twin"
         yield Card("Finetunings that broke down", f"{len(broken)} of {len(seeds)}", "", note, ranged=False)
@@ -117,34 +121,29 @@ def _counted(result: AuditResult) -> str:
 
 def _captures(result: AuditResult) -> Table | None:
     """What the traps of each experiment hold, and the mean."""
-    shown = tuple(m for m in COUNTS if any(cell(result, m, seed) for seed in seeds_of(result)))
-    rows = _rows(result, [(metric, None, None) for metric in shown])
-    columns = tuple(COUNTS[metric] for metric in shown)
-    return Table("Seed", columns, (Block("", "", rows),), "What the traps hold", over=False) if rows and shown else None
+    shown = [metric for metric in COUNTS if any(traps_cell(result, metric, seed) for seed in seeds_of(result))]
+    return _table(result, {COUNTS[metric]: Key("datatrap", metric) for metric in shown}, over=False)
 
 
 def _others(result: AuditResult) -> Table | None:
     """Numbers that have no column of their own, under the names they come with."""
-    names = others_of(result)
-    rows = _rows(result, [(name, None, None) for name in names])
-    return Table("Seed", names, (Block("", "", rows),), "Other numbers of the readings") if names and rows else None
+    return _table(result, {name_of(key): key for key in others_of(result)})
 
 
 def _accuracy(result: AuditResult) -> Table | None:
     """Both arms, before and after finetuning."""
     pairs = [(arm, when) for when in TIMES for arm in ARMS]
-    rows = _rows(result, [("accuracy", arm, when) for arm, when in pairs])
-    columns = tuple(f"{ARMS[arm]}, {when}".capitalize() for arm, when in pairs)
-    return Table("Seed", columns, (Block("", "", rows),), "Accuracy") if rows else None
+    return _table(result, {f"{ARMS[a]}, {when}".capitalize(): Key("utility", "accuracy", a, when) for a, when in pairs})
 
 
-def _rows(result: AuditResult, wanted: list[tuple[str, str | None, str | None]]) -> tuple[Line, ...]:
-    """A row for each experiment that has one of the numbers, and their mean."""
-    found = []
+def _table(result: AuditResult, columns: dict[str, Key], over: bool = True) -> Table | None:
+    """A row for each experiment that has one of the numbers, and their mean; None where there are none."""
+    rows = []
     for seed in (*seeds_of(result), MEAN):
-        cells = tuple(cell(result, metric, seed, group, when) for metric, group, when in wanted)
-        found += [Line(str(seed), cells, difference=seed == MEAN)] if any(cells) else []
-    return tuple(found)
+        cells = tuple(cell(result, key, seed) for key in columns.values())
+        if any(m is not None and (seed != MEAN or m.seed == MEAN) for m in cells):
+            rows.append(Line(str(seed), cells, difference=seed == MEAN))
+    return Table("Seed", tuple(columns), (Block("", "", tuple(rows)),), over=over) if rows else None
 
 
 def _shelves(gallery: Gallery | None) -> list[Shelf]:

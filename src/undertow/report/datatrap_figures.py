@@ -1,8 +1,8 @@
 """The figure of a data-trap audit: what the traps of each experiment hold."""
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from undertow.report.drawing import BLUE, INK, NARROW, Drawing, Key, Shape, both_shapes, safe
@@ -13,11 +13,11 @@ from undertow.types import AuditResult
 FLAT = Shape("wide", 760, 260, 10.5, True)
 PARTS = {
     "a record": (BLUE, "white"),
-    "a record twice": ("#8cc3e6", INK),
+    "one held already": ("#8cc3e6", INK),
     "mixed": ("#b3b9c4", INK),
     "nothing": ("#eaedf1", INK),
 }  # name: its colour, that of its number
-ROOM = 0.045  # share of the axis that a number needs
+ROOM = 0.06  # share of the axis that a number needs
 
 
 def holdings(result: AuditResult) -> Drawing | None:
@@ -28,7 +28,7 @@ def holdings(result: AuditResult) -> Drawing | None:
     most = max(sum(parts.values()) for parts in rows.values())
     accepted = [number(result, "accepted", seed) for seed in rows]
     broken = broken_of(result) or ()
-    names = [safe(str(seed)) + "\nbroke down" * (seed in broken) for seed in rows]
+    names = [safe(f"seed {seed}") + "\nbroke down" * (seed in broken) for seed in rows]
 
     def draw(axes: Axes) -> list[Key]:
         for y, parts in enumerate(rows.values()):
@@ -47,7 +47,8 @@ def holdings(result: AuditResult) -> Drawing | None:
         return _legend(rows, accepted)
 
     spoken = "; ".join(
-        f"seed {seed}: " + ", ".join(f"{name} {quantity(x)}" for name, x in parts.items()) for seed, parts in rows.items()
+        f"seed {seed}: " + ", ".join(f"{name} {quantity(x)}" for name, x in parts.items())
+        for seed, parts in rows.items()
     )
     return both_shapes(draw, (FLAT, NARROW), "holdings", f"What the traps hold. {spoken}.", _stretch(len(rows)), 7.0)
 
@@ -81,5 +82,7 @@ def _legend(rows: dict[int | str, dict[str, float]], accepted: list[float | None
     shown = [name for name in PARTS if any(parts[name] for parts in rows.values())]
     keys: list[Key] = [(Rectangle((0, 0), 1, 1, fc=PARTS[name][0], ec="#9aa1ab", lw=0.6), name) for name in shown]
     if any(x is not None for x in accepted):
-        keys.append((Line2D([], [], color=INK, lw=0, marker="|", ms=13, mew=2.2), "accepted by the\nadversary's own tests"))
+        keys.append(
+            (Line2D([], [], color=INK, lw=0, marker="|", ms=13, mew=2.2), "accepted by the\nadversary's own tests")
+        )
     return keys

@@ -3,7 +3,20 @@
 from undertow.report.rows import TITLES, promised
 from undertow.report.text import WIDTH, aligned, checked, warned, warnings
 from undertow.report.trap_verdict import verdict
-from undertow.report.trapped import ARMS, COUNTS, MEAN, TIMES, cell, others_of, seeds_of, sizes
+from undertow.report.trapped import (
+    ARMS,
+    COUNTS,
+    MEAN,
+    TIMES,
+    Key,
+    accuracy,
+    cell,
+    name_of,
+    others_of,
+    seeds_of,
+    sizes,
+    traps_cell,
+)
 from undertow.report.words import both, interval, needs_interval, one_line, plain, suffix, value, wrapped
 from undertow.types import AuditResult, Measurement
 
@@ -35,42 +48,34 @@ def _head(result: AuditResult) -> str:
 
 def _captures(result: AuditResult) -> str:
     """A line for each experiment, and their mean."""
-    shown = [metric for metric in COUNTS if _any(result, metric)]
+    shown = [metric for metric in COUNTS if any(traps_cell(result, metric, seed) for seed in seeds_of(result))]
     if not shown:
         return ""
-    lines: Lines = [["seed", *(_header(result, metric) for metric in shown)]]
-    lines += [
-        [_name(seed), *(_told(cell(result, metric, seed)) for metric in shown)] for seed in seeds_of(result)
-    ]
-    mean = {metric: m for metric in shown if (m := cell(result, metric, MEAN)) is not None}
-    if not mean:
+    lines: Lines = [["seed", *(_header(metric) for metric in shown)]]
+    for seed in seeds_of(result):
+        lines.append([_name(seed), *(_told(traps_cell(result, metric, seed)) for metric in shown)])
+    mean = {x: m for x in shown if (m := traps_cell(result, x, MEAN)) is not None and m.value is not None}
+    if not mean.keys() - {"traps"}:
         return "traps (95% intervals in brackets; counts of one experiment have none)\n" + aligned(lines)
-    lines.append([_name(MEAN), *(_alone(result, mean, metric) for metric in shown)])
+    lines.append([_name(MEAN), *(value(mean[x]) if x in mean else "-" for x in shown)])
     ranges = "; ".join(f"{COUNTS[x].lower()} {interval(m)}" for x, m in mean.items() if interval(m))
-    n = next(iter(mean.values())).n
-    note = wrapped(f"95% over {n} experiments, of the means: {ranges}", WIDTH, "  ", "  ") if ranges else ""
-    return "\n".join(filter(None, ("traps (95% intervals in brackets)", aligned(lines), note)))
-
-
-def _alone(result: AuditResult, mean: dict[str, Measurement], metric: str) -> str:
-    """A mean without its interval, which is said below; how many traps there are is the same in each."""
-    m = mean.get(metric) or (cell(result, metric, seeds_of(result)[0]) if metric == "traps" else None)
-    return "-" if m is None else value(m)
+    note = wrapped(f"of the means, over {len(seeds_of(result))} experiments: {ranges}", WIDTH, "  ", "  ")
+    return "traps (95% intervals in brackets)\n" + aligned(lines) + ("\n" + note) * bool(ranges)
 
 
 def _others(result: AuditResult) -> list[str]:
-    """Metrics that have no column of their own, a few at a time."""
-    names = others_of(result)
-    return [_other(result, names[i : i + ACROSS]) for i in range(0, len(names), ACROSS)]
+    """Numbers that have no column of their own, a few at a time."""
+    keys = others_of(result)
+    return [_other(result, keys[i : i + ACROSS]) for i in range(0, len(keys), ACROSS)]
 
 
-def _other(result: AuditResult, names: tuple[str, ...]) -> str:
-    lines: Lines = [["seed", *(one_line(name)[:24] for name in names)]]
+def _other(result: AuditResult, keys: tuple[Key, ...]) -> str:
+    lines: Lines = [["seed", *(one_line(name_of(key))[:24] for key in keys)]]
     for seed in (*seeds_of(result), MEAN):
-        found = [cell(result, name, seed) for name in names]
+        found = [cell(result, key, seed) for key in keys]
         if any(found):
             lines.append([_name(seed), *(_full(m) for m in found)])
-    return "readings\n" + aligned(lines)
+    return "also measured\n" + aligned(lines)
 
 
 def _accuracy(result: AuditResult) -> str:
@@ -78,18 +83,15 @@ def _accuracy(result: AuditResult) -> str:
     columns = [(arm, when) for when in TIMES for arm in ARMS]
     lines: Lines = [["seed", *(f"{ARMS[arm].removeprefix('clean ')}, {when}" for arm, when in columns)]]
     for seed in (*seeds_of(result), MEAN):
-        found = [cell(result, "accuracy", seed, arm, when) for arm, when in columns]
+        found = [accuracy(result, seed, arm, when) for arm, when in columns]
         if any(found):
             lines.append([_name(seed), *("-" if m is None else both(m) for m in found)])
     return "" if len(lines) == 1 else "accuracy (%) on test records, before and after finetuning\n" + aligned(lines)
 
 
-def _header(result: AuditResult, metric: str) -> str:
-    return COUNTS[metric].lower() + " (%)" * (metric == "accepted_precision")
-
-
-def _any(result: AuditResult, metric: str) -> bool:
-    return any(m.metric == metric and m.attack == "datatrap" for m in result.measurements)
+def _header(metric: str) -> str:
+    short = {"accepted_precision": "precision (%)", "max_error": "error"}
+    return short.get(metric, COUNTS[metric].lower())
 
 
 def _name(seed: int | str) -> str:

@@ -97,22 +97,34 @@ def text_gallery(
             return Shown(k, state, note)
         near = found.nearest[k]
         words = _compared(read[k], records[near])
-        if not (state == "rejected" and note):
-            note = f"{words.wrong} of {len(words.tokens)} tokens wrong"
-        return Shown(k, state, note, ids[near], words, Words(tuple((token, False) for token in records[near])))
+        wrong = f"{words.wrong} of {len(words.tokens)} tokens wrong"
+        return Shown(
+            k,
+            state,
+            ", ".join((wrong, *_reasons(candidates, k))),
+            ids[near],
+            words,
+            Words(tuple((token, False) for token in records[near])),
+        )
 
     return Gallery(seed, tuple(one(k) for k in range(len(read))))
 
 
 def _judged(candidates: Candidates, found: Captures, k: int) -> tuple[State, str]:
     """What trap k's reading is, and a note: its error or, where it was rejected, why."""
-    reasons = dict.fromkeys(str(reason) for reason in np.ravel(candidates.reasons[k]) if reason)
-    error = f"largest error {quantity(float(f'{found.error[k]:.2g}'))}" if np.isfinite(found.error[k]) else ""
+    error = f"error {quantity(float(f'{found.error[k]:.2g}'))}" if np.isfinite(found.error[k]) else ""
     if not error:
         return "nothing", ""
     if found.accepted[k]:
         return ("exact" if found.exact[k] else "rounded" if found.right[k] else "wrong"), error
-    return ("missed" if found.right[k] else "rejected"), ", ".join(reasons)
+    if found.right[k]:
+        return "missed", ", ".join((error, *_reasons(candidates, k)))
+    return "rejected", ", ".join(_reasons(candidates, k))
+
+
+def _reasons(candidates: Candidates, k: int) -> tuple[str, ...]:
+    """Why trap k's reading was rejected, each reason once."""
+    return tuple(dict.fromkeys(str(reason) for reason in np.ravel(candidates.reasons[k]) if reason))
 
 
 def _compared(read: Sequence[str | None], true: Sequence[str]) -> Words:

@@ -28,6 +28,7 @@ from undertow.report.tables import Block, Cells, Line, Table
 from undertow.report.words import count, interval, plain, sample, suffix, value
 from undertow.types import AuditResult
 
+
 def page(result: AuditResult) -> str:
     """One self-contained HTML page of a poisoning audit; the same result gives the same bytes."""
     every = settings_of(result)

@@ -162,7 +162,7 @@ HOW_TO_READ_TRAPS = (
         "Interval",
         "95%. Counts of one experiment have none. Precision and accuracy of one experiment: Clopper and Pearson's, over "
         "readings or test records. Means: Student's t over the experiments, each with its own seed; over few of them it "
-        "is wide and rough.",
+        "is wide and rough, and where all gave the same there is none.",
     ),
     (
         "What no number here says",

@@ -40,3 +40,8 @@ class Table:
     blocks: tuple[Block, ...]
     name: str = ""
     over: bool = True  # whether a last column says what was counted
+
+    @property
+    def short(self) -> bool:
+        """Whether its first column is narrow."""
+        return all(len(row.name) <= 12 for block in self.blocks for row in block.rows)

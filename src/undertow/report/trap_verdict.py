@@ -6,13 +6,14 @@ from undertow.report.checks import FEW_MODELS, Check
 from undertow.report.trapped import (
     MEAN,
     Total,
+    accuracy,
     broken_of,
-    cell,
     mean_gap,
     number,
     right_of,
     seeds_of,
     total,
+    traps_cell,
     victims_of,
 )
 from undertow.report.verdict import Verdict
@@ -66,12 +67,12 @@ def _headline(result: AuditResult, exact: Total, state: str) -> str:
         return f"None{of} traps held a finetuning record exactly{where}, but some held one up to rounding."
     price = " Every finetuning broke down, too." if state == "captured-broken" else ""
     if exact.n == 1:
-        hold = "trap holds" if exact.sum == 1 else "traps hold"
-        return f"The finetuned weights hold private records: {quantity(exact.sum)}{of} {hold} one exactly.{price}"
+        hold = "holds" if exact.sum == 1 else "hold"
+        return f"The traps copied finetuning records: {quantity(exact.sum)}{of} {hold} one exactly.{price}"
     hit = sum(1 for seed in seeds_of(result) if number(result, "captured_exact", seed))
     return (
-        f"The finetuned weights hold private records in {hit} of {exact.n} experiments: on average "
-        f"{spread(exact)}{of} traps hold one exactly.{price}"
+        f"The traps copied finetuning records in {hit} of {exact.n} experiments: on average {spread(exact)}{of} hold "
+        f"one exactly.{price}"
     )
 
 
@@ -111,7 +112,7 @@ def _told_apart(result: AuditResult) -> Iterator[str]:
         yield "The adversary's own tests accept no reading: it could not tell a record from a mixture."
     elif right is not None:
         n, seeds = round(accepted.sum), seeds_of(result)
-        m = cell(result, "accepted_precision", seeds[0] if len(seeds) == 1 else MEAN)
+        m = traps_cell(result, "accepted_precision", seeds[0] if len(seeds) == 1 else MEAN)
         share = f" ({value(m)}{suffix(m)} {interval(m)})" if m is not None and interval(m) else ""
         able = "can tell alone which readings to believe" if right > n / 2 else "cannot rely on its own tests"
         yield (
@@ -164,7 +165,7 @@ def _finetuned(result: AuditResult) -> Check:
 
 def _twins(result: AuditResult) -> str:
     """How accurate the twins are: a recipe that does not work at all breaks no more by traps."""
-    found = [cell(result, "accuracy", seed, "clean_twin", "after") for seed in seeds_of(result)]
+    found = [accuracy(result, seed, "clean_twin", "after") for seed in seeds_of(result)]
     known = sorted((m for m in found if m is not None), key=lambda m: m.value or 0.0)
     low, high = (f"{value(known[i])}%" for i in (0, -1))
     return f" ({low})" if low == high else f" ({low} to {high})"
@@ -174,7 +175,7 @@ def _repeated(result: AuditResult) -> Check:
     name, n = "Do the numbers hold for another run?", len(seeds_of(result))
     if n < 2:
         return Check(
-            name, None, "There is one experiment: another seed deals other records, another head and other batches, "
+            name, None, f"There is {'one' if n else 'no'} experiment: another seed deals other records, another head and other batches, "
             "and the numbers change with them. Run several (seeds).",
         )  # fmt: skip
     text = f"There are {count(n, 'experiments')}, each with its own records, pretraining, traps, head and batches"

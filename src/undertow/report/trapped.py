@@ -1,6 +1,8 @@
 """The rows of a data-trap audit: its experiments, what their traps hold, what the models are worth."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t
@@ -23,30 +25,63 @@ ARMS = {"planted": "planted", "clean_twin": "clean twin"}
 TIMES = ("before", "after")
 
 
+class Key(NamedTuple):
+    """What a number is of, but for the experiment."""
+
+    attack: str
+    metric: str
+    group: str | None = None
+    when: str | None = None
+    fpr: float | None = None
+
+
+TRAPS = Key("datatrap", "traps")
+
+
 def seeds_of(result: AuditResult) -> tuple[int | str, ...]:
     """The experiments, by seed, in the order of the result."""
-    found = dict.fromkeys(_seed(result, m) for m in result.measurements if m.attack in ("datatrap", "utility"))
+    found = dict.fromkeys(_seed(result, m) for m in _rows(result))
     return tuple(seed for seed in found if seed != MEAN)
 
 
-def cell(
-    result: AuditResult, metric: str, seed: int | str, group: str | None = None, when: str | None = None
-) -> Measurement | None:
-    """The number so named; None where there is none."""
-    asked = (metric, seed, group, when)
-    return next((m for m in result.measurements if (m.metric, _seed(result, m), m.group, m.when) == asked), None)
+def cell(result: AuditResult, key: Key, seed: int | str) -> Measurement | None:
+    """The number so named; None where there is none. The mean's row has the number of traps too: that of the first."""
+    found = {_seed(result, m): m for m in reversed(list(_rows(result))) if _key(m) == key}
+    return found.get(seed, found.get(seeds_of(result)[0]) if key == TRAPS and seed == MEAN else None)
+
+
+def traps_cell(result: AuditResult, metric: str, seed: int | str) -> Measurement | None:
+    """A number of the traps."""
+    return cell(result, Key("datatrap", metric), seed)
+
+
+def accuracy(result: AuditResult, seed: int | str, arm: str, when: str) -> Measurement | None:
+    """Of one arm before or after finetuning."""
+    return cell(result, Key("utility", "accuracy", arm, when), seed)
 
 
 def number(result: AuditResult, metric: str, seed: int | str) -> float | None:
     """The value of a number of the traps."""
-    m = cell(result, metric, seed)
+    m = traps_cell(result, metric, seed)
     return None if m is None else m.value
 
 
-def others_of(result: AuditResult) -> tuple[str, ...]:
-    """Metrics of the traps that have no column of their own."""
-    named = (*COUNTS, "collapsed")
-    return tuple(dict.fromkeys(m.metric for m in result.measurements if _other(m) and m.metric not in named))
+def others_of(result: AuditResult) -> tuple[Key, ...]:
+    """Numbers that have no column of their own."""
+    counts = {Key("datatrap", metric) for metric in (*COUNTS, "collapsed")}
+    worth = {Key("utility", "accuracy", arm, when) for arm in ARMS for when in TIMES}
+    return tuple(dict.fromkeys(key for m in _rows(result) if (key := _key(m)) not in counts | worth))
+
+
+def name_of(key: Key) -> str:
+    """A column's name for a number that has none of its own.
+
+    >>> name_of(Key("datatrap", "ssim")), name_of(Key("utility", "heldout_loss", "planted", "after"))
+    ('ssim', 'held-out loss, planted, after')
+    """
+    label = Measurement(key.attack, key.metric, None, None, None, 0, "", key.fpr).label
+    who = () if key.attack in ("datatrap", "utility") else (key.attack,)
+    return ", ".join((*who, label, *filter(None, (ARMS.get(key.group or "", key.group), key.when))))
 
 
 def victims_of(result: AuditResult) -> int | None:
@@ -65,7 +100,7 @@ def sizes(result: AuditResult) -> str:
 
 def gap(result: AuditResult, seed: int | str, when: str) -> float | None:
     """Accuracy of the planted model less its clean twin's."""
-    planted, twin = (cell(result, "accuracy", seed, arm, when) for arm in ARMS)
+    planted, twin = (accuracy(result, seed, arm, when) for arm in ARMS)
     if planted is None or twin is None or planted.value is None or twin.value is None:
         return None
     return planted.value - twin.value
@@ -123,5 +158,10 @@ def _seed(result: AuditResult, m: Measurement) -> int | str:
     return result.seed if m.seed is None else m.seed
 
 
-def _other(m: Measurement) -> bool:
-    return m.attack == "datatrap" or (m.attack == "utility" and m.metric != "accuracy")
+def _rows(result: AuditResult) -> Iterator[Measurement]:
+    yield from result.measurements
+    yield from result.controls
+
+
+def _key(m: Measurement) -> Key:
+    return Key(m.attack, m.metric, m.group, m.when, m.fpr)
