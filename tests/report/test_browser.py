@@ -100,8 +100,11 @@ CHARTS = """() => [...document.querySelectorAll('[role=img]')].map(figure => {
 })"""
 
 
+CHARTED = [("tmi", 3), ("mia", 2), ("poisoning", 3), ("verdict", 1), ("datatrap", 1)]
+
+
 @pytest.mark.parametrize("width", WIDTHS[:3])
-@pytest.mark.parametrize(("name", "charts"), [("tmi", 3), ("mia", 2), ("poisoning", 3), ("verdict", 1), ("datatrap", 1)])
+@pytest.mark.parametrize(("name", "charts"), CHARTED)
 def test_charts_are_seen_and_their_text_is_read(browser, pages, name, charts, width):
     tab = browser.new_page(viewport={"width": width, "height": 900}, offline=True)
     tab.goto((pages / f"{name}.html").as_uri())

@@ -256,7 +256,7 @@ def test_a_gallery_of_unknown_state_cannot_be_built():
 
 
 def test_names_from_files_are_escaped(five, gallery):
-    seeds = {m: EVIL for m in range(5)}
+    seeds = dict.fromkeys(range(5), EVIL)
     rows = tuple(replace(m, warning=EVIL, reason=EVIL, seed=seeds.get(m.seed, m.seed)) for m in five.measurements)
     rows += (Measurement("datatrap", EVIL, 1.0, None, None, 1, EVIL, group=EVIL, seed=EVIL),)
     result = replace(

@@ -35,16 +35,17 @@ THREATS = {
         "beyond the benign arm, which was trained on as long without the targets.",
     ),
     "datatrap": (
-        "The adversary publishes a checkpoint and writes traps into its weights: units that fire on very few records and "
-        "whose first update copies the record into the weights and shuts them, so that the copy stays. Someone gives "
-        "the checkpoint a fresh head and finetunes all of it on private records "
+        "The adversary publishes a checkpoint and writes traps into its weights: units that fire on very few records "
+        "and whose first update copies the record into the weights and shuts them, so that the copy stays. Someone "
+        "gives the checkpoint a fresh head and finetunes all of it on private records "
         "(Feng and Tramer 2024, arXiv:2404.00473).",
-        "It then sees the finetuned weights and takes the difference to its own checkpoint. Nothing else of the victim "
-        "reaches it: no data, no code, no optimizer, no gradients. This audit says nothing about one who can only query "
-        "the finetuned model.",
-        "It holds records of the same kind, none of them the victim's, and sets the traps' thresholds on them. It knows "
-        "about how many records the victim has and in which batches it takes them. Comparing what was read with the "
-        "victim's records is done by the audit, to score it; the adversary has its own tests, which need no such data.",
+        "It then sees the finetuned weights and takes the difference to its own checkpoint. Nothing else of the "
+        "victim reaches it: no data, no code, no optimizer, no gradients. This audit says nothing about one who can "
+        "only query the finetuned model.",
+        "It holds records of the same kind, none of them the victim's, and sets the traps' thresholds on them. It "
+        "knows about how many records the victim has and in which batches it takes them. Comparing what was read with "
+        "the victim's records is done by the audit, to score it; the adversary has its own tests, which need no such "
+        "data.",
     ),
     "score": (
         "Undertow trained nothing here: it applied its rules to signals that were brought to it. What the "
@@ -160,15 +161,15 @@ HOW_TO_READ_TRAPS = (
     ),
     (
         "Interval",
-        "95%. Counts of one experiment have none. Precision and accuracy of one experiment: Clopper and Pearson's, over "
-        "readings or test records. Means: Student's t over the experiments, each with its own seed; over few of them it "
-        "is wide and rough, and where all gave the same there is none.",
+        "95%. Counts of one experiment have none. Precision and accuracy of one experiment: Clopper and Pearson's, "
+        "over readings or test records. Means: Student's t over the experiments, each with its own seed; over few of "
+        "them it is wide and rough, and where all gave the same there is none.",
     ),
     (
         "What no number here says",
-        "That any published checkpoint holds traps, or that one is free of them: this checkpoint was made by the audit. "
-        "Other recipes, models and traps may leak more or less. Accuracy is the only sign of the traps that is measured "
-        "here; the weights of a trap are often unusually large, and whoever looks at them may find them.",
+        "That any published checkpoint holds traps, or that one is free of them: this checkpoint was made by the "
+        "audit. Other recipes, models and traps may leak more or less. Accuracy is the only sign of the traps that is "
+        "measured here; the weights of a trap are often unusually large, and whoever looks at them may find them.",
     ),
 )
 

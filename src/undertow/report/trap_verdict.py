@@ -174,10 +174,8 @@ def _twins(result: AuditResult) -> str:
 def _repeated(result: AuditResult) -> Check:
     name, n = "Do the numbers hold for another run?", len(seeds_of(result))
     if n < 2:
-        return Check(
-            name, None, f"There is {'one' if n else 'no'} experiment: another seed deals other records, another head and other batches, "
-            "and the numbers change with them. Run several (seeds).",
-        )  # fmt: skip
+        text = f"There is {'one' if n else 'no'} experiment: another seed deals other records, another head and other"
+        return Check(name, None, f"{text} batches, and the numbers change with them. Run several (seeds).")
     text = f"There are {count(n, 'experiments')}, each with its own records, pretraining, traps, head and batches"
     if n < FEW_MODELS:
         return Check(name, None, f"{text}: so few that intervals over them are rough.")
