@@ -115,6 +115,17 @@ def test_what_counts_as_broken_is_one():
     assert COLLAPSE == BROKEN
 
 
+def test_intervals_of_means_stay_within_what_is_possible():
+    pytest.importorskip("torch")
+    from undertow.audits.trap_rows import mean_rows
+
+    counts = trapped.COUNTS | {"captured_exact": 64, "mixed": 0}
+    rows = {m.metric: m for m in mean_rows([trapped.rows_of(0), trapped.rows_of(1, counts, error=9e-6)])}
+    assert (rows["captured_exact"].high, rows["mixed"].low, rows["max_error"].low) == (64, 0, 0)
+    assert rows["max_error"].high > 9e-6
+    assert (rows["captured_unique"].low, rows["captured_unique"].high) == (None, None)  # both gave the same
+
+
 def test_accuracy_is_compared_with_the_twin_where_finetuning_worked():
     result = trapped.several(5, 2)
     text = said(result)[0]
