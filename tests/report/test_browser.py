@@ -4,8 +4,9 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.report import poisoned
+from tests.report import poisoned, trapped
 
+from undertow.report.gallery import image_gallery, text_gallery
 from undertow.report.html import index_page, page
 from undertow.report.pictures import Picture, picture
 
@@ -28,6 +29,19 @@ def browser():
         running.close()
 
 
+def pictures():
+    candidates, found, records, ids = trapped.read()
+    return image_gallery(0, candidates, found, records, ids, (8, 8))
+
+
+def texts():
+    """Long tokens and long names are part of it."""
+    candidates, found, _, ids = trapped.read()
+    records = [["the", "Rindfleischetikettierung" * 4, f"{i}"] for i in range(trapped.RECORDS)]
+    read = [["a", *records[n][1:]] for n in found.nearest]
+    return text_gallery(0, candidates, found, read, records, [f"{'x' * 90}-{i}" for i in ids])
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, tmi, mia, null):
     """One of every kind; a long name and a long value are part of it."""
@@ -39,6 +53,8 @@ def pages(tmp_path_factory, tmi, mia, null):
         "null": page(null),
         "poisoning": page(poisoned.many()),
         "verdict": page(poisoned.judged()),
+        "datatrap": page(trapped.several(5, 1), gallery=pictures()),
+        "texts": page(trapped.build(), gallery=texts()),
         "index": index_page({"tmi.html": tmi, "mia.html": mia, "x" * 120 + ".html": null}),
     }
     for name, html in made.items():
@@ -47,7 +63,7 @@ def pages(tmp_path_factory, tmi, mia, null):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["tmi", "mia", "null", "poisoning", "verdict", "index"])
+@pytest.mark.parametrize("name", ["tmi", "mia", "null", "poisoning", "verdict", "datatrap", "texts", "index"])
 def test_a_page_opens_offline_and_stays_in_its_window(browser, pages, name, width):
     address = (pages / f"{name}.html").as_uri()
     tab = browser.new_page(viewport={"width": width, "height": 900}, offline=True)
@@ -84,8 +100,11 @@ CHARTS = """() => [...document.querySelectorAll('[role=img]')].map(figure => {
 })"""
 
 
+CHARTED = [("tmi", 3), ("mia", 2), ("poisoning", 3), ("verdict", 1), ("datatrap", 1)]
+
+
 @pytest.mark.parametrize("width", WIDTHS[:3])
-@pytest.mark.parametrize(("name", "charts"), [("tmi", 3), ("mia", 2), ("poisoning", 3), ("verdict", 1)])
+@pytest.mark.parametrize(("name", "charts"), CHARTED)
 def test_charts_are_seen_and_their_text_is_read(browser, pages, name, charts, width):
     tab = browser.new_page(viewport={"width": width, "height": 900}, offline=True)
     tab.goto((pages / f"{name}.html").as_uri())

@@ -40,19 +40,30 @@ def seed_rows(
 
 
 def mean_rows(runs: Sequence[Sequence[Measurement]]) -> Iterator[Measurement]:
-    """Each row's mean over at least two seeds with a t interval over them, and how many finetunings broke down."""
+    """Each row's mean over at least two seeds with a t interval over them, and how many finetunings broke down.
+
+    The interval is cut to what is possible; where all values are equal, it would say nothing and is left out.
+    """
     if len(runs) < 2:
         return
     for rows in zip(*runs, strict=True):
         values = np.array([row.value for row in rows if row.value is not None])
         if rows[0].metric in (*AVERAGED, "accuracy") and len(values) > 1:
             mean, reach = values.mean(), t.ppf(LEVEL, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+            low, high = max(0.0, float(mean - reach)), min(_most(rows[0]), float(mean + reach))
             yield replace(
-                rows[0], value=float(mean), low=float(mean - reach), high=float(mean + reach), n=len(values),
+                rows[0], value=float(mean), low=low if reach else None, high=high if reach else None, n=len(values),
                 unit="seeds", seed="mean", reason=None,
             )  # fmt: skip
     broken = sum(lost(rows) > COLLAPSE for rows in runs)
     yield Measurement("datatrap", "collapsed", float(broken), None, None, len(runs), "seeds", seed="mean")
+
+
+def _most(row: Measurement) -> float:
+    """The largest value that such a number can have."""
+    if row.unit == "traps":
+        return float(row.n)
+    return float("inf") if row.metric == "max_error" else 1.0
 
 
 def lost(rows: Sequence[Measurement]) -> float:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from undertow.metrics import exposure
 from undertow.report.drawing import Drawing
 from undertow.report.figures import histogram, roc
+from undertow.report.gallery import Gallery
 from undertow.report.pictures import Picture
 from undertow.report.prose import HOW_TO_READ, threat_model
 from undertow.report.rows import (
@@ -29,7 +30,7 @@ from undertow.report.rows import (
 )
 from undertow.report.text import warnings
 from undertow.report.verdict import Verdict, verdict
-from undertow.report.words import interval, plain, seconds, suffix, unbroken, value
+from undertow.report.words import interval, needs_interval, plain, seconds, suffix, unbroken, value
 from undertow.types import SCHEMA, AuditResult, Measurement
 
 EXPOSED = 12
@@ -43,6 +44,7 @@ class Card:
     value: str
     interval: str
     note: str
+    ranged: bool = True  # False: no interval is due
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,16 @@ class Exposed:
         return self.picture.caption.removeprefix(self.name).lstrip(", ") if self.picture else ""
 
 
-def page(result: AuditResult, records: Mapping[str, Picture] | None = None) -> str:
+def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gallery: Gallery | None = None) -> str:
     """One self-contained HTML page of an audit; the same result gives the same bytes.
 
-    `records` maps ids to pictures of the records. Without it the page names records by id only: a report is
-    shared, and the members are private.
+    `records` maps ids to pictures of the records; `gallery` is what data traps hold, beside the records. Without them
+    the page names records by id only, or not at all: a report is shared, and the members are private.
     """
+    if result.audit == "datatrap":
+        from undertow.report.datatrap import page as of_traps
+
+        return of_traps(result, gallery)
     if result.audit == "poisoning":
         from undertow.report.poisoning import page as of_arms
 
@@ -102,10 +108,26 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None) -> s
 def index_page(results: Mapping[str, AuditResult]) -> str:
     """One page over several audits, keyed by the relative link to the page of each."""
     entries: list[tuple[str, AuditResult, str, Verdict, list[Card]]] = [
-        (_relative(link), r, TITLES.get(r.audit, "Audit"), verdict(r), list(_cards(r))[:4])
+        (_relative(link), r, TITLES.get(r.audit, "Audit"), found, cards[:4])
         for link, r in results.items()
+        for found, cards in [_brief(r)]
     ]
     return templates().get_template("index.html").render(entries=entries)
+
+
+def _brief(result: AuditResult) -> tuple[Verdict, list[Card]]:
+    """The reading of an audit and its key figures."""
+    if result.audit == "datatrap":
+        from undertow.report.datatrap import cards
+        from undertow.report.trap_verdict import verdict as of_traps
+
+        return of_traps(result), list(cards(result))
+    if result.audit == "poisoning":
+        from undertow.report.amplified import verdict as of_arms
+        from undertow.report.poisoning import cards as of_arms_cards
+
+        return of_arms(result), list(of_arms_cards(result))
+    return verdict(result), list(_cards(result))
 
 
 def templates() -> Environment:
@@ -127,6 +149,7 @@ def templates() -> Environment:
         "dotted": _dotted,
     }
     env.tests["percent"] = lambda m: m.metric != "auc"
+    env.tests["ranged"] = needs_interval
     return env
 
 

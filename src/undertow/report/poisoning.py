@@ -1,7 +1,6 @@
 """A poisoning audit as one self-contained HTML page: no script, no request, every name escaped."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from undertow.report.amplified import blind_spots, cautions, verdict
 from undertow.report.arms import (
@@ -25,43 +24,9 @@ from undertow.report.html import Card, how_made, templates
 from undertow.report.poisoning_figures import arms_roc, forest, sweep
 from undertow.report.prose import HOW_TO_READ_ARMS, threat_model
 from undertow.report.rows import TITLES
+from undertow.report.tables import Block, Cells, Line, Table
 from undertow.report.words import count, interval, plain, sample, suffix, value
-from undertow.types import AuditResult, Measurement
-
-Cells = tuple[Measurement | None, ...]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of a table."""
-
-    name: str
-    cells: Cells
-    difference: bool = False
-
-    @property
-    def counted(self) -> str:
-        """What its numbers were counted over."""
-        return ", ".join(dict.fromkeys(count(m.n, m.unit) for m in self.cells if m is not None))
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows under one heading; without a name there is none."""
-
-    name: str
-    note: str
-    rows: tuple[Line, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Numbers to be compared, with the head of each column."""
-
-    corner: str
-    columns: tuple[str, ...]
-    blocks: tuple[Block, ...]
-    name: str = ""
+from undertow.types import AuditResult
 
 
 def page(result: AuditResult) -> str:
@@ -78,7 +43,7 @@ def page(result: AuditResult) -> str:
             judged=result.verdict is not None,
             blind_spots=blind_spots(result),
             counted=_counted(result),
-            cards=list(_cards(result, every[0])) if every else [],
+            cards=list(cards(result)),
             warnings=cautions(result),
             attack=attack_of(result),
             setting=every[0] if every else Setting(None, None),
@@ -104,8 +69,14 @@ def _counted(result: AuditResult) -> str:
     return f"{count(found[0].n, found[0].unit)} in each arm" if found else ""
 
 
-def _cards(result: AuditResult, setting: Setting) -> Iterator[Card]:
+def cards(result: AuditResult) -> Iterator[Card]:
     """The few numbers to take away, most important first."""
+    every = settings_of(result)
+    if every:
+        yield from _cards(result, every[0])
+
+
+def _cards(result: AuditResult, setting: Setting) -> Iterator[Card]:
     audited, baseline = audited_of(result), baseline_of(result)
     for arm, points in ((audited, "targets"), ("benign", "targets"), (audited, "others")):
         m = change(result, arm, points, setting)

@@ -34,6 +34,19 @@ THREATS = {
         "is what anyone could do with an honest checkpoint; the poison is what the poisoned arm leaks beyond it, and "
         "beyond the benign arm, which was trained on as long without the targets.",
     ),
+    "datatrap": (
+        "The adversary publishes a checkpoint and writes traps into its weights: units that fire on very few records "
+        "and whose first update copies the record into the weights and shuts them, so that the copy stays. Someone "
+        "gives the checkpoint a fresh head and finetunes all of it on private records "
+        "(Feng and Tramer 2024, arXiv:2404.00473).",
+        "It then sees the finetuned weights and takes the difference to its own checkpoint. Nothing else of the "
+        "victim reaches it: no data, no code, no optimizer, no gradients. This audit says nothing about one who can "
+        "only query the finetuned model.",
+        "It holds records of the same kind, none of them the victim's, and sets the traps' thresholds on them. It "
+        "knows about how many records the victim has and in which batches it takes them. Comparing what was read with "
+        "the victim's records is done by the audit, to score it; the adversary has its own tests, which need no such "
+        "data.",
+    ),
     "score": (
         "Undertow trained nothing here: it applied its rules to signals that were brought to it. What the "
         "adversary sees is what those signals contain, and the one who made them decided that.",
@@ -114,6 +127,49 @@ HOW_TO_READ_ARMS = (
         "That a checkpoint is safe. These attacks, recipes and records bound only themselves. Half of the records are "
         "members by design; in the world members are rarer, and a given false alarm rate then means more false "
         "accusations per member found.",
+    ),
+)
+HOW_TO_READ_TRAPS = (
+    (
+        "Exact, distinct",
+        "Exact: the reading is one record of the finetuning data, every value of it to within 0.0001 (of a text: every "
+        "token). Two traps may hold the same record; distinct counts it once.",
+    ),
+    (
+        "Mixed, nothing",
+        "Mixed: something was written, and it is no record to that precision, mostly because several records fired the "
+        "trap in one batch. Nothing: no record fired it, or none moved it.",
+    ),
+    (
+        "Accepted, precision",
+        "Accepted: the reading passes the tests the adversary can make alone. Precision: of the accepted readings, the "
+        "share that is a record, as it is or once rounded to the values that records can have.",
+    ),
+    (
+        "Largest error",
+        "Of the exact readings, the largest difference to the record in any one value.",
+    ),
+    (
+        "Planted, clean twin",
+        "The twin is the same checkpoint without traps, finetuned with the same seeds and batches. Only an audit has "
+        "it: a victim has nothing to compare with.",
+    ),
+    (
+        "Broke down",
+        "The finetuned model is more than 10 percentage points less accurate than its clean twin: traps can be pushed "
+        "open instead of shut, and wreck the model. Such experiments are counted like all others.",
+    ),
+    (
+        "Interval",
+        "95%. Counts of one experiment have none. Precision and accuracy of one experiment: Clopper and Pearson's, "
+        "over readings or test records. Means: Student's t over the experiments, each with its own seed; over few of "
+        "them it is wide and rough, and where all gave the same there is none.",
+    ),
+    (
+        "What no number here says",
+        "That any published checkpoint holds traps, or that one is free of them: this checkpoint was made by the "
+        "audit. Other recipes, models and traps may leak more or less. Accuracy is the only sign of the traps that is "
+        "measured here; the weights of a trap are often unusually large, and whoever looks at them may find them.",
     ),
 )
 

@@ -12,6 +12,7 @@ TITLES = {
     "tmi": "Membership in the pretraining data",
     "score": "Membership from given signals",
     "poisoning": "Leakage that a base model adds",
+    "datatrap": "Data traps in the weights",
 }
 SECTIONS = {
     "attack": ("Attacks", "what a realistic adversary can do, with shadow models of its own"),

@@ -19,6 +19,10 @@ def summary(result: AuditResult) -> str:
         from undertow.report.poisoning_text import summary as of_arms
 
         return of_arms(result)
+    if result.audit == "datatrap":
+        from undertow.report.datatrap_text import summary as of_traps
+
+        return of_traps(result)
     parts = [_head(result), _table(result)]
     found = verdict(result)
     parts.append(f"VERDICT: {found.badge}\n" + wrapped(found.headline, WIDTH, "", ""))

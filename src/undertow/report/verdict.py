@@ -31,6 +31,10 @@ BADGES = {
     "suspicious": "Suspicious",
     "safe": "Safe by these tests",
     "unknown": "Unknown",
+    # datatrap
+    "captured": "Records were copied",
+    "captured-broken": "Records were copied, and finetuning broke down",
+    "not-captured": "No record was copied",
 }
 
 

@@ -8,6 +8,9 @@ from typing import Any
 from undertow.types import Measurement
 
 PLAIN = ("auc", "auc_difference", "heldout_loss")  # shown as they are; all others are shares, shown in percent
+TRAP_COUNTS = ("traps", "captured_exact", "captured_unique", "mixed", "none", "accepted", "collapsed")
+TRAP_SHARES = ("accuracy", "precision", "_rate")  # how the names of shares end
+UNITS = {"tpr_difference": " pp", "accuracy_difference": " pp", "heldout_loss": " nats", "psnr": " dB"}
 
 
 def value(m: Measurement) -> str:
@@ -43,6 +46,10 @@ def both(m: Measurement) -> str:
 
 def _digits(m: Measurement, x: float) -> str:
     sign = "+" if m.metric.endswith("_difference") else ""
+    if m.metric in TRAP_COUNTS and m.low is not None:
+        return f"{x:,.1f}"
+    if m.attack == "datatrap" and not m.metric.endswith(TRAP_SHARES):
+        return quantity(x)
     if m.metric in PLAIN:
         return f"{x:{sign}.3f}"
     places = max(1, math.ceil(-math.log10(m.fpr)) - 2) if m.fpr else 1
@@ -57,7 +64,28 @@ def suffix(m: Measurement) -> str:
     """
     if m.value is None or m.metric in ("auc", "auc_difference"):
         return ""
-    return {"tpr_difference": " pp", "heldout_loss": " nats"}.get(m.metric, "%")
+    share = m.attack != "datatrap" or m.metric.endswith(TRAP_SHARES)
+    return UNITS.get(m.metric, "%" if share else "")
+
+
+def quantity(x: float) -> str:
+    """A count, or a number of any size.
+
+    >>> quantity(1797.0), quantity(53.5), quantity(0.9132), quantity(7e-06)
+    ('1,797', '53.5', '0.913', '7.0e-06')
+    """
+    if abs(x) >= 10 or x == int(x):
+        return f"{x:,.0f}" if x == int(x) else f"{x:,.1f}"
+    return f"{x:.1e}" if abs(x) < 1e-3 else f"{x:.3g}"
+
+
+def needs_interval(m: Measurement) -> bool:
+    """Whether a reader may ask for an interval: a count, or the largest of some, is what it is.
+
+    >>> needs_interval(Measurement("datatrap", "mixed", 3.0, None, None, 64, "traps", seed=0))
+    False
+    """
+    return m.metric not in (*TRAP_COUNTS, "max_error") or m.low is not None
 
 
 def out_of(m: Measurement) -> str:
@@ -153,8 +181,8 @@ def unbroken(text: str, space: str = "\N{NO-BREAK SPACE}") -> str:
     >>> unbroken("0.7 [0.6, 0.8] there", "_")
     '0.7_[0.6,_0.8] there'
     """
-    text = re.sub(r"(?<=\d) (pp|nats)\b", rf"{space}\1", text)
-    return re.sub(r"(?<=[\dps%]) (\[[-+\d.,]+,) (?=[-+\d.,]+\])", rf"{space}\1{space}", text)
+    text = re.sub(r"(?<=\d) (pp|nats|dB)\b", rf"{space}\1", text)
+    return re.sub(r"(?<=[\dpsB%]) (\[[-+\d.,e]+,) (?=[-+\d.,e]+\])", rf"{space}\1{space}", text)
 
 
 def wrapped(text: str, width: int, first: str, rest: str) -> str:
