@@ -35,7 +35,8 @@ def cell(row: Measurement) -> str:
         return row.reason or ""
     mean = row.seed == "mean"
     form = ".1e" if row.metric == "max_error" else ".3f" if row.metric in SHARES else ".1f" if mean else ".0f"
-    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]" if mean else f"{row.value:{form}}"
+    sure = "" if row.low is None or not mean else f" [{row.low:{form}}, {row.high:{form}}]"
+    return f"{row.value:{form}}{sure}"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
     AuditError
     ├── BadInput        signals or data that cannot be audited as given
     ├── ConfigError     a configuration that cannot mean anything
+    │   └── Diverged        training ended in NaN or infinite weights
     ├── MissingExtra    an optional dependency is not installed
     ├── StoreError      the run folder cannot be read or written
     ├── WorkerDied      a worker process ended before its work did
@@ -37,6 +38,10 @@ class BadInput(AuditError):
 
 class ConfigError(AuditError):
     """A configuration that cannot mean anything; the message names the key."""
+
+
+class Diverged(ConfigError):
+    """Training ended in NaN or infinite weights; the message says of which model."""
 
 
 class MissingExtra(AuditError):

@@ -153,7 +153,10 @@ def render_reports(run: Path, include_examples: bool) -> list[Path]:
     folders = parts if not (run / "result.json").is_file() else [run]
     results = {folder: load_result(folder) for folder in folders}
     for folder, result in results.items():
-        write_report(result, folder, _supply_of(result, include_examples))
+        if result.audit == "datatrap":
+            write_trap_report(result, folder, include_examples)
+        else:
+            write_report(result, folder, _supply_of(result, include_examples))
     if parts and folders is parts:
         write_index({folder.name: result for folder, result in results.items()}, run)
         folders = [*folders, run]
@@ -166,6 +169,20 @@ def write_report(result: AuditResult, out: Path, supply: "Supply | None") -> Non
     from undertow.storage.files import write_atomic
 
     write_atomic(out / "report.html", page(result, _records(result, supply)).encode())
+
+
+def write_trap_report(result: AuditResult, out: Path, include_examples: bool) -> None:
+    """`report.html`; what the traps hold is shown where the records are public, or where that is asked for."""
+    from undertow.report.gallery import image_gallery
+    from undertow.report.html import page
+    from undertow.storage.captures_file import load_captures
+    from undertow.storage.files import write_atomic
+
+    held = load_captures(out) if result.data.get("embedded") or include_examples else None
+    gallery = None
+    if held is not None and held.shape:
+        gallery = image_gallery(held.seed, held.candidates, held.captures, held.truth, held.ids, held.shape)
+    write_atomic(out / "report.html", page(result, gallery=gallery).encode())
 
 
 def write_index(results: Mapping[str, AuditResult], out: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from undertow.engine.executor import Serial
 from undertow.types import AuditResult
-from undertow.workflow import Request, host_of, need_torch, write_report
+from undertow.workflow import Request, host_of, need_torch, write_trap_report
 
 if TYPE_CHECKING:
     from undertow.audits.datatrap import Capture
@@ -29,7 +29,7 @@ def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
     need_torch()
     from undertow.audits.chain import Host
     from undertow.audits.datatrap import Table, audit_datatrap
-    from undertow.storage.captures_file import save_captures
+    from undertow.storage.captures_file import Held, named, save_captures
     from undertow.storage.results import save_result
     from undertow.storage.run import open_run
     from undertow.storage.store import MemoryStore
@@ -41,9 +41,13 @@ def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
     result, runs = audit_datatrap(config, lambda seed: load_traps(config.data, seed), host_of(request))
     for run in runs:
         _write_checkpoint(run, request.out)
-    save_captures(runs[0], supply.ids, request.out)
+    first = runs[0]
+    shape = supply.picture if config.model.kind == "mlp" else ()
+    nearest = first.truth[first.captures.nearest]
+    names = named(supply.ids, first.captures)
+    save_captures(Held(first.seed, first.candidates, first.captures, nearest, names, shape), request.out)
     save_result(result, request.out)
-    write_report(result, request.out, None)
+    write_trap_report(result, request.out, request.include_examples)
     return result
 
 

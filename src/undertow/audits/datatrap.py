@@ -8,6 +8,8 @@ of the difference. A clean twin, the same checkpoint without traps, is finetuned
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from undertow.audits.chain import Host
 from undertow.audits.datatrap_settings import DataTrapConfig
 from undertow.audits.leakage import Stopwatch, plain
@@ -25,7 +27,7 @@ from undertow.training.choose import Plan, pick_device
 from undertow.training.task import to_params
 from undertow.traps import Captures, MlpTrap, Whisper, best_expected, captures, read
 from undertow.traps.recorder import Candidates
-from undertow.types import Array, AuditResult, ConfigError, Measurement, Params, Slot, Stage
+from undertow.types import Array, AuditResult, ConfigError, Diverged, Measurement, Params, Slot, Stage
 
 ARMS = ("planted", "clean_twin")
 
@@ -73,20 +75,22 @@ def experiment(config: DataTrapConfig, supply: TrapSupply, host: Host) -> Captur
     clean = table.play([table.pretrain], "base")[0]
     planted = table.play([table.plant], "base", clean)[0]
     trap = table.plant.trap(table.slot("base"), host.store.get(clean), host.store)
-    finetuned = {
-        arm: table.play([table.finetune], "victim", key)[0] for arm, key in zip(ARMS, (planted, clean), strict=True)
-    }
-    before, after = host.store.get(planted), host.store.get(finetuned["planted"])
-    candidates = read(before, after, trap)
+    before = host.store.get(planted)
+    ends = {arm: table.finetuned(key) for arm, key in zip(ARMS, (planted, clean), strict=True)}
+    candidates = nothing(trap) if ends["planted"] is None else read(before, host.store.get(ends["planted"]), trap)
     truth = table.plant.inputs(before, supply.victim.x)
     found = captures(candidates, truth, grid=trap.domain.grid)
-    accuracy = {
-        (arm, when): table.accuracy(key)
-        for when, keys in (("before", dict(zip(ARMS, (planted, clean), strict=True))), ("after", finetuned))
-        for arm, key in keys.items()
-    }
+    accuracy = {(arm, "before"): table.accuracy(key) for arm, key in zip(ARMS, (planted, clean), strict=True)}
+    accuracy |= {(arm, "after"): None if key is None else table.accuracy(key) for arm, key in ends.items()}
     rows = seed_rows(config.seed, found, accuracy, len(supply.test))
     return Capture(config.seed, trap, before, candidates, found, truth, tuple(rows))
+
+
+def nothing(trap: MlpTrap) -> Candidates:
+    """What can be read where finetuning broke down altogether."""
+    shape = (*trap.units.shape, 1)
+    values = np.full((*shape, trap.directions.shape[1]), np.nan)
+    return Candidates(values, np.zeros(shape), np.zeros(shape, bool), np.full(shape, "the finetuning diverged", object))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +117,13 @@ class Table:
             progress=host.progress,
         )  # fmt: skip
         return trace.keys[chain[-1].name]
+
+    def finetuned(self, checkpoint: str) -> str | None:
+        """The key of what the victim makes of a checkpoint; None where that ends in NaN."""
+        try:
+            return self.play([self.finetune], "victim", checkpoint)[0]
+        except Diverged:
+            return None
 
     @property
     def plan(self) -> Plan:

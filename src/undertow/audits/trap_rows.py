@@ -15,11 +15,12 @@ AVERAGED = ("captured_exact", "captured_unique", "mixed", "none", "accepted", "a
 
 
 def seed_rows(
-    seed: int, found: Captures, accuracy: Mapping[tuple[str, str], float], tests: int
+    seed: int, found: Captures, accuracy: Mapping[tuple[str, str], float | None], tests: int
 ) -> Iterator[Measurement]:
     """Counts of traps, the precision of what was accepted, and accuracy by (arm, when).
 
-    Counts are of this one run: they have no interval. Precision and accuracy have Clopper and Pearson's.
+    Counts are of this one run: they have no interval. Precision and accuracy have Clopper and Pearson's. An accuracy
+    of None is of a finetuning that ended in NaN.
     """
     traps = found.counts["traps"]
     for metric, count in found.counts.items():
@@ -35,8 +36,11 @@ def seed_rows(
         reason="no exact capture" if worst is None else None,
     )  # fmt: skip
     for (arm, when), share in accuracy.items():
-        cells = proportion(round(share * tests), tests)
-        yield Measurement("utility", "accuracy", n=tests, unit="records", group=arm, when=when, seed=seed, **cells)
+        row = Measurement("utility", "accuracy", None, None, None, tests, "records", None, arm, when=when, seed=seed)
+        if share is None:
+            yield replace(row, reason="the finetuning diverged")
+        else:
+            yield replace(row, **proportion(round(share * tests), tests))
 
 
 def mean_rows(runs: Sequence[Sequence[Measurement]]) -> Iterator[Measurement]:

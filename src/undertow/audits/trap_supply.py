@@ -20,6 +20,7 @@ class TrapSupply:
     classes: int
     ids: tuple[str, ...]  # names of the victim's records
     embedded: bool = False
+    picture: tuple[int, ...] = ()  # shape of a record as a picture, (H, W) or (3, H, W); empty: it is none
 
     def __post_init__(self) -> None:
         known = set(row_hashes(self.auxiliary.x))

@@ -9,7 +9,7 @@ import torch
 from undertow.rng import seed_for, stream
 from undertow.training.choose import ENGINES, ONE_BY_ONE, Plan
 from undertow.training.task import Engine, Task, torch_threads
-from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
+from undertow.types import Array, ConfigError, Diverged, Examples, Params, Slot, Store
 
 
 def load_examples(store: Store, key: str) -> Examples:
@@ -76,7 +76,7 @@ def train(
             results = [placed[slot.index % plan.chunk] for slot in slots]
     for slot, result in zip(slots, results, strict=True):
         if not all(np.isfinite(value).all() for value in result.values() if value.dtype.kind == "f"):
-            raise ConfigError(
+            raise Diverged(
                 f"training of {slot.role} {slot.index} diverged (NaN or infinite weights): lower the learning rate"
             )
     return results

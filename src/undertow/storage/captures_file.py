@@ -2,46 +2,66 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from undertow.storage.files import read_npz, write_atomic
-from undertow.types import Array
-
-if TYPE_CHECKING:
-    from undertow.audits.datatrap import Capture
+from undertow.traps import Candidates, Captures
+from undertow.types import Array, StoreError
 
 FILE = "captures.npz"
 PRIVATE = 0o600
 
 
-def save_captures(run: "Capture", ids: Sequence[str], out: Path) -> None:
-    """Write captures.npz, one row per trap.
+@dataclass(frozen=True, eq=False)
+class Held:
+    """The readings of K traps, and of each the victim's nearest record."""
 
-    `values` (K, d) as read, `truth` (K, d) the victim's nearest record, its `id`, the `error`, and whether the reading
-    is `exact`, `right` (as rounded), `accepted`, or for what `reason` it is not.
-    """
-    found, read = run.captures, run.candidates
-    names = [ids[row] if np.isfinite(error) else "" for row, error in zip(found.nearest, found.error, strict=True)]
-    buffer = io.BytesIO()
+    seed: int
+    candidates: Candidates
+    captures: Captures  # its `nearest` counts the rows of `truth`
+    truth: Array  # (K, d)
+    ids: tuple[str, ...]  # (K,) names of those records
+    shape: tuple[int, ...]  # of a record as a picture; empty: it is none
+
+
+def save_captures(held: Held, out: Path) -> None:
+    """Write captures.npz into `out`, readable for its owner alone."""
+    read, found, buffer = held.candidates, held.captures, io.BytesIO()
     np.savez_compressed(
         buffer,
         allow_pickle=False,
-        seed=np.array(run.seed),
+        seed=np.array(held.seed),
         values=read.values[:, 0].astype(np.float32),
-        truth=run.truth[found.nearest].astype(np.float32),
-        id=np.array(names),
+        step=read.step[:, 0],
+        accepted=read.accepted[:, 0],
+        reason=read.reasons[:, 0].astype(str),
+        truth=held.truth.astype(np.float32),
+        id=np.array(held.ids),
         error=found.error,
         exact=found.exact,
         right=found.right,
-        accepted=found.accepted,
-        reason=read.reasons[:, 0].astype(str),
+        shape=np.array(held.shape, np.int64),
     )
     write_atomic(out / FILE, buffer.getvalue(), PRIVATE)
 
 
-def load_captures(out: Path) -> dict[str, Array] | None:
-    """The arrays of a run folder's captures.npz; None where there is none."""
-    return read_npz(out / FILE) if (out / FILE).is_file() else None
+def load_captures(out: Path) -> Held | None:
+    """What a run folder's captures.npz holds; None where there is none. StoreError where it is damaged."""
+    if not (out / FILE).is_file():
+        return None
+    try:
+        a = read_npz(out / FILE)
+        read = Candidates(a["values"][:, None], a["step"][:, None], a["accepted"][:, None], a["reason"][:, None])
+        found = Captures(np.arange(len(a["error"])), a["error"], a["exact"], a["right"], a["accepted"])
+        shape = tuple(int(side) for side in a["shape"])
+        return Held(int(a["seed"]), read, found, a["truth"], tuple(map(str, a["id"])), shape)
+    except (KeyError, IndexError, ValueError) as error:
+        raise StoreError(f"{out / FILE} is damaged ({error}): run the audit again") from error
+
+
+def named(ids: Sequence[str], captures: Captures) -> tuple[str, ...]:
+    """The name of the record nearest to what each trap holds."""
+    return tuple(ids[row] for row in captures.nearest)

@@ -37,7 +37,15 @@ def load_traps(settings: TrapData, seed: int) -> TrapSupply:
         classes=int(records.y.max()) + 1,
         ids=tuple(f"{records.name}-{i}" for i in victim),
         embedded=settings.source == "digits",
+        picture=_picture(records.x.shape[1:]),
     )
+
+
+def _picture(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which such a record can be looked at."""
+    if shape == (64,):
+        return (8, 8)
+    return shape if len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3)) else ()
 
 
 def _open(settings: TrapData, wanted: int, seed: int) -> Examples:
@@ -67,4 +75,4 @@ def _digits() -> Examples:
     except ImportError as error:
         raise MissingExtra("scikit-learn", "train") from error
     raw = load_digits()
-    return Examples((raw.data / 16).astype(np.float32), raw.target.astype(np.int64), "digit")
+    return Examples((raw.data / 16).astype(np.float32), raw.target.astype(np.int64), "digits")
