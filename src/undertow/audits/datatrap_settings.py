@@ -104,7 +104,8 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
     ),
     "cifar10-mlp": ("CIFAR-10 images, a perceptron (--data)", CIFAR),
     "cifar10-cnn": ("CIFAR-10 images, traps on the frozen features of a small CNN (--data)", replace(
-        CIFAR, model=TrapModel(kind="cnn"), strategy="last-k"
+        CIFAR, model=TrapModel(kind="cnn"), strategy="last-k",
+        pretrain=Fit(epochs=10, batch=64, optimizer="adamw", lr=2e-3),
     )),
 }  # fmt: skip
 

@@ -40,7 +40,7 @@ def choose_baits(auxiliary: Array, traps: int, share: float, rng: np.random.Gene
     drawn = rng.standard_normal((max(CANDIDATES, 4 * traps), auxiliary.shape[1]))
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     scores = auxiliary @ drawn.T
-    if not scores.std(0).max() > 0:
+    if not scores.std(0).max() > 1e-9 * np.abs(scores).max():
         raise BadInput("the auxiliary records are all the same: no threshold can tell them apart")
     keep = least_overlap(scores > np.quantile(scores, 1 - min(0.5, LOOSER * share), axis=0), traps)
     return Baits(drawn[keep], thresholds(scores[:, keep], share))

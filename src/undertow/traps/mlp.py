@@ -163,7 +163,8 @@ def mlp_trap(
         )
     groups = np.array([1, 1, bool(nested), whisper is not None], int)  # idle, written, upper, detectors
     ends = np.cumsum(groups * [1, traps, traps, traps])
-    if traps < 1 or ends[-1] > (room := len(w) * 3 // 4):
+    room = len(w) * 3 // 4
+    if traps < 1 or ends[-1] > room:
         raise BadInput(f"{layer} has {len(w)} units: {traps} traps need {ends[-1]}, and at most {room} can be taken")
     hidden = np.maximum(auxiliary @ w.T + tensor(params, f"{layer}.bias"), 0)
     beyond = np.maximum(hidden @ next_w.T + tensor(params, f"{following}.bias"), 0)

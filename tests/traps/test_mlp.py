@@ -1,0 +1,139 @@
+"""Traps in a perceptron, trained here in NumPy-sized pieces: planted, finetuned by torch, read back."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from undertow.rng import stream
+from undertow.traps import Whisper, captures, mlp_trap, plant, read
+from undertow.types import BadInput
+
+GRID, WIDTH, CLASSES = 16, 30, 5
+
+
+def records(count, seed):
+    """Grey levels with structure: a few patterns, noise, rounded to the grid."""
+    rng = np.random.default_rng(seed)
+    patterns = np.random.default_rng(99).random((CLASSES, WIDTH))
+    y = rng.integers(0, CLASSES, count)
+    x = np.clip(patterns[y] * 0.7 + 0.4 * rng.random((count, WIDTH)), 0, 1)
+    return np.round(x * GRID) / GRID, y
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(WIDTH, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, CLASSES))
+
+
+def params_of(module):
+    return {name: value.detach().numpy().copy() for name, value in module.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def planted():
+    params, (auxiliary, _) = params_of(network()), records(500, 1)
+    trap = mlp_trap(params, auxiliary, 12, 0.01, stream(0, "baits"), layer="0", following="2", slope=2000.0, rows=4.0)
+    return params, plant(params, trap), trap
+
+
+def finetuned(params, x, y, optimizer, epochs=4, batch=16):
+    module = network()
+    module.load_state_dict({name: torch.as_tensor(value) for name, value in params.items()})
+    made = optimizer(module.parameters())
+    inputs, labels = torch.tensor(x, dtype=torch.float32), torch.tensor(y)
+    for epoch in range(epochs):
+        for rows in torch.randperm(len(x), generator=torch.Generator().manual_seed(epoch)).split(batch):
+            made.zero_grad()
+            cross_entropy(module(inputs[rows]), labels[rows]).backward()
+            made.step()
+    return params_of(module)
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.05),
+    "momentum": lambda p: torch.optim.SGD(p, 0.02, momentum=0.9),
+    "decay": lambda p: torch.optim.SGD(p, 0.02, momentum=0.9, weight_decay=1e-3),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_records_are_read_back_exactly(planted, name):
+    _, before, trap = planted
+    x, y = records(320, 2)
+    found = captures(read(before, finetuned(before, x, y, OPTIMIZERS[name]), trap), x, grid=GRID)
+    assert found.counts["captured_exact"] >= 6
+    assert found.precision == 1.0 and found.max_error < 1e-4
+
+
+def test_adam_is_read_where_units_whisper(planted):
+    params, before, trap = planted
+    auxiliary, (x, y) = records(500, 1)[0], records(320, 2)
+    loud = captures(read(before, finetuned(before, x, y, lambda p: torch.optim.AdamW(p, 1e-3)), trap), x)
+    quiet = mlp_trap(params, auxiliary, 12, 0.01, stream(0, "baits"), layer="0", following="2", slope=2000.0, rows=0.3,
+                     whisper=Whisper())  # fmt: skip
+    start = plant(params, quiet)
+    found = captures(read(start, finetuned(start, x, y, lambda p: torch.optim.AdamW(p, 1e-3)), quiet), x, grid=GRID)
+    assert loud.counts["captured_exact"] == 0 and found.counts["captured_exact"] >= 5
+
+
+def test_a_model_without_traps_gives_next_to_nothing(planted):
+    """An ordinary unit may by chance have fired on one record alone; hardly any does."""
+    params, _, trap = planted
+    x, y = records(320, 2)
+    found = read(params, finetuned(params, x, y, OPTIMIZERS["sgd"]), trap)
+    assert captures(found, x).counts["captured_exact"] <= 1
+
+
+def test_planting_is_deterministic_and_changes_no_shape(planted):
+    params, before, trap = planted
+    again = plant(params, trap)
+    assert all((again[name] == before[name]).all() for name in params)
+    assert {n: (v.shape, v.dtype) for n, v in before.items()} == {n: (v.shape, v.dtype) for n, v in params.items()}
+
+
+def test_records_that_fire_nothing_pass_as_if_there_were_no_traps(planted):
+    params, before, trap = planted
+    x, _ = records(400, 3)
+    quiet = ~((x @ trap.directions.T) > trap.thresholds - 1e-6).any(1)
+    taken = np.r_[trap.units, trap.upper, trap.idle]
+    bare = {**params, "2.weight": params["2.weight"].copy(), "2.bias": params["2.bias"].copy()}
+    bare["2.weight"][:, taken] = 0
+    bare["2.weight"][trap.channel], bare["2.bias"][trap.channel] = 0, 0
+    logits = []
+    for state in (before, bare):
+        module = network()
+        module.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
+        logits.append(module(torch.tensor(x[quiet], dtype=torch.float32)).detach().numpy())
+    assert quiet.sum() > 200 and np.allclose(*logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"traps": 40}, "at most 48 can be taken"),
+        ({"traps": 0}, "traps need"),
+        ({"following": "4"}, "do not follow each other"),
+        ({"layer": "9"}, "no tensor '9.weight'"),
+        ({"share": 0.001}, "give at least 1000"),
+    ],
+)
+def test_where_there_is_no_room_it_says_so(planted, changes, said):
+    arguments = {"traps": 12, "share": 0.01, "layer": "0", "following": "2"} | changes
+    traps, share = arguments.pop("traps"), arguments.pop("share")
+    with pytest.raises(BadInput, match=said):
+        mlp_trap(planted[0], records(500, 1)[0], traps, share, stream(0, "baits"), **arguments)
+
+
+def test_a_broken_checkpoint_is_refused(planted):
+    params, before, trap = planted
+    broken = {**params, "4.bias": np.full_like(params["4.bias"], np.nan)}
+    with pytest.raises(BadInput, match="4.bias holds NaN"):
+        plant(broken, trap)
+    with pytest.raises(BadInput, match="broke down"):
+        read(before, {**before, "0.bias": np.full_like(before["0.bias"], np.inf)}, trap)
+    with pytest.raises(BadInput, match="made for another architecture"):
+        plant({**params, "0.weight": params["0.weight"][:, :20]}, trap)
