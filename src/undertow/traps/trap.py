@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from undertow.traps.recorder import Candidates
-from undertow.types import BadInput, Params
+from undertow.types import Array, BadInput, Params
 
 
 class Trap(Protocol):
@@ -48,6 +48,20 @@ def tensor(params: Params, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[n
     if name not in params:
         raise BadInput(f"the checkpoint has no tensor {name!r}; it has {', '.join(sorted(params)[:6])}, ...")
     return np.array(params[name], np.float64)
+
+
+class Draft(dict[str, Array]):
+    """Tensors that are changed in place: each is copied from `params` when it is first asked for."""
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self._params = params
+
+    def __missing__(self, name: str) -> Array:
+        if name not in self._params:
+            raise BadInput(f"the checkpoint has no tensor {name!r}")
+        self[name] = np.array(self._params[name])
+        return self[name]
 
 
 def _check(params: Params) -> None:
