@@ -108,8 +108,8 @@ def pretrain(data: Examples, options: argparse.Namespace) -> Params:
     for epoch in range(options.pretrain_epochs):
         losses = []
         for x, y in batches(data, stream(0, "pretrain", epoch).permutation(len(data.y)), 100):
-            flip = torch.rand(len(x)) < 0.5
-            x = torch.where(flip[:, None, None, None], x.flip(3), x)
+            flip, down, right = torch.rand(len(x)) < 0.5, *torch.randint(-3, 4, (2,)).tolist()
+            x = torch.where(flip[:, None, None, None], x.flip(3), x).roll((down, right), (2, 3))
             loss = cross_entropy(net(x).logits, y)
             optimiser.zero_grad()
             loss.backward()
@@ -145,11 +145,11 @@ def finetune(params: Params, data: Examples, seed: int, options: argparse.Namesp
 def score(trap: VitTrap, found: Candidates, images: np.ndarray) -> dict[str, float]:
     """What was captured: whole readings against whole records (patches or images)."""
     truth = trap.room.grey(images)
-    truth = truth.reshape(len(truth), -1) if trap.room.key else truth.reshape(-1, trap.room.pixels)
+    truth = truth.reshape(len(truth), -1) if trap.whole else truth.reshape(-1, trap.room.pixels)
     held = found.values.reshape(len(found), 1, -1)
     accepted = found.accepted.all(1)[:, None]
     result = captures(replace(found, values=held, accepted=accepted), truth, NEAR)
-    shape = (lambda v: trap.room.pictures(v.reshape(1, trap.room.patches, -1))[0]) if trap.room.key else (
+    shape = (lambda v: trap.room.pictures(v.reshape(1, trap.room.patches, -1))[0]) if trap.whole else (
         lambda v: v.reshape(trap.room.side, -1))
     similar, noise = [], []
     for k in np.flatnonzero(np.isfinite(held[:, 0]).all(1)):
@@ -161,7 +161,7 @@ def score(trap: VitTrap, found: Candidates, images: np.ndarray) -> dict[str, flo
     return {
         **result.counts, "precision": result.precision or np.nan, "max_error": result.max_error or np.nan,
         "ssim": median(similar), "ssim_least": float(np.min(np.array(similar)[exact], initial=np.inf)),
-        "ssim_ok": int((np.array(similar) >= (0.8 if trap.room.key else 0.95)).sum()), "psnr": median(noise),
+        "ssim_ok": int((np.array(similar) >= (0.8 if trap.whole else 0.95)).sum()), "psnr": median(noise),
     }  # fmt: skip
 
 
@@ -192,7 +192,7 @@ def one_seed(seed: int, pretrained: Params, supply: Supply, options: argparse.Na
 def diagnose(trap: VitTrap, found: Candidates, victim: Examples) -> None:
     """How many records fire each trap, beside what came of it."""
     patches = trap.room.grey(victim.x)
-    seen = patches.mean(1, keepdims=True) if trap.room.key else patches
+    seen = patches.mean(1, keepdims=True) if trap.whole else patches
     margin = trap.white(seen) @ trap.baits.directions.T - trap.baits.thresholds
     for k in range(len(found)):
         print(k, "fired by", int((margin[..., k] > 0).sum()), "images", int((margin[..., k] > 0).any(1).sum()),
@@ -225,8 +225,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--lr", type=float, default=1e-5)
     p.add_argument("--head-lr", type=float, default=0.05)
-    p.add_argument("--pool", type=int, default=10000)
-    p.add_argument("--pretrain-epochs", type=int, default=6)
+    p.add_argument("--pool", type=int, default=20000)
+    p.add_argument("--pretrain-epochs", type=int, default=10)
     for name in ("slope", "latch", "steep", "rows"):
         p.add_argument(f"--{name}", type=float, default=0, help="0: the default of vit_trap")
     p.add_argument("--no-twin", action="store_true")

@@ -30,6 +30,7 @@ AMPLIFIER = 20.0  # slope of the amplifier's unit
 ERASER = 6.0  # where the GELU is linear enough to erase with
 SWING = 1.5  # by how much the eraser's units swing about it
 SCALE = 4.0  # of a record in the residual stream: large against what float32 loses beside the constant
+KEY = 16  # numbers that tell records apart
 APART = 12.0  # scores by which a trap's unit misses images at any other position
 MARGIN = 1.5  # by which the eraser is made for larger signals than auxiliary ones
 NEVER = 1e4  # score that the idle unit wants
@@ -44,6 +45,7 @@ class VitTrap:
     baits: Baits
     limits: Array  # (reserved without channel,) largest absolute signal that the eraser must take
     domain: Domain
+    whole: bool  # images, not single patches
     slope: float = SLOPE
     latch: float = LATCH
     steep: float = STEEP
@@ -53,7 +55,7 @@ class VitTrap:
     @property
     def units(self) -> Array:
         """(K, P) int: hidden units of block 0; P = 1 for single patches."""
-        parts = self.room.patches if self.room.key else 1
+        parts = self.room.patches if self.whole else 1
         return np.arange(len(self.baits.thresholds) * parts).reshape(-1, parts)
 
     @property
@@ -78,7 +80,7 @@ class VitTrap:
         cleared = clear(params, self.room)
         draft = Draft({**params, **cleared})
         self._embed(draft)
-        if self.room.key:
+        if self.whole:
             self._write_key(draft)
         self._record(draft)
         self._amplify(draft)
@@ -90,7 +92,7 @@ class VitTrap:
         """Values (K, P, side^2): grey patches in units of the model's input; P = 1 for single patches."""
         codes, step = read_units(before, after, self.recorder)
         values = codes @ zero_sum(self.room.pixels)
-        seen = values.mean(1, keepdims=True) if self.room.key else values
+        seen = values.mean(1, keepdims=True) if self.whole else values
         margin = np.einsum("kpr,kr->kp", self.white(seen), self.baits.directions) - self.baits.thresholds[:, None]
         return accept(values, step, np.broadcast_to(margin, step.shape), self.domain)
 
@@ -103,7 +105,7 @@ class VitTrap:
         conv[room.record] = (SCALE * zero_sum(room.pixels) @ pixels).reshape(-1, *conv.shape[1:])
         positions = draft["vit.embeddings.position_embeddings"]
         positions[:, :, room.right] = room.constant
-        if room.key:
+        if self.whole:
             positions[:, 1:, room.place] += places(room)
 
     def _norm(self, draft: Draft, block: int, which: str, gains: list[tuple[Array, float | Array]]) -> None:
@@ -128,13 +130,13 @@ class VitTrap:
         """The traps: hidden units that fire on few images, whose weights on the record take a firing record's copy."""
         room, steep = self.room, self.steep / self.rows
         gains = [(room.record, steep / SCALE), (room.keys, steep), (room.place, steep)]
-        self._norm(draft, 0, "after", gains if room.key else gains[:1])
+        self._norm(draft, 0, "after", gains if self.whole else gains[:1])
         draft[HIDDEN(0, "layernorm_after.bias")][room.features] = self.boost
         weight, bias = draft[HIDDEN(0, "mlp.fc1.weight")], draft[HIDDEN(0, "mlp.fc1.bias")]
         out = draft[HIDDEN(0, "mlp.fc2.weight")]
         for k, units in enumerate(self.units):
             direction, threshold = self.baits.directions[k], self.baits.thresholds[k]
-            if room.key:
+            if self.whole:
                 weight[np.ix_(units, room.keys)] = self.rows * zero_sum(room.key) @ direction
                 weight[np.ix_(units, room.place)] = self.rows * places(room)
                 threshold = threshold + (places(room) ** 2).sum(1)
@@ -183,7 +185,7 @@ def vit_trap(
     *,
     whole: bool = False,
     side: int = 8,
-    key: int = 16,
+    key: int = KEY,
     slope: float = SLOPE,
     latch: float = LATCH,
     steep: float = STEEP,
@@ -195,23 +197,25 @@ def vit_trap(
     patches, where not whole), how many fire a trap: `best_expected(records, batch) / records` (`/ patches`). Records
     are grey, `side` pixels a side per patch. BadInput where there is no room, or too few auxiliary images.
     """
-    room = room_in(params, (auxiliary.shape[2], auxiliary.shape[3]), side=side, key=key if whole else 0)
+    room = room_in(params, (auxiliary.shape[2], auxiliary.shape[3]), side=side, key=key)
+    if whole and not key:
+        raise BadInput("whole images need a key: give key = 16 or so")
     units = traps * (room.patches if whole else 1)
     if traps < 1 or units >= room.hidden or len(room.right) >= room.hidden:
         most = (room.hidden - 1) // (room.patches if whole else 1)
         raise BadInput(f"room for 1 to {most} traps in {room.hidden} hidden units, not {traps}")
     patches = room.grey(auxiliary)
-    white = whitening(patches.mean(1) if whole else patches.reshape(-1, room.pixels), key)
+    white = whitening(patches.mean(1) if whole else patches.reshape(-1, room.pixels), key or KEY)
     scores = white(patches.mean(1) if whole else patches)
     baits = choose_baits(scores, traps, share, rng) if whole else patch_baits(scores, traps, share, rng)
-    return VitTrap(room, white, baits, limits(room, white, patches), domain_of(patches), slope, latch, steep, rows)
+    return VitTrap(room, white, baits, limits(room, white, patches), domain_of(patches), whole, slope, latch, steep, rows)
 
 
 def limits(room: Room, white: Whitening, patches: Array) -> Array:
     """(reserved without channel,): how large a signal may get there, from auxiliary patches (N, P, d), and some more."""
     codes = [SCALE * patches.reshape(-1, room.pixels) @ zero_sum(room.pixels).T]
     if room.key:
-        codes += [white(patches.mean(1)) @ zero_sum(room.key).T, places(room)]
+        codes += [white(patches.mean(1)) @ zero_sum(room.key).T, places(room)]  # nothing comes there in single patches
     return MARGIN * np.concatenate([np.abs(code).max(0) for code in codes])
 
 

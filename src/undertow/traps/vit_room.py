@@ -34,7 +34,7 @@ class Room:
     key: int = 0  # numbers that tell images apart; 0: traps record single patches
     constant: float = 1e4  # on the reserved dimensions of the first two blocks
     end: float = 1e5  # on those of the last one
-    gain: float = 0.3  # of the last LayerNorm, which is linear, on the benign features
+    gain: float = 0.1  # of the last LayerNorm, which is linear, on the benign features
 
     @property
     def patches(self) -> int:
