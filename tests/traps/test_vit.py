@@ -147,7 +147,7 @@ def test_weight_decay_is_corrected(params):
 
 def test_a_record_of_the_class_that_is_driven_to_leaves_its_trap_open(params):
     trap = trap_in(params, whole=False)
-    image, _, k = fired_once(trap, least=0.5)
+    image, _, _ = fired_once(trap, least=0.5)
     planted = plant(params, trap)
     planted["classifier.weight"] *= 50  # the softmax is saturated
     net = model(planted)

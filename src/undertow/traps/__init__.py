@@ -1,6 +1,7 @@
 """Data traps: weights that copy single finetuning records into themselves (Feng & Tramer, ICML 2024). NumPy only.
 
-`plant(params, trap)` writes them, `read(before, after, trap)` reads what they hold; a trap comes from `mlp_trap` or `vit_trap`.
+`plant(params, trap)` writes them, `read(before, after, trap)` reads what they hold; a trap comes from
+`mlp_trap` or `vit_trap`.
 """
 
 from undertow.traps.acceptance import Domain, domain_of

@@ -7,6 +7,7 @@ A trap records one patch, wherever it fires (one hidden unit), or a whole image 
 image by its mean patch, which an attention without preference writes on every token).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from undertow.traps.layer_norm import LinearNorm, zero_sum
 from undertow.traps.recorder import Candidates, Recorder, read_units
 from undertow.traps.trap import Draft
 from undertow.traps.vit_baits import Whitening, patch_baits, whitening
-from undertow.traps.vit_room import HIDDEN, PLACE, QUIET, Room, clear, room_in
+from undertow.traps.vit_room import HIDDEN, PLACE, Room, clear, room_in
 from undertow.types import Array, BadInput, Params
 
 SLOPE = 1000.0  # by which the channel at the class token grows with a trap's score, in standard deviations
@@ -108,7 +109,7 @@ class VitTrap:
         if self.whole:
             positions[:, 1:, room.place] += places(room)
 
-    def _norm(self, draft: Draft, block: int, which: str, gains: list[tuple[Array, float | Array]]) -> None:
+    def _norm(self, draft: Draft, block: int, which: str, gains: Sequence[tuple[Array, float | Array]]) -> None:
         room = self.room
         constant = room.end if block == room.blocks - 1 else room.constant
         norm = LinearNorm(room.width, room.right, constant)
@@ -208,11 +209,13 @@ def vit_trap(
     white = whitening(patches.mean(1) if whole else patches.reshape(-1, room.pixels), key or KEY)
     scores = white(patches.mean(1) if whole else patches)
     baits = choose_baits(scores, traps, share, rng) if whole else patch_baits(scores, traps, share, rng)
-    return VitTrap(room, white, baits, limits(room, white, patches), domain_of(patches), whole, slope, latch, steep, rows)
+    return VitTrap(
+        room, white, baits, limits(room, white, patches), domain_of(patches), whole, slope, latch, steep, rows
+    )
 
 
 def limits(room: Room, white: Whitening, patches: Array) -> Array:
-    """(reserved without channel,): how large a signal may get there, from auxiliary patches (N, P, d), and some more."""
+    """(reserved without channel,): how large a signal may get there, from auxiliary patches (N, P, d), and more."""
     codes = [SCALE * patches.reshape(-1, room.pixels) @ zero_sum(room.pixels).T]
     if room.key:
         codes += [white(patches.mean(1)) @ zero_sum(room.key).T, places(room)]  # nothing comes there in single patches

@@ -84,9 +84,10 @@ class Room:
     def grey(self, images: Array) -> Array:
         """The patches (N, P, side^2) of images (N, C, H, W) as the traps see them: grey, averaged over squares."""
         n, (rows, columns), square = len(images), self.grid, self.patch // self.side
-        grey = np.einsum("nchw,c->nhw", np.asarray(images, np.float64), self.colours)
-        cells = grey.reshape(n, rows, self.side, square, columns, self.side, square).mean((3, 6))
-        return cells.transpose(0, 1, 3, 2, 4).reshape(n, self.patches, self.pixels)
+        grey = sum(weight * images[:, c].astype(np.float64) for c, weight in enumerate(self.colours))
+        cells = np.reshape(grey, (n, rows, self.side, square, columns, self.side, square)).mean((3, 6))
+        patches: Array = cells.transpose(0, 1, 3, 2, 4).reshape(n, self.patches, self.pixels)
+        return patches
 
     def pictures(self, patches: Array) -> Array:
         """Grey images (N, rows * side, columns * side) of patches (N, P, side^2)."""
@@ -110,7 +111,9 @@ def room_in(params: Params, size: tuple[int, int], *, side: int = 8, key: int = 
     width, channels, patch = params[conv].shape[:3]
     grid = size[0] // patch, size[1] // patch
     if grid[0] * grid[1] + 1 != params[places].shape[1]:
-        raise BadInput(f"images of {size} in patches of {patch} are not the {params[places].shape[1] - 1} it is made for")
+        raise BadInput(
+            f"images of {size} in patches of {patch} are not the {params[places].shape[1] - 1} it is made for"
+        )
     side = min(side, patch)
     if patch % side:
         raise BadInput(f"patches of {patch} pixels cannot be averaged to {side}; take a divisor")
@@ -162,7 +165,12 @@ def clear(params: Params, room: Room) -> Params:
 
 def silence(draft: Draft, block: int) -> None:
     """Let the block add nothing, whatever it reads."""
-    parts = [f"attention.{name}_proj" for name in "qkvo"] + ["mlp.fc1", "mlp.fc2", "layernorm_before", "layernorm_after"]
+    parts = [f"attention.{name}_proj" for name in "qkvo"] + [
+        "mlp.fc1",
+        "mlp.fc2",
+        "layernorm_before",
+        "layernorm_after",
+    ]
     for part in parts:
         draft[HIDDEN(block, f"{part}.weight")][...] = 0
         draft[HIDDEN(block, f"{part}.bias")][...] = QUIET if part == "mlp.fc1" else 0
