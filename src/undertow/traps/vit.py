@@ -22,15 +22,17 @@ from undertow.traps.vit_baits import Whitening, patch_baits, whitening
 from undertow.traps.vit_room import HIDDEN, PLACE, Room, clear, room_in
 from undertow.types import Array, BadInput, Params
 
-SLOPE = 1000.0  # by which the channel at the class token grows with a trap's score, in standard deviations
-LATCH = 2e4  # squared constant beside the record, in units of the score: how far one step shuts a trap
-STEEP = 600.0  # by which a trap's pre-activation grows with its score: the GELU is a ReLU at this scale
+SLOPE = 500.0  # by which the channel at the class token grows with a trap's score, in standard deviations
+LATCH = 5e4  # squared constant beside the record, in units of the score: how far one step shuts a trap
+STEEP = 6000.0  # by which a trap's pre-activation grows with its score: the GELU is a ReLU at this scale
+VOICE = 600.0  # by which the channel does, in block 0: small against the room's constant
 ROWS = 1.0  # length of a trap's weights, in units of the score: short ones keep more digits of a small step
-GATE = 6.0  # pre-activation below which the amplifier says nothing: it hides the GELU's falling part
+GATE = 6.0  # of the channel, below which the amplifier says nothing
+LOUD = 2e4  # by which it does behind the amplifier: benign norms of a token that speaks have no slope left to pull at
 AMPLIFIER = 20.0  # slope of the amplifier's unit
 ERASER = 6.0  # where the GELU is linear enough to erase with
 SWING = 1.5  # by how much the eraser's units swing about it
-SCALE = 4.0  # of a record in the residual stream: large against what float32 loses beside the constant
+SCALE = 10.0  # of signals in the residual stream: large against float32's error, and against what steps do to copies
 KEY = 16  # numbers that tell records apart
 APART = 12.0  # scores by which a trap's unit misses images at any other position
 MARGIN = 1.5  # by which the eraser is made for larger signals than auxiliary ones
@@ -107,7 +109,7 @@ class VitTrap:
         positions = draft["vit.embeddings.position_embeddings"]
         positions[:, :, room.right] = room.constant
         if self.whole:
-            positions[:, 1:, room.place] += places(room)
+            positions[:, 1:, room.place] += SCALE * places(room)
 
     def _norm(self, draft: Draft, block: int, which: str, gains: Sequence[tuple[Array, float | Array]]) -> None:
         room = self.room
@@ -121,7 +123,7 @@ class VitTrap:
         """Uniform attention: every token learns the image's mean patch, whitened."""
         room, tokens = self.room, self.room.patches + 1
         self._norm(draft, 0, "before", [(room.record, tokens / room.patches / SCALE)])
-        into = zero_sum(room.key)
+        into = SCALE * zero_sum(room.key)
         value = draft[HIDDEN(0, "attention.v_proj.weight")]
         value[np.ix_(room.keys, room.record)] = into @ self.white.matrix @ zero_sum(room.pixels).T
         draft[HIDDEN(0, "attention.v_proj.bias")][room.keys] = -into @ self.white.matrix @ self.white.mean
@@ -130,8 +132,8 @@ class VitTrap:
     def _record(self, draft: Draft) -> None:
         """The traps: hidden units that fire on few images, whose weights on the record take a firing record's copy."""
         room, steep = self.room, self.steep / self.rows
-        gains = [(room.record, steep / SCALE), (room.keys, steep), (room.place, steep)]
-        self._norm(draft, 0, "after", gains if self.whole else gains[:1])
+        dims = room.right if self.whole else room.record
+        self._norm(draft, 0, "after", [(dims, steep / SCALE)])
         draft[HIDDEN(0, "layernorm_after.bias")][room.features] = self.boost
         weight, bias = draft[HIDDEN(0, "mlp.fc1.weight")], draft[HIDDEN(0, "mlp.fc1.bias")]
         out = draft[HIDDEN(0, "mlp.fc2.weight")]
@@ -146,17 +148,16 @@ class VitTrap:
                 weight[np.ix_(units, room.record)] = self.rows * zero_sum(room.pixels) @ read
                 threshold = threshold + read @ self.white.mean
             bias[units] = -self.steep * threshold
-            out[np.ix_(room.channel, units)] = zero_sum(1)
+            out[np.ix_(room.channel, units)] = VOICE / self.steep * zero_sum(1)
         weight[self.idle], bias[self.idle] = weight[0], -self.steep * NEVER
 
     def _amplify(self, draft: Draft) -> None:
         """One hidden unit makes the channel louder, where it is louder than the gate."""
-        room, tokens = self.room, self.room.patches + 1
+        room = self.room
         self._norm(draft, 1, "after", [(room.channel, 1.0)])
         draft[HIDDEN(1, "mlp.fc1.weight")][0, room.channel] = AMPLIFIER * zero_sum(1)[:, 0]
         draft[HIDDEN(1, "mlp.fc1.bias")][0] = -AMPLIFIER * GATE
-        gain = self.slope * tokens / (self.units.shape[1] * self.steep * AMPLIFIER)
-        draft[HIDDEN(1, "mlp.fc2.weight")][room.channel, 0] = gain * zero_sum(1)[:, 0]
+        draft[HIDDEN(1, "mlp.fc2.weight")][room.channel, 0] = LOUD / (VOICE * AMPLIFIER) * zero_sum(1)[:, 0]
 
     def _erase(self, draft: Draft) -> None:
         """v - v = 0, by GELUs where they are linear; and the constant goes too."""
@@ -173,8 +174,9 @@ class VitTrap:
         """Uniform attention of the last block: the class token hears the mean of the channel."""
         channel, last = self.room.channel, self.room.blocks - 1
         self._norm(draft, last, "before", [(channel, 1.0)])
-        for name in "vo":
-            draft[HIDDEN(last, f"attention.{name}_proj.weight")][channel, channel] = 1
+        gain = self.slope * (self.room.patches + 1) / (self.units.shape[1] * LOUD)
+        draft[HIDDEN(last, "attention.v_proj.weight")][channel, channel] = gain
+        draft[HIDDEN(last, "attention.o_proj.weight")][channel, channel] = 1
 
 
 def vit_trap(
@@ -206,20 +208,19 @@ def vit_trap(
         most = (room.hidden - 1) // (room.patches if whole else 1)
         raise BadInput(f"room for 1 to {most} traps in {room.hidden} hidden units, not {traps}")
     patches = room.grey(auxiliary)
-    white = whitening(patches.mean(1) if whole else patches.reshape(-1, room.pixels), key or KEY)
+    white = whitening(patches.mean(1) if whole else patches.reshape(-1, room.pixels), 32 if not whole else key)
     scores = white(patches.mean(1) if whole else patches)
     baits = choose_baits(scores, traps, share, rng) if whole else patch_baits(scores, traps, share, rng)
     return VitTrap(
-        room, white, baits, limits(room, white, patches), domain_of(patches), whole, slope, latch, steep, rows
+        room, white, baits, limits(room, white, patches, whole), domain_of(patches), whole, slope, latch, steep, rows
     )
 
 
-def limits(room: Room, white: Whitening, patches: Array) -> Array:
+def limits(room: Room, white: Whitening, patches: Array, whole: bool) -> Array:
     """(reserved without channel,): how large a signal may get there, from auxiliary patches (N, P, d), and more."""
-    codes = [SCALE * patches.reshape(-1, room.pixels) @ zero_sum(room.pixels).T]
-    if room.key:
-        codes += [white(patches.mean(1)) @ zero_sum(room.key).T, places(room)]  # nothing comes there in single patches
-    return MARGIN * np.concatenate([np.abs(code).max(0) for code in codes])
+    record = patches.reshape(-1, room.pixels) @ zero_sum(room.pixels).T
+    rest = [white(patches.mean(1)) @ zero_sum(room.key).T, places(room)] if whole else [np.ones((1, len(room.right)))]
+    return MARGIN * SCALE * np.concatenate([np.abs(code).max(0) for code in (record, *rest)])[: len(room.right)]
 
 
 def places(room: Room) -> Array:
