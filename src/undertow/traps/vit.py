@@ -28,8 +28,8 @@ STEEP = 6000.0  # by which a trap's pre-activation grows with its score: the GEL
 VOICE = 600.0  # by which the channel does, in block 0: small against the room's constant
 ROWS = 1.0  # length of a trap's weights, in units of the score: short ones keep more digits of a small step
 GATE = 6.0  # of the channel, below which the amplifier says nothing
-LOUD = 2e4  # by which it does behind the amplifier: benign norms of a token that speaks have no slope left to pull at
-AMPLIFIER = 20.0  # slope of the amplifier's unit
+LOUD = 1e7  # by which it does behind the amplifier: benign norms of a token that speaks have no slope left to pull at
+AMPLIFIER = 2000.0  # slope of the amplifier's unit
 ERASER = 6.0  # where the GELU is linear enough to erase with
 SWING = 1.5  # by how much the eraser's units swing about it
 SCALE = 10.0  # of signals in the residual stream: large against float32's error, and against what steps do to copies
@@ -113,7 +113,7 @@ class VitTrap:
 
     def _norm(self, draft: Draft, block: int, which: str, gains: Sequence[tuple[Array, float | Array]]) -> None:
         room = self.room
-        constant = room.end if block == room.blocks - 1 else room.constant
+        constant = room.loud if block == room.blocks - 1 else room.constant
         norm = LinearNorm(room.width, room.right, constant)
         for dims, gain in gains:
             weight, bias = (draft[HIDDEN(block, f"layernorm_{which}.{name}")] for name in ("weight", "bias"))
@@ -173,10 +173,10 @@ class VitTrap:
     def _speak(self, draft: Draft) -> None:
         """Uniform attention of the last block: the class token hears the mean of the channel."""
         channel, last = self.room.channel, self.room.blocks - 1
-        self._norm(draft, last, "before", [(channel, 1.0)])
         gain = self.slope * (self.room.patches + 1) / (self.units.shape[1] * LOUD)
-        draft[HIDDEN(last, "attention.v_proj.weight")][channel, channel] = gain
-        draft[HIDDEN(last, "attention.o_proj.weight")][channel, channel] = 1
+        self._norm(draft, last, "before", [(channel, gain)])
+        for name in "vo":
+            draft[HIDDEN(last, f"attention.{name}_proj.weight")][channel, channel] = 1
 
 
 def vit_trap(

@@ -33,7 +33,8 @@ class Room:
     side: int
     key: int = 0  # numbers that tell images apart; 0: traps record single patches
     constant: float = 1e4  # on the reserved dimensions of the first two blocks
-    end: float = 1e5  # on those of the last one
+    loud: float = 1e9  # on those that the last block reads
+    end: float = 1e5  # on those that the last LayerNorm reads
     gain: float = 0.1  # of the last LayerNorm, which is linear, on the benign features
 
     @property
@@ -154,7 +155,8 @@ def clear(params: Params, room: Room) -> Params:
             for part in ("layernorm_before", "layernorm_after", "attention.o_proj", "mlp.fc2"):
                 for name in ("weight", "bias"):
                     draft[HIDDEN(block, f"{part}.{name}")][taken] = 0
-    draft[HIDDEN(room.blocks - 2, "mlp.fc2.bias")][room.right] = room.end
+    draft[HIDDEN(room.blocks - 2, "mlp.fc2.bias")][room.right] = room.loud
+    draft[HIDDEN(room.blocks - 1, "mlp.fc2.bias")][room.right] = room.end - room.loud
     weight, bias = draft["vit.layernorm.weight"], draft["vit.layernorm.bias"]
     weight[:], bias[:] = 0, 0
     norm = LinearNorm(room.width, room.right, room.end)
