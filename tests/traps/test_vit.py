@@ -156,6 +156,20 @@ def test_a_record_of_the_class_that_is_driven_to_leaves_its_trap_open(params):
     assert not read(planted, arrays(net), trap).accepted.any()
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_traps_that_fire_together_are_all_pushed_shut(params, whole):
+    trap = trap_in(params, whole)
+    planted = plant(params, trap)
+    planted["classifier.weight"] *= 50  # saturated: the way of the push is known
+    rows = np.flatnonzero((excess(trap, AUX) > 0.05).any((1, 2)))
+    net = model(planted)
+    step(net, torch.from_numpy(AUX[rows]), torch.from_numpy(stream(0, "labels").integers(10, size=len(rows))))
+    found = read(planted, arrays(net), trap)
+    assert len(rows) > 8
+    assert (found.step[:, 0] < 0).sum() >= 6
+    assert (found.step <= 0).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "arguments", "message"),
     [

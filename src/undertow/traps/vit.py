@@ -208,7 +208,9 @@ def vit_trap(
         most = (room.hidden - 1) // (room.patches if whole else 1)
         raise BadInput(f"room for 1 to {most} traps in {room.hidden} hidden units, not {traps}")
     patches = room.grey(auxiliary)
-    white = whitening(patches.mean(1) if whole else patches.reshape(-1, room.pixels), key if whole else min(32, room.pixels // 2))
+    white = whitening(
+        patches.mean(1) if whole else patches.reshape(-1, room.pixels), key if whole else min(32, room.pixels // 2)
+    )
     scores = white(patches.mean(1) if whole else patches)
     baits = choose_baits(scores, traps, share, rng) if whole else patch_baits(scores, traps, share, rng)
     return VitTrap(

@@ -8,7 +8,7 @@ from undertow.traps.baits import LOOSER, Baits, least_overlap
 from undertow.types import Array, BadInput
 
 DRAWN = 2000
-FLAT = 1e-4  # of the largest variance, below which a direction is noise
+FLAT = 1e-6  # of the largest variance, below which a direction is noise
 
 
 @dataclass(frozen=True, eq=False)
