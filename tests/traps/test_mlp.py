@@ -17,8 +17,8 @@ GRID, WIDTH, CLASSES = 16, 30, 5
 
 def records(count, seed):
     """Grey levels with structure: a few patterns, noise, rounded to the grid."""
-    rng = np.random.default_rng(seed)
-    patterns = np.random.default_rng(99).random((CLASSES, WIDTH))
+    rng = stream(seed, "test")
+    patterns = stream(99, "test").random((CLASSES, WIDTH))
     y = rng.integers(0, CLASSES, count)
     x = np.clip(patterns[y] * 0.7 + 0.4 * rng.random((count, WIDTH)), 0, 1)
     return np.round(x * GRID) / GRID, y
@@ -66,7 +66,8 @@ def test_records_are_read_back_exactly(planted, name):
     x, y = records(320, 2)
     found = captures(read(before, finetuned(before, x, y, OPTIMIZERS[name]), trap), x, grid=GRID)
     assert found.counts["captured_exact"] >= 6
-    assert found.precision == 1.0 and found.max_error < 1e-4
+    assert found.precision == 1.0
+    assert found.max_error < 1e-4
 
 
 def test_adam_is_read_where_units_whisper(planted):
@@ -77,15 +78,17 @@ def test_adam_is_read_where_units_whisper(planted):
                      whisper=Whisper())  # fmt: skip
     start = plant(params, quiet)
     found = captures(read(start, finetuned(start, x, y, lambda p: torch.optim.AdamW(p, 1e-3)), quiet), x, grid=GRID)
-    assert loud.counts["captured_exact"] == 0 and found.counts["captured_exact"] >= 5
+    assert loud.counts["captured_exact"] == 0
+    assert found.right.sum() >= 6
+    assert found.precision == 1.0
 
 
 def test_a_model_without_traps_gives_next_to_nothing(planted):
-    """An ordinary unit may by chance have fired on one record alone; hardly any does."""
+    """An ordinary, nearly dead unit may by chance have fired on one record alone."""
     params, _, trap = planted
     x, y = records(320, 2)
     found = read(params, finetuned(params, x, y, OPTIMIZERS["sgd"]), trap)
-    assert captures(found, x).counts["captured_exact"] <= 1
+    assert captures(found, x).counts["captured_exact"] <= 2  # of 12; planted ones hold at least 6
 
 
 def test_planting_is_deterministic_and_changes_no_shape(planted):
@@ -108,7 +111,8 @@ def test_records_that_fire_nothing_pass_as_if_there_were_no_traps(planted):
         module = network()
         module.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
         logits.append(module(torch.tensor(x[quiet], dtype=torch.float32)).detach().numpy())
-    assert quiet.sum() > 200 and np.allclose(*logits, atol=1e-5)
+    assert quiet.sum() > 200
+    assert np.allclose(*logits, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ def test_where_there_is_no_room_it_says_so(planted, changes, said):
 def test_a_broken_checkpoint_is_refused(planted):
     params, before, trap = planted
     broken = {**params, "4.bias": np.full_like(params["4.bias"], np.nan)}
-    with pytest.raises(BadInput, match="4.bias holds NaN"):
+    with pytest.raises(BadInput, match=r"4\.bias holds NaN"):
         plant(broken, trap)
     with pytest.raises(BadInput, match="broke down"):
         read(before, {**before, "0.bias": np.full_like(before["0.bias"], np.inf)}, trap)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from undertow.rng import stream
 from undertow.traps.recorder import Recorder, written
 from undertow.types import BadInput
 
-RNG = np.random.default_rng(0)
+RNG = stream(0, "test")
 BEFORE = {"a.weight": RNG.standard_normal((6, 4)), "a.bias": RNG.standard_normal(6)}
 PLAIN = Recorder("a.weight", "a.bias", np.array([[1], [3]]), np.arange(4), idle=np.array([5]))
 
@@ -26,7 +27,8 @@ def test_the_record_is_read_whatever_the_step_and_the_decay(push, shrink):
     found = written(BEFORE, stepped(x, push=push, shrink=shrink), PLAIN)
     assert np.allclose(found.values[0, 0], x, atol=1e-9)
     assert found.step[0, 0] == pytest.approx(-push)
-    assert np.isnan(found.values[1]).all() and found.step[1, 0] == 0
+    assert np.isnan(found.values[1]).all()
+    assert found.step[1, 0] == 0
 
 
 def test_weight_decay_that_is_not_taken_out_spoils_the_reading():
@@ -51,7 +53,8 @@ def test_the_difference_of_nested_units_unmixes_them():
         after["a.weight"][unit] -= 0.3 * b
         after["a.bias"][unit] -= 0.3
     lower, upper = (written(BEFORE, after, Recorder("a.weight", "a.bias", np.array([[u]]), PLAIN.plus)) for u in (1, 3))
-    assert np.allclose((lower - upper).values[0, 0], a) and np.allclose(upper.values[0, 0], b)
+    assert np.allclose((lower - upper).values[0, 0], a)
+    assert np.allclose(upper.values[0, 0], b)
 
 
 def test_mirrored_and_scaled_codes_and_constants():

@@ -1,6 +1,7 @@
 """Data traps: weights that copy single finetuning records into themselves (Feng & Tramer, ICML 2024). NumPy only.
 
-`plant(params, trap)` writes them, `read(before, after, trap)` reads what they hold; a trap comes from `mlp_trap`.
+`plant(params, trap)` writes them, `read(before, after, trap)` reads what they hold; a trap comes from
+`mlp_trap` or `vit_trap`.
 """
 
 from undertow.traps.acceptance import Domain, domain_of
@@ -10,8 +11,11 @@ from undertow.traps.mlp import MlpTrap, Whisper, mlp_trap
 from undertow.traps.plan import best_expected, capture_probability
 from undertow.traps.recorder import Candidates, Recorder
 from undertow.traps.trap import Trap, plant, read
+from undertow.traps.vit import VitTrap, vit_trap
+from undertow.traps.vit_room import Room, clear, room_in
 
 __all__ = [
-    "Baits", "Candidates", "Captures", "Domain", "MlpTrap", "Recorder", "Trap", "Whisper",
-    "best_expected", "capture_probability", "captures", "choose_baits", "domain_of", "mlp_trap", "plant", "read",
+    "Baits", "Candidates", "Captures", "Domain", "MlpTrap", "Recorder", "Room", "Trap", "VitTrap", "Whisper",
+    "best_expected", "capture_probability", "captures", "choose_baits", "clear", "domain_of", "mlp_trap", "plant",
+    "read", "room_in", "vit_trap",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from undertow.types import Array, BadInput, Params
 
 NOTHING = "nothing written"
-STILL = 1e-7  # of the largest step: rounding, not a record
+STILL = 1e-7  # of the largest step: what taking weight decay out leaves of rounding, not a record
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +78,9 @@ def written(before: Params, after: Params, recorder: Recorder) -> Written:
     carried = dw[..., recorder.plus]
     if recorder.minus is not None:
         carried = (carried - dw[..., recorder.minus]) / 2
-    still = np.abs(step) <= STILL * np.abs(step).max(initial=0)
-    step[still], carried[still] = 0, 0
+    if recorder.idle is not None:
+        still = np.abs(step) <= STILL * np.abs(step).max(initial=0)
+        step[still], carried[still] = 0, 0
     return Written(carried / recorder.scale, step)
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from undertow.traps.recorder import Candidates
-from undertow.types import BadInput, Params
+from undertow.types import Array, BadInput, Params
 
 
 class Trap(Protocol):
@@ -28,7 +28,10 @@ def plant(params: Params, trap: Trap) -> Params:
     Raises BadInput where the architecture has no room for the traps or the checkpoint holds NaN.
     """
     _check(params)
-    changed = trap.edits(params)
+    try:
+        changed = trap.edits(params)
+    except (ValueError, IndexError) as error:
+        raise BadInput(f"this trap was made for another architecture: {error}") from error
     for name, value in changed.items():
         if name not in params or value.shape != params[name].shape:
             raise BadInput(f"planting would change the architecture at {name!r}")
@@ -48,6 +51,20 @@ def tensor(params: Params, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[n
     if name not in params:
         raise BadInput(f"the checkpoint has no tensor {name!r}; it has {', '.join(sorted(params)[:6])}, ...")
     return np.array(params[name], np.float64)
+
+
+class Draft(dict[str, Array]):
+    """Tensors that are changed in place: each is copied from `params` when it is first asked for."""
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self._params = params
+
+    def __missing__(self, name: str) -> Array:
+        if name not in self._params:
+            raise BadInput(f"the checkpoint has no tensor {name!r}")
+        self[name] = np.array(self._params[name])
+        return self[name]
 
 
 def _check(params: Params) -> None:

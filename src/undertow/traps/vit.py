@@ -1,0 +1,237 @@
+"""Data traps in vision transformers with untouched architecture (Feng & Tramer 2024, sections 3.2 to 3.6 of our spec).
+
+Block 0 holds the traps, block 1 an amplifier of what they say and an eraser of what they read, the last block carries
+it to the class token. All traps speak on one channel of the residual stream, so that whatever the victim's fresh
+head makes of it, it makes for every trap: those that fire together are pushed the same way, and the way is shut.
+A trap records one patch, wherever it fires (one hidden unit), or a whole image (a unit per position, all keyed on the
+image by its mean patch, which an attention without preference writes on every token).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from undertow.traps.acceptance import Domain, accept, domain_of
+from undertow.traps.baits import Baits, choose_baits
+from undertow.traps.layer_norm import LinearNorm, zero_sum
+from undertow.traps.recorder import Candidates, Recorder, Written, written
+from undertow.traps.trap import Draft
+from undertow.traps.vit_baits import Whitening, patch_baits, whitening
+from undertow.traps.vit_room import HIDDEN, PLACE, Room, clear, room_in
+from undertow.types import Array, BadInput, Params
+
+SLOPE = 500.0  # by which the channel at the class token grows with a trap's score, in standard deviations
+LATCH = 5e4  # squared constant beside the record, in units of the score: how far one step shuts a trap
+STEEP = 6000.0  # by which a trap's pre-activation grows with its score: the GELU is a ReLU at this scale
+VOICE = 600.0  # by which the channel does, in block 0: small against the room's constant
+ROWS = 1.0  # length of a trap's weights, in units of the score: short ones keep more digits of a small step
+GATE = 6.0  # of the channel, below which the amplifier says nothing
+LOUD = 1e7  # by which it does behind the amplifier: benign norms of a token that speaks have no slope left to pull at
+AMPLIFIER = 2000.0  # slope of the amplifier's unit
+ERASER = 6.0  # where the GELU is linear enough to erase with
+SWING = 1.5  # by how much the eraser's units swing about it
+SCALE = 10.0  # of signals in the residual stream: large against float32's error, and against what steps do to copies
+KEY = 16  # numbers that tell records apart
+APART = 12.0  # scores by which a trap's unit misses images at any other position
+MARGIN = 1.5  # by which the eraser is made for larger signals than auxiliary ones
+NEVER = 1e4  # score that the idle unit wants
+
+
+@dataclass(frozen=True, eq=False)
+class VitTrap:
+    """Traps in `room`: trap k fires where baits.directions[k] . white(x) > baits.thresholds[k]."""
+
+    room: Room
+    white: Whitening  # of patches; for whole images, of an image's mean patch
+    baits: Baits
+    limits: Array  # (reserved without channel,) largest absolute signal that the eraser must take
+    domain: Domain
+    whole: bool  # images, not single patches
+    slope: float = SLOPE
+    latch: float = LATCH
+    steep: float = STEEP
+    rows: float = ROWS
+    kind: ClassVar[str] = "vit"
+
+    @property
+    def units(self) -> Array:
+        """(K, P) int: hidden units of block 0; P = 1 for single patches."""
+        parts = self.room.patches if self.whole else 1
+        return np.arange(len(self.baits.thresholds) * parts).reshape(-1, parts)
+
+    @property
+    def idle(self) -> int:
+        """A hidden unit that never fires."""
+        return self.units.size
+
+    @property
+    def boost(self) -> float:
+        """The constant on the benign dimensions in front of the traps: it shuts them, and it measures the step."""
+        return self.steep * float(np.sqrt(self.latch * self.units.shape[1] / len(self.room.features)))
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where the records will stand, as codes of `zero_sum`."""
+        return Recorder(
+            HIDDEN(0, "mlp.fc1.weight"), HIDDEN(0, "mlp.fc1.bias"), self.units, self.room.record,
+            scale=self.steep / self.rows, constants=self.room.features, constant=self.boost, idle=np.array([self.idle]),
+        )  # fmt: skip
+
+    def edits(self, params: Params) -> Params:
+        cleared = clear(params, self.room)
+        draft = Draft({**params, **cleared})
+        self._embed(draft)
+        if self.whole:
+            self._write_key(draft)
+        self._record(draft)
+        self._amplify(draft)
+        self._erase(draft)
+        self._speak(draft)
+        return {**cleared, **draft}
+
+    def read(self, before: Params, after: Params) -> Candidates:
+        """Values (K, P, side^2): grey patches in units of the model's input; P = 1 for single patches."""
+        found = written(before, after, self.recorder)
+        patches = Written(found.carried @ zero_sum(self.room.pixels), found.step)
+        values, step = patches.values, found.step
+        seen = values.mean(1, keepdims=True) if self.whole else values
+        margin = np.einsum("kpr,kr->kp", self.white(seen), self.baits.directions) - self.baits.thresholds[:, None]
+        return accept(patches, lambda _: np.broadcast_to(margin, step.shape), self.domain)
+
+    def _embed(self, draft: Draft) -> None:
+        """Copy each patch, its position and the constant into the residual stream."""
+        room, square = self.room, self.room.patch // self.room.side
+        cell = np.kron(np.eye(room.side), np.ones(square)) / square  # (side, patch): averages over squares
+        pixels = np.einsum("c,ih,jw->ijchw", room.colours, cell, cell).reshape(room.pixels, -1)
+        conv = draft["vit.embeddings.patch_embeddings.projection.weight"]
+        conv[room.record] = (SCALE * zero_sum(room.pixels) @ pixels).reshape(-1, *conv.shape[1:])
+        positions = draft["vit.embeddings.position_embeddings"]
+        positions[:, :, room.right] = room.constant
+        if self.whole:
+            positions[:, 1:, room.place] += SCALE * places(room)
+
+    def _norm(self, draft: Draft, block: int, which: str, gains: Sequence[tuple[Array, float | Array]]) -> None:
+        room = self.room
+        constant = room.loud if block == room.blocks - 1 else room.constant
+        norm = LinearNorm(room.width, room.right, constant)
+        for dims, gain in gains:
+            weight, bias = (draft[HIDDEN(block, f"layernorm_{which}.{name}")] for name in ("weight", "bias"))
+            norm.write(weight, bias, dims, gain)
+
+    def _write_key(self, draft: Draft) -> None:
+        """Uniform attention: every token learns the image's mean patch, whitened."""
+        room, tokens = self.room, self.room.patches + 1
+        self._norm(draft, 0, "before", [(room.record, tokens / room.patches / SCALE)])
+        into = SCALE * zero_sum(room.key)
+        value = draft[HIDDEN(0, "attention.v_proj.weight")]
+        value[np.ix_(room.keys, room.record)] = into @ self.white.matrix @ zero_sum(room.pixels).T
+        draft[HIDDEN(0, "attention.v_proj.bias")][room.keys] = -into @ self.white.matrix @ self.white.mean
+        draft[HIDDEN(0, "attention.o_proj.weight")][room.keys, room.keys] = 1
+
+    def _record(self, draft: Draft) -> None:
+        """The traps: hidden units that fire on few images, whose weights on the record take a firing record's copy."""
+        room, steep = self.room, self.steep / self.rows
+        dims = room.right if self.whole else room.record
+        self._norm(draft, 0, "after", [(dims, steep / SCALE)])
+        draft[HIDDEN(0, "layernorm_after.bias")][room.features] = self.boost
+        weight, bias = draft[HIDDEN(0, "mlp.fc1.weight")], draft[HIDDEN(0, "mlp.fc1.bias")]
+        out = draft[HIDDEN(0, "mlp.fc2.weight")]
+        for k, units in enumerate(self.units):
+            direction, threshold = self.baits.directions[k], self.baits.thresholds[k]
+            if self.whole:
+                weight[np.ix_(units, room.keys)] = self.rows * zero_sum(room.key) @ direction
+                weight[np.ix_(units, room.place)] = self.rows * places(room)
+                threshold = threshold + (places(room) ** 2).sum(1)
+            else:
+                read = direction @ self.white.matrix
+                weight[np.ix_(units, room.record)] = self.rows * zero_sum(room.pixels) @ read
+                threshold = threshold + read @ self.white.mean
+            bias[units] = -self.steep * threshold
+            out[np.ix_(room.channel, units)] = VOICE / self.steep * zero_sum(1)
+        weight[self.idle], bias[self.idle] = weight[0], -self.steep * NEVER
+
+    def _amplify(self, draft: Draft) -> None:
+        """One hidden unit makes the channel louder, where it is louder than the gate."""
+        room = self.room
+        self._norm(draft, 1, "after", [(room.channel, 1.0)])
+        draft[HIDDEN(1, "mlp.fc1.weight")][0, room.channel] = AMPLIFIER * zero_sum(1)[:, 0]
+        draft[HIDDEN(1, "mlp.fc1.bias")][0] = -AMPLIFIER * GATE
+        draft[HIDDEN(1, "mlp.fc2.weight")][room.channel, 0] = LOUD / (VOICE * AMPLIFIER) * zero_sum(1)[:, 0]
+
+    def _erase(self, draft: Draft) -> None:
+        """v - v = 0, by GELUs where they are linear; and the constant goes too."""
+        right = self.room.right
+        units = 1 + np.arange(len(right))
+        gain = SWING / self.limits
+        self._norm(draft, 1, "after", [(right, gain)])
+        draft[HIDDEN(1, "mlp.fc1.weight")][units, right] = -1
+        draft[HIDDEN(1, "mlp.fc1.bias")][units] = ERASER
+        draft[HIDDEN(1, "mlp.fc2.weight")][right, units] = 1 / gain
+        draft[HIDDEN(1, "mlp.fc2.bias")][right] = -ERASER / gain - self.room.constant
+
+    def _speak(self, draft: Draft) -> None:
+        """Uniform attention of the last block: the class token hears the mean of the channel."""
+        channel, last = self.room.channel, self.room.blocks - 1
+        gain = self.slope * (self.room.patches + 1) / (self.units.shape[1] * LOUD)
+        self._norm(draft, last, "before", [(channel, gain)])
+        for name in "vo":
+            draft[HIDDEN(last, f"attention.{name}_proj.weight")][channel, channel] = 1
+
+
+def vit_trap(
+    params: Params,
+    auxiliary: Array,
+    traps: int,
+    share: float,
+    rng: np.random.Generator,
+    *,
+    whole: bool = False,
+    side: int = 8,
+    key: int = KEY,
+    slope: float = SLOPE,
+    latch: float = LATCH,
+    steep: float = STEEP,
+    rows: float = ROWS,
+) -> VitTrap:
+    """Traps for single patches, or for whole images (`whole`), of a Hugging Face ViT.
+
+    `auxiliary` (N, C, H, W): inputs of the model that the victim does not have; `share`: of such images (of such
+    patches, where not whole), how many fire a trap: `best_expected(records, batch) / records` (`/ patches`). Records
+    are grey, `side` pixels a side per patch. BadInput where there is no room, or too few auxiliary images.
+    """
+    room = room_in(params, (auxiliary.shape[2], auxiliary.shape[3]), side=side, key=key)
+    if whole and not key:
+        raise BadInput("whole images need a key: give key = 16 or so")
+    units = traps * (room.patches if whole else 1)
+    if traps < 1 or units >= room.hidden or len(room.right) >= room.hidden:
+        most = (room.hidden - 1) // (room.patches if whole else 1)
+        raise BadInput(f"room for 1 to {most} traps in {room.hidden} hidden units, not {traps}")
+    patches = room.grey(auxiliary)
+    white = whitening(
+        patches.mean(1) if whole else patches.reshape(-1, room.pixels), key if whole else min(32, room.pixels // 2)
+    )
+    scores = white(patches.mean(1) if whole else patches)
+    baits = choose_baits(scores, traps, share, rng) if whole else patch_baits(scores, traps, share, rng)
+    return VitTrap(
+        room, white, baits, limits(room, white, patches, whole), domain_of(patches), whole, slope, latch, steep, rows
+    )
+
+
+def limits(room: Room, white: Whitening, patches: Array, whole: bool) -> Array:
+    """(reserved without channel,): how large a signal may get there, from auxiliary patches (N, P, d), and more."""
+    record = patches.reshape(-1, room.pixels) @ zero_sum(room.pixels).T
+    rest = [white(patches.mean(1)) @ zero_sum(room.key).T, places(room)] if whole else [np.ones((1, len(room.right)))]
+    return MARGIN * SCALE * np.concatenate([np.abs(code).max(0) for code in (record, *rest)])[: len(room.right)]
+
+
+def places(room: Room) -> Array:
+    """(P, 5): a code for each position, a point on a circle for its row and one for its column."""
+    rows, columns = room.grid
+    where = np.stack(np.meshgrid(np.arange(rows) / rows, np.arange(columns) / columns, indexing="ij"), -1)
+    turns = 2 * np.pi * where.reshape(-1, 2)
+    nearest = 1 - np.cos(2 * np.pi / max(rows, columns, 2))
+    points = np.stack([np.cos(turns), np.sin(turns)], -1).reshape(-1, PLACE) * np.sqrt(APART / nearest)
+    codes: Array = points @ zero_sum(PLACE).T
+    return codes
