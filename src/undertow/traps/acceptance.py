@@ -15,7 +15,7 @@ APART = 1e-3  # of the range, by which two readings of one record may differ
 OFF_GRID = 0.05  # of a grid step, by which a reading may miss it
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Domain:
     """Where records lie: their range, and the grid of their values (grey levels), where they have one."""
 

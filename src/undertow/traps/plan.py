@@ -58,4 +58,5 @@ def _clean(share: Array, records: int, batch: int) -> Array:
     share = np.clip(share, 1e-12, 1 - 1e-12)
     fires = -np.expm1(records * np.log1p(-share))
     first: Array = batch * share * (1 - share) ** (batch - 1) / -np.expm1(batch * np.log1p(-share))
-    return fires * first
+    clean: Array = fires * first
+    return clean
