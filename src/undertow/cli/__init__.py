@@ -87,7 +87,7 @@ def report(
 
 @app.command("init-config")
 def init_config(
-    audit: Annotated[str, typer.Argument(help="mia, tmi or poisoning")],
+    audit: Annotated[str, typer.Argument(help="mia, tmi, poisoning or datatrap")],
     preset: opt.Preset = None,
 ) -> None:
     """Print a configuration with every key explained: undertow init-config tmi > my.toml"""
