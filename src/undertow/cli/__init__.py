@@ -91,15 +91,15 @@ def init_config(
     preset: opt.Preset = None,
 ) -> None:
     """Print a configuration with every key explained: undertow init-config tmi > my.toml"""
-    from undertow import workflow_poisoning
+    from undertow import workflow_datatrap, workflow_poisoning
     from undertow.config import to_toml
     from undertow.workflow import AUDITS, configure
 
+    of = {"poisoning": workflow_poisoning.configure, "datatrap": workflow_datatrap.configure}
     with errors():
-        if audit not in (*AUDITS, "poisoning"):
-            raise ConfigError(f"no audit {audit!r}; there are: {', '.join(AUDITS)}, poisoning")
-        poisoning = audit == "poisoning"
-        config: Any = workflow_poisoning.configure(preset, {}, {}) if poisoning else configure(audit, preset, {}, {})
+        if audit not in (*AUDITS, *of):
+            raise ConfigError(f"no audit {audit!r}; there are: {', '.join((*AUDITS, *of))}")
+        config: Any = of[audit](preset, {}, {}) if audit in of else configure(audit, preset, {}, {})
         typer.echo(to_toml(config, f"undertow audit {audit} --config THIS-FILE"), nl=False)
 
 

@@ -154,27 +154,38 @@ def mlp_trap(
     `rate`: the victim's learning rate over its batch, from which `slope` and `rows` are planned (0: they are as given).
     BadInput where there is no room for the traps.
     """
-    w, next_w = tensor(params, f"{layer}.weight"), tensor(params, f"{following}.weight")
     auxiliary = np.asarray(auxiliary, np.float64).reshape(len(auxiliary), -1)
-    if w.ndim != 2 or next_w.ndim != 2 or next_w.shape[1] != len(w) or w.shape[1] != auxiliary.shape[1]:
-        raise BadInput(
-            f"{layer} {w.shape} and {following} {next_w.shape} do not follow each other, or do not read "
-            f"inputs of width {auxiliary.shape[1]}"
-        )
-    groups = np.array([1, 1, bool(nested), whisper is not None], int)  # idle, written, upper, detectors
-    ends = np.cumsum(groups * [1, traps, traps, traps])
-    room = len(w) * 3 // 4
-    if traps < 1 or ends[-1] > room:
-        raise BadInput(f"{layer} has {len(w)} units: {traps} traps need {ends[-1]}, and at most {room} can be taken")
-    hidden = np.maximum(auxiliary @ w.T + tensor(params, f"{layer}.bias"), 0)
-    beyond = np.maximum(hidden @ next_w.T + tensor(params, f"{following}.bias"), 0)
-    least_used = np.argsort(hidden.mean(0) * np.linalg.norm(next_w, axis=0), kind="stable")
-    idle, units, upper, detectors, _ = np.split(least_used, ends)
+    groups = np.array([1, traps, traps * bool(nested), traps * (whisper is not None)])
+    if traps < 1:
+        raise BadInput(f"{traps} traps: plant at least 1")
+    *taken, channel = room_for(params, auxiliary, int(groups.sum()), layer, following)
+    idle, units, upper, detectors = np.split(np.array(taken), np.cumsum(groups)[:-1])
     baits = choose_baits(auxiliary, traps, share, rng)
     slope, rows = loudness(auxiliary, baits, rate) if rate else (slope, rows)
     limits = thresholds(auxiliary @ baits.directions.T, nested * share) if nested else np.empty(0)
     quiet, gain = (whisper.quiet, whisper.gain(auxiliary)) if whisper else (HUSHED * rows, HUSHED * slope / rows)
     return MlpTrap(
-        layer, following, units, int(idle[0]), int(beyond.mean(0).argmin()), baits.directions, baits.thresholds,
+        layer, following, units, int(idle[0]), channel, baits.directions, baits.thresholds,
         domain_of(auxiliary), upper, limits, detectors, slope, rows, quiet, gain,
     )  # fmt: skip
+
+
+def room_for(params: Params, auxiliary: Array, units: int, layer: str, following: str) -> list[int]:
+    """The `units` hidden units that the following layer makes least use of, and then its own least active unit.
+
+    BadInput where the layers do not follow each other, or where that would take more than three quarters of them.
+    """
+    w, next_w = tensor(params, f"{layer}.weight"), tensor(params, f"{following}.weight")
+    if w.ndim != 2 or next_w.ndim != 2 or next_w.shape[1] != len(w) or w.shape[1] != auxiliary.shape[1]:
+        raise BadInput(
+            f"{layer} {w.shape} and {following} {next_w.shape} do not follow each other, or do not read "
+            f"inputs of width {auxiliary.shape[1]}"
+        )
+    if units > len(w) * 3 // 4:
+        raise BadInput(
+            f"{layer} has {len(w)} units: the traps need {units}, and at most {len(w) * 3 // 4} can be taken"
+        )
+    hidden = np.maximum(auxiliary @ w.T + tensor(params, f"{layer}.bias"), 0)
+    beyond = np.maximum(hidden @ next_w.T + tensor(params, f"{following}.bias"), 0)
+    least_used = np.argsort(hidden.mean(0) * np.linalg.norm(next_w, axis=0), kind="stable")
+    return [*least_used[:units].tolist(), int(beyond.mean(0).argmin())]
