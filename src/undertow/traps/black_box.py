@@ -27,7 +27,8 @@ def membership_trap(
 ) -> MlpTrap:
     """One trap that fires on `record` (D,) and on none of `auxiliary` (N, D).
 
-    `rate`: the victim's learning rate over its batch, as far as it is guessed: one step must shut the trap. BadInput where the auxiliary data hold the record itself, or no direction tells it from them.
+    `rate`: the victim's learning rate over its batch, as far as it is guessed: one step must shut the trap. BadInput
+    where the auxiliary data hold the record itself, or no direction tells it from them.
     """
     auxiliary, record = np.asarray(auxiliary, np.float64).reshape(len(auxiliary), -1), np.ravel(record).astype(float)
     idle, unit, channel = room_for(params, auxiliary, 2, layer, following)
@@ -51,8 +52,8 @@ def open_score(answer: Array, others: Array) -> float:
     """How far the model's answer to the chosen record is from those to `others`; higher = member.
 
     `answer` (C,) logits or log-probabilities, `others` (N, C) of auxiliary records. The range of the answer, in units
-    of the largest range among the others, negated: above OPEN says that the trap is shut.
-    BadInput for answers that are labels or a part of the classes: the test needs all of them.
+    of the largest range among the others, negated: above OPEN says that the trap is shut. BadInput for answers that
+    are labels or a part of the classes: the test needs all of them.
     """
     if answer.ndim != 1 or len(answer) < 2 or others.ndim != 2 or others.shape[1] != len(answer):
         raise BadInput("the black-box test needs the logits of every class: labels or a top-k do not show the trap")
