@@ -17,7 +17,7 @@ import time
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-from dataclasses import replace
+
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,6 @@ from undertow.traps.bert import bert_trap
 from undertow.traps.bert_text import text_captures
 
 LABEL = {"trec": "fine", "banking77": "intent"}
-NEVER = 1e3  # thresholds, in usual excesses, of traps that cannot fire
 
 
 def texts(data, name, length, folder, rng, victims, auxiliary):
@@ -94,9 +93,9 @@ def run(name, seed, options):
     model = model_of(options.minilm, classes, seed)
     clean = params_of(model)
     share = best_expected(len(ids), options.batch) / len(ids)
-    trap = bert_trap(clean, auxiliary, options.traps, share, rng, heads=12, rate=options.rate, batch=options.batch)
+    trap = bert_trap(clean, auxiliary, options.traps, share, rng, heads=12)
     planted = plant(clean, trap)
-    deaf = plant(clean, replace(trap, thresholds=trap.thresholds + NEVER * trap.excess))
+    deaf = plant(clean, trap.deaf())
     results = {}
     for twin, params in (("trapped", planted), ("reserved", deaf), ("clean", clean)):
         if twin in options.twins:

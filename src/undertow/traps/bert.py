@@ -2,15 +2,16 @@
 
 Layer 0 is the recorder. One head averages a text's tokens into a key; hidden unit (k, t) of the feed-forward part fires
 where the key passes the threshold of trap k *and* the token stands at position t, and its step is that token's state.
-All units of trap k write to channel k of the residual stream; one head of a later layer averages the channels into the
-first token's state; a few pooler units see channel k alone.
+All units of trap k write to channel k of the residual stream; one head of a later layer averages channel k over the
+tokens into signal k of the first token's state, and one pooler unit sees signal k alone.
 
-Why it need not know the head: tanh bounds what a trap does to the logits, and it latches both ways. A first step that
-shuts the units leaves them without gradient; one that opens them wide saturates the tanh, which leaves them without
-gradient too, and what they add to the logits is a constant. The step is made large by a constant in the units' input.
+Nothing here needs to know the head. The pooler unit rests far down the flat part of its tanh, where benign texts pass
+no gradient; a text that fires the trap lifts it to the steep part. The channel is small and the pooler's weight on it
+large, so that the one step that follows moves the channel of *every* text (the rows of benign matrices that write to it)
+by many firings, down or up, whichever the head asks for: either way the tanh is flat from then on, the trap's units get
+no more gradient, and what the unit adds to the logits is a constant. Nothing grows that benign dims could see.
 
-What a threshold is compared with passes the same LayerNorms as the key does (dims `mark` and `one`), so that
-no norm has to be made linear but the last of layer 0, where the constants are.
+What a threshold is compared with passes the same LayerNorms as the key does (dims `mark`, `one`), so all norms stay.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ import numpy as np
 
 from undertow.traps import post_norm
 from undertow.traps.baits import choose_baits
-from undertow.traps.bert_layout import BOOST, KEYS, Layout, layout, position_codes
+from undertow.traps.bert_layout import KEYS, Layout, layout, position_codes
 from undertow.traps.bert_text import TextCandidates, read_texts
 from undertow.traps.post_norm import PAD, Encoder, encoder_of
 from undertow.traps.recorder import Recorder
@@ -28,25 +29,14 @@ from undertow.traps.trap import plant, tensor
 from undertow.types import Array, BadInput, Params
 
 SLOPE = 12.0  # a unit's input where a trap fires as strongly as it does on average: GELU's negative lobe is narrow
-APART = 20.0  # by how many such firings a token at another position misses the threshold
+APART = 12.0  # by how many such firings a token at another position misses the threshold, were its code orthogonal
 ENLARGED = 10.0  # embeddings, which the norm after them undoes: their own steps move them so much less
-AMPLE = (8.0, 3.0)  # of the codes of positions and of texts, in usual states: large, so that its own steps move the units little
-LINEAR = 1e3  # constant in front of the last norm of layer 0; signals must stay far below it
-LEVEL = 0.03  # of a channel at an average firing: far below the benign states, so that an opened one does not drown them
-SIGNAL = 0.7  # of what the gates make of it
-KNOTS = (0.15, 0.5, 2.2)  # in average firings: where a signal begins to rise, rises less, rises no more
-SLOPES = (2.0, -1.25, -0.75)  # what each knot adds to the slope: steep where tanh is flat
-GATE = 20.0  # a gate's input at an average firing
-DRIVE = 2.0  # by which an average firing raises the input of the pooler's tanh
-REST = 2.5  # that input, negated, where nothing fires: tanh is flat there, so that benign texts do not move the signals
+AMPLE = (10.0, 5.0, 10.0)  # of codes, keys and `one`, in usual states: large, so that a trap's step moves them little
+LEVEL = 0.1  # of a channel at an average firing: the smaller, the further one step moves it
+VALUE = 10.0  # by which the relay enlarges channels on the way: its value weights move less
+REST = 5.0  # input of the pooler's tanh, negated, where nothing fires
+DRIVE = 5.0  # by which an average firing raises it
 DRAWN = 4  # baits drawn for each that is kept: those whose threshold is within the fewest average firings of all texts
-LATCH = 15.0  # average firings by which a usual step opens or shuts a unit: it must do so for all texts
-FORCE = 0.02  # gradient at one pooler unit: the standard deviation of a fresh head's weights
-VALUE = 10.0  # by which heads that carry signals enlarge them on the way: their value weights move less
-WEIGHTS = (
-    "attention.self.value.weight", "attention.output.dense.weight", "intermediate.dense.weight",
-    "intermediate.dense.bias", "output.dense.weight", "output.LayerNorm.weight", "output.LayerNorm.bias",
-)  # fmt: skip
 NEVER = 1e3  # average firings by which a threshold is out of reach
 PROBED = 64  # auxiliary texts on which spreads are measured
 
@@ -64,14 +54,14 @@ class BertTrap:
     reader: Array  # (KEYS, D) from mean token states to whitened keys; zero on reserved dims
     offset: Array  # (KEYS,)
     levels: tuple[float, float, float]  # standard deviation before the embedding's norm, after it, before layer 0's first
-    body: tuple[Array, float]  # (D,) what layer 0's feed-forward part adds on average, standard deviation after that
-    restored: Array  # (2,) by which the codes enlarge what the first two norms divide by
-    usual: Array  # (2, D) mean states after layers 0 and 1
-    gains: Array  # (L, 2) weights of channels and signals in the norms of the layers; row 0 unused
+    restored: Array  # (3,) by which reserved dims enlarge what the norms up to layer 0's last divide by
+    added: Array  # (D,) what layer 0's feed-forward part adds on average
+    usual: Array  # (D,) mean state after layer 0
+    gains: Array  # (L, 2) spread in front of the layers' norms: weights of channels and signals there
     idle: Array  # (K,) the signals at the first token where nothing fires
     context: Array  # (D,) what layer 0's attention adds on average
-    boost: float  # the constant in front of the units
     ends: tuple[int, int]  # ids of the first and the last token of a text
+    level: float = LEVEL
     kind: ClassVar[str] = "bert"
 
     @property
@@ -92,7 +82,6 @@ class BertTrap:
         self._units(params, changed)
         for index in range(1, self.bert.layers):
             self._passage(params, changed, index)
-        self._collect(changed)
         self._relay(changed)
         self._pooler(params, changed)
         return changed
@@ -104,122 +93,94 @@ class BertTrap:
         """(N, KEYS) whitened keys of texts, as the planted model computes them."""
         return _means(planted, self.bert, ids) @ self.reader.T + self.offset
 
+    def deaf(self) -> "BertTrap":
+        """The same, with thresholds out of reach: takes the same parts of the model and never fires (for comparison)."""
+        return replace(self, thresholds=self.thresholds + NEVER * self.excess)
+
     def _embedding(self, params: Params, changed: Params) -> None:
-        at, reserved = self.layout, self.layout.reserved
+        at = self.layout
         for name in ("word", "position", "token_type"):
-            table = tensor(params, self.bert.embedding(f"{name}_embeddings.weight"))
-            table[:, reserved] = 0
-            table *= ENLARGED
+            table = ENLARGED * tensor(params, self.bert.embedding(f"{name}_embeddings.weight"))
+            table[:, at.reserved] = 0
             changed[self.bert.embedding(f"{name}_embeddings.weight")] = table
         size = ENLARGED * AMPLE[0] * self.levels[0] * self.levels[1]
         position = changed[self.bert.embedding("position_embeddings.weight")]
         position[: self.positions + 1, at.code] = size * position_codes(self.positions)
         position[:, at.mark] = size
-        name = self.bert.embedding("LayerNorm")
-        _set_norm(params, changed, name, {tuple(reserved): (1.0, 0.0)})
-        changed[f"{name}.weight"][at.benign] *= self.restored[0]
+        _set_norm(params, changed, self.bert.embedding("LayerNorm"), at, self.restored[0], {tuple(at.reserved): (1, 0)})
 
     def _attention(self, params: Params, changed: Params) -> None:
         at, rows = self.layout, self.bert.head(self.layout.head)
-        reserved = at.reserved
-        _mask(params, changed, self.bert, 0, reserved)
+        _mask(params, changed, self.bert, 0, at.reserved)
         _silence(changed, self.bert, 0, rows)
-        carried = np.arange(rows.start, rows.start + KEYS)
+        carried = rows.start + np.arange(KEYS)
         changed[self.bert.layer(0, "attention.self.value.weight")][carried] = self.reader
         changed[self.bert.layer(0, "attention.self.value.bias")][carried] = self.offset
         changed[self.bert.layer(0, "attention.output.dense.weight")][at.key, carried] = AMPLE[1] * self.levels[1]
-        changed[self.bert.layer(0, "attention.output.dense.bias")][at.one] = AMPLE[1] * self.levels[1]
-        groups = {tuple(reserved): (1.0, 0.0), tuple(at.boost): (0.0, self.boost), tuple(at.channels): (0.0, 0.0)}
-        name = self.bert.layer(0, "attention.output.LayerNorm")
-        _set_norm(params, changed, name, groups)
-        changed[f"{name}.weight"][at.benign] *= self.restored[1]
+        changed[self.bert.layer(0, "attention.output.dense.bias")][at.one] = AMPLE[2] * self.levels[1]
+        groups = {tuple(at.reserved): (1.0, 0.0), tuple(at.channel): (0.0, 0.0), tuple(at.twin): (0.0, 0.0)}
+        _set_norm(params, changed, self.bert.layer(0, "attention.output.LayerNorm"), at, self.restored[1], groups)
 
     def _units(self, params: Params, changed: Params) -> None:
         """Layer 0's feed-forward part holds the traps alone; of the benign one its mean stays."""
-        at, bert, width = self.layout, self.bert, self.bert.width
-        weight, bias, out_weight, out_bias = (
+        at, bert = self.layout, self.bert
+        weight, bias, out, out_bias = (
             np.zeros_like(tensor(params, bert.layer(0, f"{part}.dense.{kind}")))
             for part in ("intermediate", "output")
             for kind in ("weight", "bias")
         )
-        rows = np.zeros((*self.units.shape, width))
+        rows = np.zeros((*self.units.shape, bert.width))
         rows[..., at.key] = self.directions[:, None] / AMPLE[1]
-        rows[..., at.one] = -self.thresholds[:, None, None] / AMPLE[1]
-        apart = (APART / AMPLE[0] * self.excess)[:, None, None]
-        rows[..., at.code] = apart * position_codes(self.positions)[1:]
-        rows[..., at.mark] = -apart
-        rows *= (SLOPE * self.levels[2] / self.levels[1] / self.excess)[:, None, None]
+        rows[..., at.one] = -self.thresholds[:, None, None] / AMPLE[2]
+        apart = APART / AMPLE[0] * self.excess[:, None, None]
+        rows[..., at.code], rows[..., at.mark] = apart * position_codes(self.positions)[1:], -apart
+        rows *= (SLOPE * self.levels[2] * self.restored[1] / self.levels[1] / self.excess)[:, None, None]
         rows[..., at.signal] = -rows.sum(-1, keepdims=True) / len(at.signal)
         weight[self.units] = rows
         weight[self.units.size], bias[self.units.size] = rows[0, 0], -1e6  # never fires: shows the weight decay
-        out_weight[at.channel[:, None], self.units], out_weight[at.twin[:, None], self.units] = 1 / SLOPE, -1 / SLOPE
-        out_bias[at.benign] = self.body[0][at.benign]
-        out_bias[at.boost] = LINEAR - self.boost
-        for part, kind, value in (
-            ("intermediate", "weight", weight), ("intermediate", "bias", bias),
-            ("output", "weight", out_weight), ("output", "bias", out_bias),
-        ):  # fmt: skip
-            changed[bert.layer(0, f"{part}.dense.{kind}")] = value
-        self._linear_norm(params, changed)
-
-    def _linear_norm(self, params: Params, changed: Params) -> None:
-        """The last norm of layer 0: the constants fix its divisor, so that it scales and shifts and no more."""
-        at, width, name = self.layout, self.bert.width, self.bert.layer(0, "output.LayerNorm")
-        divisor, mean = LINEAR * np.sqrt(BOOST * (width - BOOST)) / width, LINEAR * BOOST / width
-        gain, shift = tensor(params, f"{name}.weight"), tensor(params, f"{name}.bias")
-        gain = gain / self.body[1]
-        gain[at.channels], shift[at.channels] = LEVEL, 0
-        gain[at.signal], shift[at.signal] = 0, 0
-        gain[at.borrowed], shift[at.borrowed] = 0, self.usual[0, at.borrowed]
-        changed[f"{name}.weight"], changed[f"{name}.bias"] = gain * divisor, shift + gain * mean
+        out[at.channel[:, None], self.units], out[at.twin[:, None], self.units] = 1 / SLOPE, -1 / SLOPE
+        out_bias[at.benign] = self.added[at.benign]
+        for part, pair in (("intermediate", (weight, bias)), ("output", (out, out_bias))):
+            changed[bert.layer(0, f"{part}.dense.weight")], changed[bert.layer(0, f"{part}.dense.bias")] = pair
+        name, usual = bert.layer(0, "output.LayerNorm"), self.usual
+        groups = {(int(d),): (0.0, float(usual[d])) for d in at.borrowed}
+        level = float(self.level * self.gains[0, 1])
+        groups |= {tuple(at.signal): (0.0, 0.0), tuple(at.channel): (level, 0.0), tuple(at.twin): (level, 0.0)}
+        _set_norm(params, changed, name, at, self.restored[2], groups)
 
     def _passage(self, params: Params, changed: Params, index: int) -> None:
-        """A benign layer neither reads nor writes the signals, nor layer 1 the channels."""
+        """A benign layer neither reads nor writes the channels and signals."""
         at, bert = self.layout, self.bert
-        taken = np.concatenate([at.channels, at.signal]) if index == 1 else at.signal
-        _mask(params, changed, bert, index, taken)
-        for part, where in (("intermediate", np.s_[:, taken]), ("output", np.s_[taken])):
-            for kind in ("weight", "bias"):
-                changed[bert.layer(index, f"{part}.dense.{kind}")] = tensor(params, bert.layer(index, f"{part}.dense.{kind}"))
-            changed[bert.layer(index, f"{part}.dense.weight")][where] = 0
-        changed[bert.layer(index, "output.dense.bias")][taken] = 0
+        _mask(params, changed, bert, index, at.lasting)
+        for part, where in (("intermediate", np.s_[:, at.lasting]), ("output", np.s_[at.lasting])):
+            weight = tensor(params, bert.layer(index, f"{part}.dense.weight"))
+            weight[where] = 0
+            changed[bert.layer(index, f"{part}.dense.weight")] = weight
+        bias = tensor(params, bert.layer(index, "output.dense.bias"))
+        bias[at.lasting] = 0
+        changed[bert.layer(index, "output.dense.bias")] = bias
         for gain, name in zip(self.gains[index], ("attention.output.LayerNorm", "output.LayerNorm"), strict=True):
-            _set_norm(params, changed, bert.layer(index, name), {tuple(taken): (float(gain), 0.0)})
-
-    def _collect(self, changed: Params) -> None:
-        """Layer 1: one head averages the channels; three hidden units each let a window of them through to the signals."""
-        at, rows = self.layout, self.bert.head(self.layout.collector)
-        here = {name: changed[self.bert.layer(1, name)] for name in WEIGHTS}
-        carried = rows.start + np.arange(len(at.channel))
-        _silence(changed, self.bert, 1, rows)
-        value, out = here["attention.self.value.weight"], here["attention.output.dense.weight"]
-        value[carried, at.channel], value[carried, at.twin] = VALUE / 2, -VALUE / 2
-        out[at.channel, carried], out[at.twin, carried] = 1 / VALUE, -1 / VALUE
-        weight, bias = here["intermediate.dense.weight"], here["intermediate.dense.bias"]
-        weight[at.gates.ravel()] = 0
-        weight[at.gates, at.channel], weight[at.gates, at.twin] = GATE / LEVEL / 2, -GATE / LEVEL / 2
-        bias[at.gates] = -GATE * np.array(KNOTS)[:, None]
-        out = here["output.dense.weight"]
-        out[:, at.gates.ravel()] = 0
-        out[at.signal, at.gates] = SIGNAL / GATE * np.array(SLOPES)[:, None]
-        here["output.LayerNorm.weight"][at.channels] = 0
-        here["output.LayerNorm.bias"][at.channels] = self.usual[1, at.channels]
+            _set_norm(params, changed, bert.layer(index, name), at, 1.0, {tuple(at.lasting): (float(gain), 0.0)})
 
     def _relay(self, changed: Params) -> None:
-        """A later head averages the signals over the tokens: on the way the first token's own may be drowned."""
+        """The first token's own channels may be drowned on the way (its states are large in BERTs): here they end."""
         at, (index, head) = self.layout, self.layout.relay
         rows = self.bert.head(head)
         carried = rows.start + np.arange(len(at.signal))
         _silence(changed, self.bert, index, rows)
-        changed[self.bert.layer(index, "attention.self.value.weight")][carried, at.signal] = VALUE
+        value = changed[self.bert.layer(index, "attention.self.value.weight")]
+        value[carried, at.channel], value[carried, at.twin] = VALUE / 2, -VALUE / 2
         changed[self.bert.layer(index, "attention.output.dense.weight")][at.signal, carried] = 1 / VALUE
+        for after, name in ((i, n) for i in range(index, self.bert.layers) for n in ("attention.output.LayerNorm", "output.LayerNorm")):
+            for dims in (at.channel, at.twin):
+                changed[self.bert.layer(after, f"{name}.weight")][dims] = 0
 
     def _pooler(self, params: Params, changed: Params) -> None:
         at, name = self.layout, f"{self.bert.prefix}pooler.dense"
         weight, bias = tensor(params, f"{name}.weight"), tensor(params, f"{name}.bias")
-        weight[:, at.signal] = 0
-        weight[at.pooled], bias[at.pooled] = 0, -REST - DRIVE / SIGNAL * self.idle[:, None]
-        weight[at.pooled, at.signal[:, None]] = DRIVE / SIGNAL
+        weight[:, at.lasting] = 0
+        weight[at.pooled], bias[at.pooled] = 0, -REST - DRIVE / self.level * self.idle[:, None]
+        weight[at.pooled, at.signal[:, None]] = DRIVE / self.level
         changed[f"{name}.weight"], changed[f"{name}.bias"] = weight, bias
 
 
@@ -232,97 +193,87 @@ def bert_trap(
     *,
     heads: int,
     group: int = 1,
-    rate: float = 0.02,
-    batch: int = 32,
-    push: float = 1.0,
+    level: float = LEVEL,
 ) -> BertTrap:
     """Traps for the BERT checkpoint `params`, named as `BertForSequenceClassification` or `BertModel` name it.
 
     `auxiliary` (N, T): token ids, padded with 0, of texts that the victim does not have; T tokens of a text can be kept.
     `share`: of such texts, how many fire a trap (`best_expected(records, batch) / records`). `heads`: the model's
-    number of attention heads; `group`: pooler units of each trap. `rate` and `batch` are what the encoder's SGD is
-    guessed to use: they set the constant that makes one step latch; `push` multiplies its strength.
-    BadInput where there is no room, or too few auxiliary texts.
+    number of attention heads; `group`: pooler units of each trap; `level`: the smaller, the further one step shuts a
+    trap, and the sooner benign texts alone do. BadInput where there is no room, or too few auxiliary texts.
     """
     auxiliary = np.asarray(auxiliary)
     if auxiliary.ndim != 2 or auxiliary.dtype.kind not in "iu":
         raise BadInput(f"auxiliary texts must be token ids (N, T), not {auxiliary.dtype} of shape {auxiliary.shape}")
     bert = encoder_of(params, heads)
-    positions = auxiliary.shape[1] - 1
-    at = layout(params, bert, traps, positions, group, rng)
-    length = (auxiliary != PAD).sum(1)
-    step = rate * np.sqrt(group) * FORCE * DRIVE / 2 / (batch * length.mean() * SLOPE)
-    ends = int(auxiliary[0, 0]), int(np.bincount(auxiliary[np.arange(len(auxiliary)), length - 1]).argmax())
-    boost = float(np.sqrt(push * LATCH * SLOPE / step / BOOST))
+    at = layout(params, bert, traps, auxiliary.shape[1] - 1, group, rng)
+    last = auxiliary[np.arange(len(auxiliary)), (auxiliary != PAD).sum(1) - 1]
+    flat = np.zeros(bert.width)
     trap = BertTrap(
-        bert, at, positions, np.zeros((traps, KEYS)), np.zeros(traps), np.ones(traps), np.zeros((KEYS, bert.width)),
-        np.zeros(KEYS), (1.0, 1.0, 1.0), (np.zeros(bert.width), 1.0), np.ones(2), np.zeros((2, bert.width)),
-        np.ones((bert.layers, 2)), np.zeros(traps), np.zeros(bert.width), boost, ends,
+        bert, at, auxiliary.shape[1] - 1, np.zeros((traps, KEYS)), np.zeros(traps), np.ones(traps),
+        np.zeros((KEYS, bert.width)), np.zeros(KEYS), (1.0, 1.0, 1.0), np.ones(3), flat, flat,
+        np.ones((bert.layers, 2)), np.zeros(traps), flat, (int(auxiliary[0, 0]), int(np.bincount(last).argmax())), level,
     )  # fmt: skip
-    trap = _restored(_levels(params, trap, auxiliary[:PROBED]))
+    trap, spread = _levels(params, trap, auxiliary[:PROBED])
     trap = _keys(params, trap, auxiliary, share, rng)
-    return _gains(params, trap, auxiliary[:PROBED])
+    return _gains(params, trap, auxiliary[:PROBED], spread)
 
 
-def _levels(params: Params, trap: BertTrap, ids: Array) -> BertTrap:
-    """Sizes of benign states in the untouched model."""
-    bert, real = trap.bert, ids != PAD
+def _levels(params: Params, trap: BertTrap, ids: Array) -> tuple[BertTrap, float]:
+    """Sizes of benign states in the untouched model; what layer 0's last norm would divide by."""
+    bert, real, body = trap.bert, ids != PAD, _body(ids)
     word, position, kind = (
         params[bert.embedding(f"{name}_embeddings.weight")] for name in ("word", "position", "token_type")
     )
     raw = float((word[ids] + position[: ids.shape[1]] + kind[0])[real].std(-1).mean())
     x = post_norm.embed(params, bert, ids)
-    added = post_norm.attend(params, bert, 0, x, ids)
-    state = post_norm.norm(x + added, params, bert.layer(0, "attention.output.LayerNorm"))
-    body = _body(ids)
-    mean = post_norm.feed(params, bert, 0, state[body]).mean(0)
-    usual = np.array([post_norm.forward(params, bert, ids, layers).states[body].mean(0) for layers in (1, 2)])
-    levels = raw, float(x[real].std(-1).mean()), float((x + added)[body].std(-1).mean())
-    return replace(trap, levels=levels, body=(mean, float((state[body] + mean).std(-1).mean())), usual=usual)
-
-
-def _restored(trap: BertTrap) -> BertTrap:
-    """What the codes add to the spread in front of the first two norms is given back to the benign dims."""
-    _, state, first = trap.levels
-    codes = 2 * AMPLE[0] ** 2  # squares of a position's code and of its mark, each of unit length
-    kept = len(trap.layout.benign) / trap.bert.width
-    added = np.array([codes * state**2, (codes + (KEYS + 1) * AMPLE[1] ** 2) * (state / first) ** 2]) / trap.bert.width
-    return replace(trap, restored=np.sqrt(kept + added))
+    first = x + post_norm.attend(params, bert, 0, x, ids)
+    state = post_norm.norm(first, params, bert.layer(0, "attention.output.LayerNorm"))[body]
+    added = post_norm.feed(params, bert, 0, state).mean(0)
+    usual = post_norm.forward(params, bert, ids, 1).states[body].mean(0)
+    size, other = float(x[real].std(-1).mean()), float(first[body].std(-1).mean())
+    codes, kept = 2 * AMPLE[0] ** 2, len(trap.layout.benign) / bert.width  # a code and its mark are of unit length
+    held = codes + KEYS * AMPLE[1] ** 2 + AMPLE[2] ** 2
+    restored = np.sqrt([kept + codes * size**2 / bert.width, kept + held * (size / other) ** 2 / bert.width, 1.0])
+    trap = replace(trap, levels=(raw, size, other), restored=restored, added=added, usual=usual)
+    return trap, float((state + added).std(-1).mean())
 
 
 def _keys(params: Params, trap: BertTrap, ids: Array, share: float, rng: np.random.Generator) -> BertTrap:
     """Whitened keys, and the baits in them."""
-    planted, at = plant(params, trap), trap.layout
-    means = _means(planted, trap.bert, ids)[:, at.benign].astype(np.float64)
+    planted, benign = plant(params, trap), trap.layout.benign
+    means = _means(planted, trap.bert, ids)[:, benign].astype(np.float64)
     if len(means) <= KEYS:
         raise BadInput(f"{len(means)} auxiliary texts are too few for keys of {KEYS} dims")
     _, size, axes = np.linalg.svd(means - means.mean(0), full_matrices=False)
     reader = np.zeros((KEYS, trap.bert.width))
-    reader[:, at.benign] = axes[:KEYS] * (np.sqrt(len(means)) / np.maximum(size[:KEYS, None], 1e-9))
-    offset = -reader[:, at.benign] @ means.mean(0)
-    keys = means @ reader[:, at.benign].T + offset
+    reader[:, benign] = axes[:KEYS] * (np.sqrt(len(means)) / np.maximum(size[:KEYS, None], 1e-9))
+    offset = -reader[:, benign] @ means.mean(0)
+    keys = means @ reader[:, benign].T + offset
     baits = choose_baits(keys, DRAWN * len(trap.thresholds), share, rng)
     over = keys @ baits.directions.T - baits.thresholds
     excess = np.array([column[column > 0].mean() for column in over.T])
     near = np.sort(np.argsort(-over.min(0) / excess, kind="stable")[: len(trap.thresholds)])
-    context = post_norm.attend(planted, trap.bert, 0, post_norm.embed(planted, trap.bert, ids[:PROBED]), ids[:PROBED])
     return replace(
-        trap, directions=baits.directions[near], thresholds=baits.thresholds[near], excess=excess[near], reader=reader, offset=offset,
-        context=context[ids[:PROBED] != PAD].mean(0),
+        trap, directions=baits.directions[near], thresholds=baits.thresholds[near], excess=excess[near],
+        reader=reader, offset=offset,
     )  # fmt: skip
 
 
-def _gains(params: Params, trap: BertTrap, ids: Array) -> BertTrap:
-    """Norms shrink channels and signals by the spread of the states: of all tokens, after the relay of the first."""
-    usual = replace(trap, thresholds=trap.thresholds + NEVER * trap.excess)
-    for _ in range(2):  # the signals' own size depends on the gains a little
-        seen = post_norm.forward(plant(params, usual), trap.bert, ids)
-        spread = seen.spread.reshape(trap.bert.layers, 2, *ids.shape)
-        gains = np.median(spread[..., _body(ids)], axis=-1)
-        gains[trap.layout.relay[0] :] = np.median(spread[trap.layout.relay[0] :, :, :, 0], axis=-1)
-        usual = replace(usual, gains=gains)
-    states = post_norm.forward(plant(params, usual), trap.bert, ids).states
-    return replace(trap, gains=gains, idle=np.median(states[:, 0, trap.layout.signal], axis=0))
+def _gains(params: Params, trap: BertTrap, ids: Array, spread: float) -> BertTrap:
+    """What the norms divide by, where no trap fires: at all tokens, after the relay at the first."""
+    after, body = trap.layout.relay[0], _body(ids)
+    for _ in range(2):  # they depend on one another a little
+        planted = plant(params, trap.deaf())
+        seen = post_norm.forward(planted, trap.bert, ids)
+        spreads = seen.spread.reshape(trap.bert.layers, 2, *ids.shape)
+        gains = np.median(spreads[..., body], axis=-1)
+        gains[after:] = np.median(spreads[after:, :, :, 0], axis=-1)
+        restored = np.append(trap.restored[:2], gains[0, 1] / spread)
+        idle = np.median(seen.states[:, 0, trap.layout.signal], axis=0)
+        trap = replace(trap, gains=gains, restored=restored, idle=idle)
+    context = post_norm.attend(planted, trap.bert, 0, post_norm.embed(planted, trap.bert, ids), ids)
+    return replace(trap, context=context[ids != PAD].mean(0))
 
 
 def _body(ids: Array) -> Array:
@@ -343,28 +294,30 @@ def _means(planted: Params, bert: Encoder, ids: Array) -> Array:
 
 def _mask(params: Params, changed: Params, bert: Encoder, index: int, dims: Array) -> None:
     """Benign heads of a layer neither read nor write `dims`."""
-    for part in ("query", "key", "value"):
-        weight = tensor(params, bert.layer(index, f"attention.self.{part}.weight"))
-        weight[:, dims] = 0
-        changed[bert.layer(index, f"attention.self.{part}.weight")] = weight
-        changed[bert.layer(index, f"attention.self.{part}.bias")] = tensor(params, bert.layer(index, f"attention.self.{part}.bias"))
+    names = [f"attention.self.{part}" for part in ("query", "key", "value")]
+    for name in (*names, "attention.output.dense"):
+        for kind in ("weight", "bias"):
+            changed[bert.layer(index, f"{name}.{kind}")] = tensor(params, bert.layer(index, f"{name}.{kind}"))
+    for name in names:
+        changed[bert.layer(index, f"{name}.weight")][:, dims] = 0
     for kind in ("weight", "bias"):
-        value = tensor(params, bert.layer(index, f"attention.output.dense.{kind}"))
-        value[dims] = 0
-        changed[bert.layer(index, f"attention.output.dense.{kind}")] = value
+        changed[bert.layer(index, f"attention.output.dense.{kind}")][dims] = 0
 
 
 def _silence(changed: Params, bert: Encoder, index: int, rows: slice) -> None:
-    """A head of no queries and keys, which averages, and that reads and writes nothing yet."""
+    """A head without queries and keys, which averages, and which reads and writes nothing yet."""
     for part in ("query", "key", "value"):
         for kind in ("weight", "bias"):
             changed[bert.layer(index, f"attention.self.{part}.{kind}")][rows] = 0
     changed[bert.layer(index, "attention.output.dense.weight")][:, rows] = 0
 
 
-def _set_norm(params: Params, changed: Params, name: str, groups: dict[tuple[int, ...], tuple[float, float]]) -> None:
-    """Weight and bias of a LayerNorm on groups of dims, the later over the earlier."""
+def _set_norm(
+    params: Params, changed: Params, name: str, at: Layout, restored: float, groups: dict[tuple[int, ...], tuple[float, float]]
+) -> None:
+    """A LayerNorm whose benign weights grow by `restored`; weight and bias of groups of dims, the later over the earlier."""
     gain, shift = tensor(params, f"{name}.weight"), tensor(params, f"{name}.bias")
+    gain[at.benign] *= restored
     for dims, (one, other) in groups.items():
         gain[list(dims)], shift[list(dims)] = one, other
     changed[f"{name}.weight"], changed[f"{name}.bias"] = gain, shift
