@@ -4,7 +4,7 @@
 
 DIR holds text/trec.csv.gz and text/banking77.csv.gz, FOLDER config.json, model.safetensors and tokenizer.json. Per seed:
 victim and auxiliary texts are disjoint parts of the training split, the head is fresh, SGD without momentum finetunes
-everything in shuffled batches, dropout is off. Twins share the seed of the head and the order of the batches: "clean" is
+everything in shuffled batches, with rates that fall to zero linearly; dropout is off. Twins share the seed of the head and the order of the batches: "clean" is
 the untouched checkpoint, "reserved" has the same dims, heads and units given up but traps that cannot fire.
 """
 
@@ -69,13 +69,16 @@ def finetuned(model, params, ids, labels, options, seed):
     head, body = list(model.classifier.parameters()), [p for n, p in model.named_parameters() if "classifier" not in n]
     sgd = torch.optim.SGD([{"params": body, "lr": options.rate}, {"params": head, "lr": options.head_rate}])
     order = torch.Generator().manual_seed(seed)
+    steps = options.epochs * -(-len(ids) // options.batch)
+    decay = torch.optim.lr_scheduler.LambdaLR(sgd, lambda step: 1 - step / steps)
     for _ in range(options.epochs):
         for part in torch.randperm(len(ids), generator=order).split(options.batch):
             sgd.zero_grad()
             loss = cross_entropy(logits(model, ids[part.numpy()]), torch.tensor(labels[part.numpy()]))
             loss.backward()
             sgd.step()
-    return model, float(loss)
+            decay.step()
+    return model, loss.item()
 
 
 @torch.no_grad()
@@ -114,10 +117,10 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["trec", "banking77"])
     parser.add_argument("--twins", nargs="+", default=["trapped", "reserved", "clean"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    for option, value in (("victims", 800), ("auxiliary", 1500), ("length", 20), ("traps", 8), ("epochs", 3), ("batch", 32)):
+    for option, value in (("victims", 640), ("auxiliary", 1500), ("length", 20), ("traps", 8), ("epochs", 3), ("batch", 32)):
         parser.add_argument(f"--{option}", type=int, default=value)
-    parser.add_argument("--rate", type=float, default=0.02)
-    parser.add_argument("--head-rate", type=float, default=0.2)
+    parser.add_argument("--rate", type=float, default=0.05)
+    parser.add_argument("--head-rate", type=float, default=0.5)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("| set | seed | traps captured | tokens accepted | right | trapped | reserved | clean | seconds |\n|---|---|---|---|---|---|---|---|---|")

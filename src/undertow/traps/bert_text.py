@@ -40,7 +40,8 @@ def read_texts(before: Params, after: Params, trap: "BertTrap") -> TextCandidate
     ids[:, 0] = trap.ends[0]
     over = np.cumsum(ids == trap.ends[1], axis=1) - (ids == trap.ends[1]) > 0
     ids[over] = PAD
-    similarity = np.where(step != 0, _agreement(before, trap, ids, values), np.nan)
+    if step.any():
+        similarity = np.where(step != 0, _agreement(before, trap, ids, values), np.nan)
     fires = (trap.keys(before, ids) * trap.directions).sum(1) > trap.thresholds
     tests = (
         (step == 0, NOTHING), (over[:, 1:], "after the text's last token"),
