@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from transformers import BertForSequenceClassification
 
 from undertow.traps import best_expected, plant, read
-from undertow.traps.bert import bert_trap
+from undertow.traps.bert import LEVEL, bert_trap
 from undertow.traps.bert_text import text_captures
 
 LABEL = {"trec": "fine", "banking77": "intent"}
@@ -96,7 +96,7 @@ def run(name, seed, options):
     model = model_of(options.minilm, classes, seed)
     clean = params_of(model)
     share = best_expected(len(ids), options.batch) / len(ids)
-    trap = bert_trap(clean, auxiliary, options.traps, share, rng, heads=12)
+    trap = bert_trap(clean, auxiliary, options.traps, share, rng, heads=12, level=options.level)
     planted = plant(clean, trap)
     deaf = plant(clean, trap.deaf())
     results = {}
@@ -119,8 +119,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     for option, value in (("victims", 640), ("auxiliary", 1500), ("length", 20), ("traps", 8), ("epochs", 3), ("batch", 32)):
         parser.add_argument(f"--{option}", type=int, default=value)
-    parser.add_argument("--rate", type=float, default=0.05)
+    parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--head-rate", type=float, default=0.5)
+    parser.add_argument("--level", type=float, default=LEVEL, help="of a channel: smaller latches further")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("| set | seed | traps captured | tokens accepted | right | trapped | reserved | clean | seconds |\n|---|---|---|---|---|---|---|---|---|")
