@@ -2,10 +2,11 @@
 
     python benchmarks/traps_bert.py --data DIR --minilm FOLDER [--sets trec banking77] [--seeds 0 1 2]
 
-DIR holds text/trec.csv.gz and text/banking77.csv.gz, FOLDER config.json, model.safetensors and tokenizer.json. Per seed:
-victim and auxiliary texts are disjoint parts of the training split, the head is fresh, SGD without momentum finetunes
-everything in shuffled batches, with rates that fall to zero linearly; dropout is off. Twins share the seed of the head and the order of the batches: "clean" is
-the untouched checkpoint, "reserved" has the same dims, heads and units given up but traps that cannot fire.
+DIR holds text/trec.csv.gz and text/banking77.csv.gz, FOLDER config.json, model.safetensors and tokenizer.json. Per
+seed: victim and auxiliary texts are disjoint parts of the training split, the head is fresh, SGD without momentum
+finetunes everything in shuffled batches, with rates that fall to zero linearly; dropout is off. Twins share the head
+and the order of the batches: "clean" is the untouched checkpoint, "reserved" has the same dims, heads and units given
+up but traps that cannot fire.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
 from transformers import BertForSequenceClassification
 
+from undertow.rng import stream
 from undertow.traps import best_expected, plant, read
 from undertow.traps.bert import LEVEL, bert_trap
 from undertow.traps.bert_text import text_captures
@@ -64,7 +66,7 @@ def logits(model, ids):
 
 
 def finetuned(model, params, ids, labels, options, seed):
-    """The model after plain SGD from `params`; the same batches for the same seed."""
+    """Plain SGD on `model` from `params`; the same batches for the same seed."""
     model.load_state_dict({name: torch.tensor(value) for name, value in params.items()})
     head, body = list(model.classifier.parameters()), [p for n, p in model.named_parameters() if "classifier" not in n]
     sgd = torch.optim.SGD([{"params": body, "lr": options.rate}, {"params": head, "lr": options.head_rate}])
@@ -78,18 +80,17 @@ def finetuned(model, params, ids, labels, options, seed):
             loss.backward()
             sgd.step()
             decay.step()
-    return model, loss.item()
 
 
 @torch.no_grad()
 def accuracy(model, ids, labels):
     order = np.argsort((ids != 0).sum(1))
-    right = [(logits(model, ids[part]).argmax(1).numpy() == labels[part]).mean() * len(part) for part in np.array_split(order, 10)]
-    return sum(right) / len(ids)
+    parts = np.array_split(order, 10)
+    return sum((logits(model, ids[p]).argmax(1).numpy() == labels[p]).sum() for p in parts) / len(ids)
 
 
 def run(name, seed, options):
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "benchmark", name)
     ids, labels, test, test_labels, auxiliary, classes = texts(
         options.data, name, options.length, options.minilm, rng, options.victims, options.auxiliary
     )
@@ -102,7 +103,7 @@ def run(name, seed, options):
     results = {}
     for twin, params in (("trapped", planted), ("reserved", deaf), ("clean", clean)):
         if twin in options.twins:
-            model, loss = finetuned(model, params, ids, labels, options, seed)
+            finetuned(model, params, ids, labels, options, seed)
             results[twin] = accuracy(model, test, test_labels)
             if twin == "trapped":
                 found = read(planted, params_of(model), trap)
@@ -117,14 +118,16 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["trec", "banking77"])
     parser.add_argument("--twins", nargs="+", default=["trapped", "reserved", "clean"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    for option, value in (("victims", 640), ("auxiliary", 1500), ("length", 20), ("traps", 8), ("epochs", 3), ("batch", 32)):
+    sizes = {"victims": 640, "auxiliary": 1500, "length": 20, "traps": 8, "epochs": 3, "batch": 32}
+    for option, value in sizes.items():
         parser.add_argument(f"--{option}", type=int, default=value)
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--head-rate", type=float, default=0.5)
     parser.add_argument("--level", type=float, default=LEVEL, help="of a channel: smaller latches further")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| set | seed | traps captured | tokens accepted | right | trapped | reserved | clean | seconds |\n|---|---|---|---|---|---|---|---|---|")
+    print("| set | seed | traps captured | tokens accepted | right | trapped | reserved | clean | seconds |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name in options.sets:
         for seed in options.seeds:
             start = time.process_time()

@@ -8,19 +8,23 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from undertow.traps import plant, read  # noqa: E402
-from undertow.traps import post_norm  # noqa: E402
-from undertow.traps.bert import bert_trap  # noqa: E402
-from undertow.traps.bert_layout import position_codes  # noqa: E402
-from undertow.traps.bert_text import TextCandidates, text_captures  # noqa: E402
-from undertow.types import BadInput  # noqa: E402
+from undertow.rng import stream
+from undertow.traps import plant, post_norm, read
+from undertow.traps.bert import bert_trap
+from undertow.traps.bert_layout import position_codes
+from undertow.traps.bert_text import TextCandidates, text_captures
+from undertow.types import BadInput
 
 VOCABULARY, LENGTH, HEADS, TRAPS = 150, 12, 6, 4
 
 
+def generator(seed):
+    return stream(seed, "bert traps")
+
+
 def texts(count, seed):
-    """Token ids: 2, words by Zipf's law, 3, padded with 0; every text has a word of its own rank at random places."""
-    rng = np.random.default_rng(seed)
+    """Token ids: 2, words by Zipf's law, 3, padded with 0."""
+    rng = generator(seed)
     odds = 1 / np.arange(5, VOCABULARY + 1)
     ids = np.zeros((count, LENGTH), int)
     for row in ids:
@@ -47,7 +51,7 @@ def clean(model):
 
 @pytest.fixture(scope="module")
 def trap(clean):
-    return bert_trap(clean, texts(400, 100), TRAPS, 0.02, np.random.default_rng(0), heads=HEADS)
+    return bert_trap(clean, texts(400, 100), TRAPS, 0.02, generator(0), heads=HEADS)
 
 
 def load(model, params):
@@ -83,7 +87,7 @@ def test_planting_is_deterministic_and_keeps_names_shapes_and_types(clean, trap)
     assert list(one) == list(clean)
     assert all(one[n].shape == clean[n].shape and one[n].dtype == clean[n].dtype for n in clean)
     assert all(np.array_equal(one[n], other[n]) for n in clean)
-    again = bert_trap(clean, texts(400, 100), TRAPS, 0.02, np.random.default_rng(0), heads=HEADS)
+    again = bert_trap(clean, texts(400, 100), TRAPS, 0.02, generator(0), heads=HEADS)
     assert all(np.array_equal(one[n], plant(clean, again)[n]) for n in clean)
 
 
@@ -125,9 +129,9 @@ def test_nothing_is_read_from_a_model_that_was_not_trained(clean, trap):
 
 def test_names_with_and_without_prefix_are_understood(clean):
     bare = {name.removeprefix("bert."): value for name, value in clean.items() if not name.startswith("classifier")}
-    trap = bert_trap(bare, texts(400, 100), 2, 0.02, np.random.default_rng(0), heads=HEADS)
+    trap = bert_trap(bare, texts(400, 100), 2, 0.02, generator(0), heads=HEADS)
     assert set(plant(bare, trap)) == set(bare)
-    full = bert_trap(clean, texts(400, 100), 2, 0.02, np.random.default_rng(0), heads=HEADS)
+    full = bert_trap(clean, texts(400, 100), 2, 0.02, generator(0), heads=HEADS)
     assert np.array_equal(plant(bare, trap)["pooler.dense.weight"], plant(clean, full)["bert.pooler.dense.weight"])
 
 
@@ -140,7 +144,7 @@ def test_names_with_and_without_prefix_are_understood(clean):
 )
 def test_other_checkpoints_are_refused(clean, change, message):
     with pytest.raises(BadInput, match=message):
-        bert_trap(change(clean), texts(400, 1), 2, 0.02, np.random.default_rng(0), heads=HEADS)
+        bert_trap(change(clean), texts(400, 1), 2, 0.02, generator(0), heads=HEADS)
 
 
 @pytest.mark.parametrize(
@@ -156,14 +160,15 @@ def test_other_checkpoints_are_refused(clean, change, message):
 )
 def test_too_little_room_or_data_is_refused(clean, traps, ids, share, heads, message):
     with pytest.raises(BadInput, match=message):
-        bert_trap(clean, ids, traps, share, np.random.default_rng(0), heads=heads)
+        bert_trap(clean, ids, traps, share, generator(0), heads=heads)
 
 
 @pytest.mark.parametrize("positions", [3, 11, 19, 31])
 def test_positions_have_codes_that_differ(positions):
     codes = position_codes(positions)
     product = codes @ codes.T
-    assert np.allclose(np.diag(product)[1:], 1) and not codes[0].any()
+    assert np.allclose(np.diag(product)[1:], 1)
+    assert not codes[0].any()
     assert (product - np.eye(len(codes))).max() < 0.6
 
 
@@ -175,7 +180,9 @@ def test_scoring_finds_the_nearest_text_and_counts_what_is_wrong():
     found = TextCandidates(np.zeros((2, 4, 1)), none, flags, none.astype(str), tokens, none, none)
     seen = text_captures(found, ids)
     assert seen.nearest.tolist() == [1, 2]
-    assert seen.right.tolist() == [3, 3] and seen.accepted.tolist() == [3, 4] and seen.length.tolist() == [3, 4]
+    assert seen.right.tolist() == [3, 3]
+    assert seen.accepted.tolist() == [3, 4]
+    assert seen.length.tolist() == [3, 4]
     assert seen.token_accuracy == 6 / 7
     assert seen.captured.tolist() == [True, False]
 
@@ -183,7 +190,7 @@ def test_scoring_finds_the_nearest_text_and_counts_what_is_wrong():
 @pytest.mark.slow
 def test_finetuning_leaves_whole_texts_in_the_traps(model, clean):
     """A fresh head, plain SGD, three epochs of shuffled batches."""
-    trap = bert_trap(clean, texts(600, 100), 8, 0.012, np.random.default_rng(1), heads=HEADS)
+    trap = bert_trap(clean, texts(600, 100), 8, 0.012, generator(1), heads=HEADS)
     planted, ids = plant(clean, trap), texts(320, 5)
     labels = torch.tensor(ids[:, 1:4].sum(1) % 4)
     fresh = {n: v for n, v in planted.items() if not n.startswith("classifier")}
@@ -199,6 +206,6 @@ def test_finetuning_leaves_whole_texts_in_the_traps(model, clean):
             sgd.step()
     found = read(planted, weights(model), trap)
     seen = text_captures(found, ids)
-    assert seen.token_accuracy is not None and seen.token_accuracy >= 0.9
+    assert seen.token_accuracy >= 0.9
     assert seen.captured.sum() >= 2
     assert not read(planted, weights(model), replace(trap, thresholds=trap.thresholds + 1e3)).accepted.any()

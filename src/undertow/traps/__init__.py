@@ -1,10 +1,13 @@
 """Data traps: weights that copy single finetuning records into themselves (Feng & Tramer, ICML 2024). NumPy only.
 
-`plant(params, trap)` writes them, `read(before, after, trap)` reads what they hold; a trap comes from `mlp_trap`.
+`plant(params, trap)` writes them, `read(before, after, trap)` reads what they hold; a trap comes from `mlp_trap`
+or `bert_trap`.
 """
 
 from undertow.traps.acceptance import Domain, domain_of
 from undertow.traps.baits import Baits, choose_baits
+from undertow.traps.bert import BertTrap, bert_trap
+from undertow.traps.bert_text import TextCandidates, TextCaptures, text_captures
 from undertow.traps.capture import Captures, captures
 from undertow.traps.mlp import MlpTrap, mlp_trap
 from undertow.traps.plan import best_expected, capture_probability
@@ -12,6 +15,7 @@ from undertow.traps.recorder import Candidates, Recorder
 from undertow.traps.trap import Trap, plant, read
 
 __all__ = [
-    "Baits", "Candidates", "Captures", "Domain", "MlpTrap", "Recorder", "Trap",
-    "best_expected", "capture_probability", "captures", "choose_baits", "domain_of", "mlp_trap", "plant", "read",
+    "Baits", "BertTrap", "Candidates", "Captures", "Domain", "MlpTrap", "Recorder", "TextCandidates", "TextCaptures",
+    "Trap", "bert_trap", "best_expected", "capture_probability", "captures", "choose_baits", "domain_of", "mlp_trap",
+    "plant", "read", "text_captures",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Data traps in BERT that keep whole texts (Feng & Tramer 2024, section 3 of our specification), with its own tanh pooler.
+"""Data traps in BERT that keep whole texts (Feng & Tramer 2024, section 3 of our specification), its tanh pooler kept.
 
 Layer 0 is the recorder. One head averages a text's tokens into a key; hidden unit (k, t) of the feed-forward part fires
 where the key passes the threshold of trap k *and* the token stands at position t, and its step is that token's state.
@@ -7,9 +7,9 @@ tokens into signal k of the first token's state, and one pooler unit sees signal
 
 Nothing here needs to know the head. The pooler unit rests far down the flat part of its tanh, where benign texts pass
 no gradient; a text that fires the trap lifts it to the steep part. The channel is small and the pooler's weight on it
-large, so that the one step that follows moves the channel of *every* text (the rows of benign matrices that write to it)
-by many firings, down or up, whichever the head asks for: either way the tanh is flat from then on, the trap's units get
-no more gradient, and what the unit adds to the logits is a constant. Nothing grows that benign dims could see.
+large, so that the one step that follows moves the channel of *every* text (through the rows of benign matrices that
+write to it) by many firings, down or up, whichever the head asks for: either way the tanh is flat from then on, the
+trap's units get no more gradient, and what the pooler unit adds to the logits is a constant.
 
 What a threshold is compared with passes the same LayerNorms as the key does (dims `mark`, `one`), so all norms stay.
 """
@@ -21,6 +21,7 @@ import numpy as np
 
 from undertow.traps import post_norm
 from undertow.traps.baits import choose_baits
+from undertow.traps.bert_edits import mask, set_norm, silence
 from undertow.traps.bert_layout import KEYS, Layout, layout, position_codes
 from undertow.traps.bert_text import TextCandidates, read_texts
 from undertow.traps.post_norm import PAD, Encoder, encoder_of
@@ -53,7 +54,7 @@ class BertTrap:
     excess: Array  # (K,) by how much a text that fires passes the threshold, on average
     reader: Array  # (KEYS, D) from mean token states to whitened keys; zero on reserved dims
     offset: Array  # (KEYS,)
-    levels: tuple[float, float, float]  # standard deviation before the embedding's norm, after it, before layer 0's first
+    levels: tuple[float, float, float]  # usual size of states before the embedding's norm, after it, before the next
     restored: Array  # (3,) by which reserved dims enlarge what the norms up to layer 0's last divide by
     added: Array  # (D,) what layer 0's feed-forward part adds on average
     usual: Array  # (D,) mean state after layer 0
@@ -94,7 +95,7 @@ class BertTrap:
         return _means(planted, self.bert, ids) @ self.reader.T + self.offset
 
     def deaf(self) -> "BertTrap":
-        """The same, with thresholds out of reach: takes the same parts of the model and never fires (for comparison)."""
+        """The same with thresholds out of reach: it takes the same parts of the model and never fires."""
         return replace(self, thresholds=self.thresholds + NEVER * self.excess)
 
     def _embedding(self, params: Params, changed: Params) -> None:
@@ -107,19 +108,21 @@ class BertTrap:
         position = changed[self.bert.embedding("position_embeddings.weight")]
         position[: self.positions + 1, at.code] = size * position_codes(self.positions)
         position[:, at.mark] = size
-        _set_norm(params, changed, self.bert.embedding("LayerNorm"), at, self.restored[0], {tuple(at.reserved): (1, 0)})
+        name = self.bert.embedding("LayerNorm")
+        set_norm(params, changed, name, at.benign, self.restored[0], [(at.reserved, 1.0, 0.0)])
 
     def _attention(self, params: Params, changed: Params) -> None:
         at, rows = self.layout, self.bert.head(self.layout.head)
-        _mask(params, changed, self.bert, 0, at.reserved)
-        _silence(changed, self.bert, 0, rows)
+        mask(params, changed, self.bert, 0, at.reserved)
+        silence(changed, self.bert, 0, rows)
         carried = rows.start + np.arange(KEYS)
         changed[self.bert.layer(0, "attention.self.value.weight")][carried] = self.reader
         changed[self.bert.layer(0, "attention.self.value.bias")][carried] = self.offset
         changed[self.bert.layer(0, "attention.output.dense.weight")][at.key, carried] = AMPLE[1] * self.levels[1]
         changed[self.bert.layer(0, "attention.output.dense.bias")][at.one] = AMPLE[2] * self.levels[1]
-        groups = {tuple(at.reserved): (1.0, 0.0), tuple(at.channel): (0.0, 0.0), tuple(at.twin): (0.0, 0.0)}
-        _set_norm(params, changed, self.bert.layer(0, "attention.output.LayerNorm"), at, self.restored[1], groups)
+        groups = [(at.reserved, 1.0, 0.0), (at.channels, 0.0, 0.0)]
+        name = self.bert.layer(0, "attention.output.LayerNorm")
+        set_norm(params, changed, name, at.benign, self.restored[1], groups)
 
     def _units(self, params: Params, changed: Params) -> None:
         """Layer 0's feed-forward part holds the traps alone; of the benign one its mean stays."""
@@ -142,16 +145,14 @@ class BertTrap:
         out_bias[at.benign] = self.added[at.benign]
         for part, pair in (("intermediate", (weight, bias)), ("output", (out, out_bias))):
             changed[bert.layer(0, f"{part}.dense.weight")], changed[bert.layer(0, f"{part}.dense.bias")] = pair
-        name, usual = bert.layer(0, "output.LayerNorm"), self.usual
-        groups = {(int(d),): (0.0, float(usual[d])) for d in at.borrowed}
-        level = float(self.level * self.gains[0, 1])
-        groups |= {tuple(at.signal): (0.0, 0.0), tuple(at.channel): (level, 0.0), tuple(at.twin): (level, 0.0)}
-        _set_norm(params, changed, name, at, self.restored[2], groups)
+        level = self.level * self.gains[0, 1]
+        groups = [(at.borrowed, 0.0, self.usual[at.borrowed]), (at.signal, 0.0, 0.0), (at.channels, level, 0.0)]
+        set_norm(params, changed, bert.layer(0, "output.LayerNorm"), at.benign, self.restored[2], groups)
 
     def _passage(self, params: Params, changed: Params, index: int) -> None:
         """A benign layer neither reads nor writes the channels and signals."""
         at, bert = self.layout, self.bert
-        _mask(params, changed, bert, index, at.lasting)
+        mask(params, changed, bert, index, at.lasting)
         for part, where in (("intermediate", np.s_[:, at.lasting]), ("output", np.s_[at.lasting])):
             weight = tensor(params, bert.layer(index, f"{part}.dense.weight"))
             weight[where] = 0
@@ -160,20 +161,20 @@ class BertTrap:
         bias[at.lasting] = 0
         changed[bert.layer(index, "output.dense.bias")] = bias
         for gain, name in zip(self.gains[index], ("attention.output.LayerNorm", "output.LayerNorm"), strict=True):
-            _set_norm(params, changed, bert.layer(index, name), at, 1.0, {tuple(at.lasting): (float(gain), 0.0)})
+            set_norm(params, changed, bert.layer(index, name), at.benign, 1.0, [(at.lasting, gain, 0.0)])
 
     def _relay(self, changed: Params) -> None:
         """The first token's own channels may be drowned on the way (its states are large in BERTs): here they end."""
         at, (index, head) = self.layout, self.layout.relay
         rows = self.bert.head(head)
         carried = rows.start + np.arange(len(at.signal))
-        _silence(changed, self.bert, index, rows)
+        silence(changed, self.bert, index, rows)
         value = changed[self.bert.layer(index, "attention.self.value.weight")]
         value[carried, at.channel], value[carried, at.twin] = VALUE / 2, -VALUE / 2
         changed[self.bert.layer(index, "attention.output.dense.weight")][at.signal, carried] = 1 / VALUE
-        for after, name in ((i, n) for i in range(index, self.bert.layers) for n in ("attention.output.LayerNorm", "output.LayerNorm")):
-            for dims in (at.channel, at.twin):
-                changed[self.bert.layer(after, f"{name}.weight")][dims] = 0
+        for after in range(index, self.bert.layers):
+            for name in ("attention.output.LayerNorm.weight", "output.LayerNorm.weight"):
+                changed[self.bert.layer(after, name)][at.channels] = 0
 
     def _pooler(self, params: Params, changed: Params) -> None:
         at, name = self.layout, f"{self.bert.prefix}pooler.dense"
@@ -197,7 +198,7 @@ def bert_trap(
 ) -> BertTrap:
     """Traps for the BERT checkpoint `params`, named as `BertForSequenceClassification` or `BertModel` name it.
 
-    `auxiliary` (N, T): token ids, padded with 0, of texts that the victim does not have; T tokens of a text can be kept.
+    `auxiliary` (N, T): token ids, padded with 0, of texts that the victim does not have; so many of a text can be kept.
     `share`: of such texts, how many fire a trap (`best_expected(records, batch) / records`). `heads`: the model's
     number of attention heads; `group`: pooler units of each trap; `level`: the smaller, the further one step shuts a
     trap, and the sooner benign texts alone do. BadInput where there is no room, or too few auxiliary texts.
@@ -208,11 +209,11 @@ def bert_trap(
     bert = encoder_of(params, heads)
     at = layout(params, bert, traps, auxiliary.shape[1] - 1, group, rng)
     last = auxiliary[np.arange(len(auxiliary)), (auxiliary != PAD).sum(1) - 1]
-    flat = np.zeros(bert.width)
+    ends, flat = (int(auxiliary[0, 0]), int(np.bincount(last).argmax())), np.zeros(bert.width)
     trap = BertTrap(
         bert, at, auxiliary.shape[1] - 1, np.zeros((traps, KEYS)), np.zeros(traps), np.ones(traps),
         np.zeros((KEYS, bert.width)), np.zeros(KEYS), (1.0, 1.0, 1.0), np.ones(3), flat, flat,
-        np.ones((bert.layers, 2)), np.zeros(traps), flat, (int(auxiliary[0, 0]), int(np.bincount(last).argmax())), level,
+        np.ones((bert.layers, 2)), np.zeros(traps), flat, ends, level,
     )  # fmt: skip
     trap, spread = _levels(params, trap, auxiliary[:PROBED])
     trap = _keys(params, trap, auxiliary, share, rng)
@@ -290,34 +291,3 @@ def _means(planted: Params, bert: Encoder, ids: Array) -> Array:
         for part in np.array_split(ids, max(1, len(ids) // PROBED))
     ]
     return np.concatenate(mean)
-
-
-def _mask(params: Params, changed: Params, bert: Encoder, index: int, dims: Array) -> None:
-    """Benign heads of a layer neither read nor write `dims`."""
-    names = [f"attention.self.{part}" for part in ("query", "key", "value")]
-    for name in (*names, "attention.output.dense"):
-        for kind in ("weight", "bias"):
-            changed[bert.layer(index, f"{name}.{kind}")] = tensor(params, bert.layer(index, f"{name}.{kind}"))
-    for name in names:
-        changed[bert.layer(index, f"{name}.weight")][:, dims] = 0
-    for kind in ("weight", "bias"):
-        changed[bert.layer(index, f"attention.output.dense.{kind}")][dims] = 0
-
-
-def _silence(changed: Params, bert: Encoder, index: int, rows: slice) -> None:
-    """A head without queries and keys, which averages, and which reads and writes nothing yet."""
-    for part in ("query", "key", "value"):
-        for kind in ("weight", "bias"):
-            changed[bert.layer(index, f"attention.self.{part}.{kind}")][rows] = 0
-    changed[bert.layer(index, "attention.output.dense.weight")][:, rows] = 0
-
-
-def _set_norm(
-    params: Params, changed: Params, name: str, at: Layout, restored: float, groups: dict[tuple[int, ...], tuple[float, float]]
-) -> None:
-    """A LayerNorm whose benign weights grow by `restored`; weight and bias of groups of dims, the later over the earlier."""
-    gain, shift = tensor(params, f"{name}.weight"), tensor(params, f"{name}.bias")
-    gain[at.benign] *= restored
-    for dims, (one, other) in groups.items():
-        gain[list(dims)], shift[list(dims)] = one, other
-    changed[f"{name}.weight"], changed[f"{name}.bias"] = gain, shift

@@ -37,9 +37,14 @@ class Layout:
         return np.concatenate([self.key, self.code, self.mark, self.one])
 
     @property
+    def channels(self) -> Array:
+        """Channels and their twins."""
+        return np.concatenate([self.channel, self.twin])
+
+    @property
     def lasting(self) -> Array:
         """Dims that no benign layer uses."""
-        return np.concatenate([self.channel, self.twin, self.signal])
+        return np.concatenate([self.channels, self.signal])
 
     @property
     def reserved(self) -> Array:
@@ -57,15 +62,14 @@ def layout(params: Params, bert: Encoder, traps: int, positions: int, group: int
         f"a width of {bert.width} has room for {bert.width // 2} reserved dims": sum(sizes.values()) <= bert.width // 2,
         f"heads of {bert.head_width} dims carry as many traps": traps <= bert.head_width,
         f"heads of {bert.head_width} dims cannot carry {KEYS} keys": bert.head_width >= KEYS,
-        f"{hidden} hidden units hold {hidden // max(positions, 1)} traps of {positions} tokens": traps * positions < hidden,
-        f"a pooler of {bert.width} units has room for {bert.width // 2} of the traps'": traps * group <= bert.width // 2,
+        f"{hidden} hidden units are too few": traps * positions < hidden,
+        f"a pooler of {bert.width} units gives up {bert.width // 2} at most": traps * group <= bert.width // 2,
         f"texts have at most {longest} positions": positions < longest,
         "the recorder and the relay take two layers": bert.layers > 1,
     }
     if traps < 1 or positions < 1 or not all(room.values()):
-        raise BadInput(
-            f"no room for {traps} traps of {positions} tokens: {next((k for k, v in room.items() if not v), 'give at least 1')}"
-        )
+        why = next((reason for reason, fits in room.items() if not fits), "give at least 1")
+        raise BadInput(f"no room for {traps} traps of {positions} tokens: {why}")
     drawn = rng.permutation(bert.width)
     dims = {}
     for name, size in sizes.items():
@@ -96,5 +100,3 @@ def _strength(params: Params, bert: Encoder, index: int, head: int) -> float:
     rows = bert.head(head)
     value, out = (params[bert.layer(index, f"attention.{part}.weight")] for part in ("self.value", "output.dense"))
     return float(np.linalg.norm(out[:, rows] @ value[rows]))
-
-

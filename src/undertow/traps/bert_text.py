@@ -22,7 +22,7 @@ class TextCandidates(Candidates):
     """What was read from K traps; part p is the token at position p + 1. Parts after a text's last token hold PAD."""
 
     tokens: Array  # (K, P) int: the best token, 0 where nothing was written and after the last token
-    similarity: Array  # (K, P): cosine of the state with the token's, in the text as read; NaN where nothing was written
+    similarity: Array  # (K, P): cosine of the state with that of the text as read; NaN where nothing was written
     gap: Array  # (K, P): by how much the best token leads
 
 

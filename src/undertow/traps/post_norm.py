@@ -52,9 +52,9 @@ def encoder_of(params: Params, heads: int) -> Encoder:
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in params else ""
     first = f"{prefix}embeddings.word_embeddings.weight"
     if first not in params or f"{prefix}encoder.layer.0.attention.self.value.weight" not in params:
-        raise BadInput(f"no BERT checkpoint: it has no {first!r} or no encoder.layer.0; it has {sorted(params)[:4]}, ...")
+        raise BadInput(f"no BERT checkpoint: no {first!r} or no encoder.layer.0; it has {sorted(params)[:4]}, ...")
     if f"{prefix}pooler.dense.weight" not in params:
-        raise BadInput("the BERT checkpoint has no pooler: the victim's would be new, and the traps' channels lost in it")
+        raise BadInput("the BERT checkpoint has no pooler: the victim's would be new, and the traps' signals lost")
     layers = sum(name.endswith("attention.self.value.weight") for name in params)
     width = params[first].shape[1]
     if heads < 1 or width % heads:
@@ -98,7 +98,8 @@ def attend(params: Params, bert: Encoder, index: int, x: Array, ids: Array) -> A
 
 def feed(params: Params, bert: Encoder, index: int, x: Array) -> Array:
     """What the feed-forward part of layer `index` adds to `x` (..., D)."""
-    return _dense(params, bert.layer(index, "output.dense"), gelu(_dense(params, bert.layer(index, "intermediate.dense"), x)))
+    hidden = gelu(_dense(params, bert.layer(index, "intermediate.dense"), x))
+    return _dense(params, bert.layer(index, "output.dense"), hidden)
 
 
 def forward(params: Params, bert: Encoder, ids: Array, layers: int | None = None) -> Sublayers:
@@ -106,10 +107,12 @@ def forward(params: Params, bert: Encoder, ids: Array, layers: int | None = None
     x = embed(params, bert, ids)
     spread = []
     for index in range(bert.layers if layers is None else layers):
-        for part, name in ((attend, "attention.output.LayerNorm"), (feed, "output.LayerNorm")):
-            x = x + (part(params, bert, index, x, ids) if part is attend else feed(params, bert, index, x))
-            spread.append(x.std(-1))
-            x = norm(x, params, bert.layer(index, name))
+        x = x + attend(params, bert, index, x, ids)
+        spread.append(x.std(-1))
+        x = norm(x, params, bert.layer(index, "attention.output.LayerNorm"))
+        x = x + feed(params, bert, index, x)
+        spread.append(x.std(-1))
+        x = norm(x, params, bert.layer(index, "output.LayerNorm"))
     return Sublayers(x, np.array(spread))
 
 
