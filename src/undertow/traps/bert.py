@@ -146,6 +146,7 @@ class BertTrap:
         for part, pair in (("intermediate", (weight, bias)), ("output", (out, out_bias))):
             changed[bert.layer(0, f"{part}.dense.weight")], changed[bert.layer(0, f"{part}.dense.bias")] = pair
         level = self.level * self.gains[0, 1]
+        groups: list[tuple[Array, float, Array | float]]
         groups = [(at.borrowed, 0.0, self.usual[at.borrowed]), (at.signal, 0.0, 0.0), (at.channels, level, 0.0)]
         set_norm(params, changed, bert.layer(0, "output.LayerNorm"), at.benign, self.restored[2], groups)
 
@@ -279,7 +280,7 @@ def _gains(params: Params, trap: BertTrap, ids: Array, spread: float) -> BertTra
 
 def _body(ids: Array) -> Array:
     """(N, T) bool: tokens of a text but its first."""
-    body = ids != PAD
+    body: Array = ids != PAD
     body[:, 0] = False
     return body
 

@@ -89,7 +89,9 @@ def position_codes(positions: int) -> Array:
     place = np.arange(positions + 1) / (positions + 1)
     tones = range(1, max(TONES + 1, (positions + 1) // 2 + 1))
     cosine = {f: np.cos(2 * np.pi * f * place) for f in tones}
-    best = min(combinations(tones, TONES), key=lambda chosen: sum(cosine[f] for f in chosen)[1:].max())
+    best = min(
+        combinations(tones, TONES), key=lambda chosen: float(np.sum([cosine[f] for f in chosen], axis=0)[1:].max())
+    )
     waves = [wave(2 * np.pi * f * place) for f in best for wave in (np.cos, np.sin)]
     code: Array = np.stack(waves, 1) / np.sqrt(TONES)
     code[0] = 0

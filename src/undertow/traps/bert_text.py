@@ -82,7 +82,8 @@ def _agreement(before: Params, trap: "BertTrap", ids: Array, values: Array) -> A
 
 
 def _unit(x: Array) -> Array:
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-30)
+    unit: Array = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-30)
+    return unit
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,7 +72,8 @@ def norm(x: Array, params: Params, name: str) -> Array:
     """LayerNorm `name` over the last axis."""
     centred = x - x.mean(-1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + EPS)
-    return scaled * params[f"{name}.weight"] + params[f"{name}.bias"]
+    shifted: Array = scaled * params[f"{name}.weight"] + params[f"{name}.bias"]
+    return shifted
 
 
 def embed(params: Params, bert: Encoder, ids: Array, start: int = 0) -> Array:
