@@ -1,11 +1,13 @@
 """Data traps: weights that copy single finetuning records into themselves (Feng & Tramer, ICML 2024). NumPy only.
 
-`plant(params, trap)` writes them, `read(before, after, trap)` reads what they hold; a trap comes from
-`mlp_trap` or `vit_trap`.
+`plant(params, trap)` writes them, `read(before, after, trap)` reads what they hold; a trap comes from `mlp_trap`,
+`vit_trap` or `bert_trap`.
 """
 
 from undertow.traps.acceptance import Domain, domain_of
 from undertow.traps.baits import Baits, choose_baits
+from undertow.traps.bert import BertTrap, bert_trap
+from undertow.traps.bert_text import TextCandidates, TextCaptures, text_captures
 from undertow.traps.capture import Captures, captures
 from undertow.traps.mlp import MlpTrap, Whisper, mlp_trap
 from undertow.traps.plan import best_expected, capture_probability
@@ -15,7 +17,7 @@ from undertow.traps.vit import VitTrap, vit_trap
 from undertow.traps.vit_room import Room, clear, room_in
 
 __all__ = [
-    "Baits", "Candidates", "Captures", "Domain", "MlpTrap", "Recorder", "Room", "Trap", "VitTrap", "Whisper",
-    "best_expected", "capture_probability", "captures", "choose_baits", "clear", "domain_of", "mlp_trap", "plant",
-    "read", "room_in", "vit_trap",
+    "Baits", "BertTrap", "Candidates", "Captures", "Domain", "MlpTrap", "Recorder", "Room", "TextCandidates",
+    "TextCaptures", "Trap", "VitTrap", "Whisper", "bert_trap", "best_expected", "capture_probability", "captures",
+    "choose_baits", "clear", "domain_of", "mlp_trap", "plant", "read", "room_in", "text_captures", "vit_trap",
 ]  # fmt: skip

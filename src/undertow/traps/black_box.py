@@ -11,6 +11,7 @@ from undertow.traps.acceptance import domain_of
 from undertow.traps.mlp import SHUT, MlpTrap, room_for
 from undertow.types import Array, BadInput, Params
 
+STEPS = 500  # of the search for a direction
 SEEN = 3000.0  # what the channel shows of the chosen record while the trap is open
 OPEN = -3.0  # score below which the trap is taken to be open: fixed before any trial
 ABOVE = 0.85  # where the threshold lies between the nearest auxiliary record's score and the chosen one's
@@ -32,10 +33,7 @@ def membership_trap(
     """
     auxiliary, record = np.asarray(auxiliary, np.float64).reshape(len(auxiliary), -1), np.ravel(record).astype(float)
     idle, unit, channel = room_for(params, auxiliary, 2, layer, following)
-    centre = auxiliary.mean(0)
-    spread = np.cov(auxiliary.T) + 1e-2 * auxiliary.var() * np.eye(len(record))
-    direction = np.linalg.solve(spread, record - centre)
-    direction /= max(float(np.linalg.norm(direction)), 1e-300)
+    direction = telling(record, auxiliary)
     nearest, own = float((auxiliary @ direction).max()), float(record @ direction)
     if not own > nearest:
         raise BadInput("the chosen record cannot be told from the auxiliary data: some of them fire whatever it fires")
@@ -46,6 +44,23 @@ def membership_trap(
         layer, following, np.array([unit]), idle, channel, direction[None], np.array([threshold]),
         domain_of(auxiliary), np.empty(0, int), np.empty(0), np.empty(0, int), slope, rows,
     )  # fmt: skip
+
+
+def telling(record: Array, auxiliary: Array) -> Array:
+    """The unit direction (D,) in which `record` leads all of `auxiliary` (N, D) most, as far as it was found.
+
+    Begins with the discriminant of the record and the rest, then follows the subgradient of the lead.
+    """
+    spread = np.cov(auxiliary.T) + 1e-2 * auxiliary.var() * np.eye(len(record))
+    direction = np.linalg.solve(spread, record - auxiliary.mean(0))
+    best, lead = direction, -np.inf
+    for step in range(1, STEPS + 1):
+        direction = direction / max(float(np.linalg.norm(direction)), 1e-300)
+        scores = (auxiliary - record) @ direction
+        if -scores.max() > lead:
+            best, lead = direction, -scores.max()
+        direction = direction + (record - auxiliary[scores.argmax()]) / np.sqrt(step)
+    return best
 
 
 def open_score(answer: Array, others: Array) -> float:
