@@ -36,7 +36,7 @@ def test_the_command_line_loads_nothing_heavy():
 
 
 def test_the_ground_floor_needs_no_torch():
-    ground = "undertow.attacks.catalog, undertow.metrics, undertow.engine.play, undertow.signals"
+    ground = "undertow.attacks.catalog, undertow.metrics, undertow.engine.play, undertow.signals, undertow.traps"
     assert "torch" not in loaded_by(f"import {ground}")
 
 
