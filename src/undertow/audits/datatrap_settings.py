@@ -102,7 +102,7 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
             finetune=replace(DIGITS.finetune, optimizer="adamw", lr=1e-3, momentum=0.9, weight_decay=0.01),
         ),
     ),
-    "cifar10-mlp": ("CIFAR-10 images, a perceptron (--data)", replace(CIFAR, traps=DIGITS.traps)),
+    "cifar10-mlp": ("CIFAR-10 images, a perceptron (--data)", CIFAR),
     "cifar10-cnn": ("CIFAR-10 images, traps on the frozen features of a small CNN (--data)", replace(
         CIFAR, model=TrapModel(kind="cnn"), strategy="last-k",
         pretrain=Fit(epochs=10, batch=64, optimizer="adamw", lr=2e-3),

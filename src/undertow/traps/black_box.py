@@ -8,10 +8,11 @@ Needs the logits or log-probabilities of inputs in the data domain; the weights 
 import numpy as np
 
 from undertow.traps.acceptance import domain_of
-from undertow.traps.mlp import SHUT, MlpTrap, room_for
+from undertow.traps.mlp import MlpTrap, room_for
 from undertow.types import Array, BadInput, Params
 
 STEPS = 500  # of the search for a direction
+SHUT = 40.0  # slope x overlap x rate / rows^2, in leads over the threshold
 SEEN = 3000.0  # what the channel shows of the chosen record while the trap is open
 OPEN = -3.0  # score below which the trap is taken to be open: fixed before any trial
 ABOVE = 0.85  # where the threshold lies between the nearest auxiliary record's score and the chosen one's

@@ -20,7 +20,7 @@ from undertow.types import Array, BadInput, Params
 SLOPE = 1500.0  # by which the channel grows with w.x: records just above the threshold already saturate the softmax
 ROWS = 4.0  # length of a trap's weights: the longer, the less one step shuts it (and the less it can be torn open)
 LOUD = 60.0  # what the channel shows of a typical record that fires, where slope is planned
-SHUT = 40.0  # slope x overlap x rate / rows^2, in typical excesses over the threshold, where rows is planned
+SHUT = 500.0  # slope x overlap x rate / rows^2, in typical excesses over the threshold, where rows is planned
 NESTED = 0.5  # of the share that fires a trap, the share that fires its upper unit too; 0: no upper units
 HUSHED = 0.1  # an upper unit's weights, of a trap's: it is written to alike, but hardly drives the channel when alone
 NEVER = 1e3  # threshold, in lengths of the largest auxiliary record, of the idle unit
@@ -99,7 +99,7 @@ class MlpTrap:
 
 
 def loudness(auxiliary: Array, baits: Baits, rate: float) -> tuple[float, float]:
-    """(slope, rows) for inputs of any size: what SLOPE and ROWS are for the digits at learning rate .05, batch 32.
+    """(slope, rows) for inputs of any size; fitted on CIFAR-10 images, development seed 100 (LOG.md).
 
     `rate`: the victim's learning rate divided by its batch, as far as it is guessed. A typical record that fires a trap
     exceeds its threshold by `excess`; a step on it moves others by their `overlap` with it.
