@@ -52,10 +52,11 @@ def audit_datatrap(
 
     Raises ConfigError, BadInput, StoreError or WorkerDied; whatever was finished stays in the host's store.
     """
-    clock, runs, supply = Stopwatch(), [], load(config.seed)
+    clock, runs = Stopwatch(), []
+    first = load(config.seed)
     for seed in range(config.seed, config.seed + config.seeds):
         with clock.stage(f"seed {seed}"):
-            supply = supply if seed == config.seed else load(seed)
+            supply = first if seed == config.seed else load(seed)
             runs.append(experiment(replace(config, seed=seed), supply, host))
     rows = [row for run in runs for row in run.rows]
     return AuditResult(
@@ -63,7 +64,7 @@ def audit_datatrap(
         config=plain(config),
         seed=config.seed,
         environment=dict(host.environment),
-        data=load(config.seed).describe(),
+        data=first.describe(),
         measurements=(*rows, *mean_rows([run.rows for run in runs])),
         timing=clock.seconds,
     ), runs

@@ -23,7 +23,8 @@ def load_traps(settings: TrapData, seed: int) -> TrapSupply:
     records = _open(settings, wanted, seed)
     if records.x.min() < 0 or records.x.max() > 1:
         raise BadInput(f"{records.name}: values lie in {records.x.min():g}..{records.x.max():g}; bring them to 0..1")
-    order = _once(records)[stream(seed, "datatrap", "split").permutation(len(_once(records)))]
+    different = _once(records)
+    order = different[stream(seed, "datatrap", "split").permutation(len(different))]
     if len(order) < settings.auxiliary + settings.victim + 1:
         raise BadInput(
             f"{records.name}: {len(order)} different records are too few for data.auxiliary = {settings.auxiliary}, "
