@@ -1,0 +1,53 @@
+"""What a scan reads: the tensors of a checkpoint, in blocks of rows, so that memory does not grow with the file."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from undertow.types import Array, Params
+
+BLOCK_BYTES = 4 << 20  # of one block, as stored
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """One tensor; a row is its first axis, the rest is flattened. Scalars and vectors are one column wide."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str  # as safetensors writes it: "F32", "BF16", "I64", ...
+    file: str  # of which file it is; "" for arrays in memory
+    read: Callable[[int, int], Array]  # rows start..stop -> (stop - start, columns); BF16 and F16 as float32
+
+    @property
+    def rows(self) -> int:
+        """Length of the first axis; 1 for a scalar."""
+        return self.shape[0] if self.shape else 1
+
+    @property
+    def columns(self) -> int:
+        """Numbers in one row."""
+        return prod(self.shape[1:])
+
+    def blocks(self) -> Iterator[tuple[int, Array]]:
+        """(first row, rows of it), about BLOCK_BYTES at a time, in order."""
+        step = max(1, BLOCK_BYTES // max(1, 4 * self.columns))
+        for start in range(0, self.rows, step):
+            yield start, self.read(start, min(start + step, self.rows))
+
+    def whole(self) -> Array:
+        """All of it in its own shape; for tensors known to be small."""
+        return self.read(0, self.rows).reshape(self.shape)
+
+
+def of_arrays(params: Params) -> Mapping[str, Tensor]:
+    """The tensors of weights that are in memory."""
+    return {name: _of_array(name, np.asarray(value)) for name, value in params.items()}
+
+
+def _of_array(name: str, value: Array) -> Tensor:
+    flat = value.reshape(value.shape[0] if value.ndim else 1, -1)
+    kind = "BOOL" if value.dtype.kind == "b" else f"{value.dtype.kind.upper()}{8 * value.dtype.itemsize}"
+    return Tensor(name, value.shape, kind, "", lambda start, stop: flat[start:stop])
