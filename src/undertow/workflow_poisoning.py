@@ -96,8 +96,8 @@ def _write_checkpoints(result: AuditResult, base: "Base", host: "Host", folder: 
 
     if not (base.files or base.metadata):
         return
-    for arm, key in result.environment["checkpoints"].items():
-        params = {name.removeprefix("model."): v for name, v in host.store.get(key).items()}
+    for arm, key in result.environment["published"].items():
+        params = {name.removeprefix(base.prefix): v for name, v in host.store.get(key).items()}
         said = {**base.metadata, "undertow.arm": arm, PLANTED: str(arm == "poisoned").lower()}
         write_checkpoint(folder / arm / "model.safetensors", params, said)
         for name, text in base.files.items():
