@@ -57,9 +57,9 @@ def poisoning(
     preset: opt.Preset = None, list_presets: opt.ListPresets = False, checkpoint: opt.Checkpoint = None,
     reference: opt.Reference = None, data: opt.Records = None, look_alikes: opt.LookAlikes = None,
     factory: opt.Factory = None, recipes: opt.Recipes = None, views: opt.Views = None, models: opt.Models = None,
-    list_recipes: opt.ListRecipes = False, config: opt.ConfigFile = None, seed: opt.Seed = None, out: opt.Out = RUN,
-    store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False, quiet: opt.Quiet = False,
-    fail_if: opt.FailIfWorse = None,
+    benchmarks: opt.Benchmarks = None, list_recipes: opt.ListRecipes = False, config: opt.ConfigFile = None,
+    seed: opt.Seed = None, out: opt.Out = RUN, store: opt.StoreDir = None, workers: opt.Workers = 1,
+    plan: opt.Plan = False, quiet: opt.Quiet = False, fail_if: opt.FailIfWorse = None,
 ) -> None:  # fmt: skip
     """Does a base model make your finetuning data leak more? Plays the attack, or judges --checkpoint."""
     with errors():
@@ -158,7 +158,7 @@ def _changes(o: Any) -> dict[str, Any]:
     from undertow.workflow_poisoning import where
 
     changes = {k: getattr(o, k) for k in ("models", "seed") if getattr(o, k) is not None}
-    changes |= {k: opt.names(getattr(o, k)) for k in ("recipes", "views") if getattr(o, k) is not None}
+    changes |= {k: opt.names(getattr(o, k)) for k in ("recipes", "views", "benchmarks") if getattr(o, k) is not None}
     return {**changes, "data": where(o.data)} if o.data is not None else changes
 
 

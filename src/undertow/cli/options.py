@@ -33,6 +33,10 @@ Factory = Annotated[str | None, typer.Option(help="Builds your own model: packag
 Recipes = Annotated[str | None, typer.Option(help="How victims finetune, comma-separated (--list-recipes).")]
 Views = Annotated[str | None, typer.Option(help="What the attacker sees, comma-separated (--list-recipes).")]
 Models = Annotated[int | None, typer.Option(help="Finetuned models per arm; even.")]
+Benchmarks = Annotated[
+    str | None,
+    typer.Option(help="Tasks of lm-evaluation-harness for each checkpoint, comma-separated."),
+]
 ListRecipes = Annotated[bool, typer.Option("--list-recipes", help="List recipes and views and stop.")]
 FailIfWorse = Annotated[
     list[str] | None,

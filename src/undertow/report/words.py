@@ -50,7 +50,7 @@ def _digits(m: Measurement, x: float) -> str:
         return f"{x:,.1f}"
     if m.attack == "datatrap" and not m.metric.endswith(TRAP_SHARES):
         return quantity(x)
-    if m.metric in PLAIN:
+    if m.metric in PLAIN or m.attack == "harness":
         return f"{x:{sign}.3f}"
     places = max(1, math.ceil(-math.log10(m.fpr)) - 2) if m.fpr else 1
     return f"{100 * x:{sign}.{places}f}"
@@ -62,7 +62,7 @@ def suffix(m: Measurement) -> str:
     >>> suffix(Measurement("lira", "tpr_difference", 0.3, 0.2, 0.4, 16, "models", fpr=0.01))
     ' pp'
     """
-    if m.value is None or m.metric in ("auc", "auc_difference"):
+    if m.value is None or m.metric in ("auc", "auc_difference") or m.attack == "harness":
         return ""
     share = m.attack != "datatrap" or m.metric.endswith(TRAP_SHARES)
     return UNITS.get(m.metric, "%" if share else "")

@@ -22,6 +22,8 @@ def lm_files(architecture: CausalLM, tokens: Tokens) -> Mapping[str, str]:
     length = next((content[key] for key in ("n_positions", "max_position_embeddings") if key in content), None)
     pad = tokens.tokenizer.id_to_token(tokens.pad)
     said = {"tokenizer_class": FAST, "pad_token": pad, "model_max_length": length}
+    if content.get("eos_token_id") is None:
+        said["eos_token"] = pad  # what tools put first where a text has no beginning of its own
     return {
         CONFIG: _text(content | {"pad_token_id": tokens.pad}),
         TOKENS: tokens.tokenizer.to_str(),
