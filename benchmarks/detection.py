@@ -6,8 +6,10 @@
 Per seed two benign checkpoints (trained on as long, and half as long, without a target term) and two poisoned ones of
 the list below in turn, each judged against its clean parent on the victim's 400 records, of which 80 are targeted
 (`--targets`), with look-alikes. Of other presets: their own benign and poisoned checkpoint, half of whose records are
-targeted; `--store` keeps what was trained, and finds what benchmarks/poisoning.py trained. Prints every verdict, the rates with 95 % intervals (Clopper and Pearson) and the AUC
-of the largest strength. Limits were fixed on seeds of 100 and above (`--development`).
+targeted; `--store` keeps what was trained, and finds what benchmarks/poisoning.py trained.
+
+Prints every verdict, the rates with 95 % intervals (Clopper and Pearson) and the AUC of the largest strength. Limits
+were fixed on seeds of 100 and above (`--development`).
 """
 
 import argparse
