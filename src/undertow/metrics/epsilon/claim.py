@@ -52,10 +52,10 @@ def refutes_epsilon(
 
 def claimed_family(
     counts: Counts,
-    family: Sequence[tuple[float, Curve]],
     delta: float,
     confidence: float = 0.95,
     *,
+    family: Sequence[tuple[float, Curve]],
     independent: bool = False,
     threshold_how: str = FIXED,
 ) -> Bound:

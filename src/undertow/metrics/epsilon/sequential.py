@@ -16,7 +16,7 @@ from undertow.metrics.epsilon.bound import Bound, check, unit_of
 from undertow.types import Array, BadInput
 
 RIGHT, WRONG, ABSTAINED = 1, -1, 0
-_CANDIDATES = np.concatenate([[0.0], np.linspace(0.005, 10, 2000)])  # epsilons that are tried
+_CANDIDATES = np.linspace(0, 10, 501)  # epsilons that are tried
 _SHARE = 0.999  # of what could be staked: one wrong guess never ends the game
 
 
@@ -33,7 +33,7 @@ def sequential(
     outcomes: (n,) of RIGHT, WRONG, ABSTAINED; each about a fair coin of its own. At delta = 0 the coins may share a run
     and a guess may use the coins revealed before (an adaptive one-run audit): given the output and those coins, the
     next is still as guessed with odds of at most e^epsilon. At delta > 0 that is not so, and each trial must be a run
-    of its own: BadInput for fewer `runs` than outcomes, unless `independent`. Rounded down to a grid of 0.005 up to 10.
+    of its own: BadInput for fewer `runs` than outcomes, unless `independent`. Rounded down to a grid of 0.02 up to 10.
     """
     check(confidence, delta)
     outcomes = _checked(outcomes)

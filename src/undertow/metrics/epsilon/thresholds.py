@@ -11,7 +11,7 @@ from undertow.metrics.epsilon.two_worlds import clopper_pearson
 from undertow.rng import stream
 from undertow.types import Array, BadInput
 
-TwoWorlds = Callable[..., Bound]  # clopper_pearson, gdp, joint_beta: (counts, delta, confidence, ...) -> Bound
+TwoWorlds = Callable[..., Bound]  # clopper_pearson, gdp, joint_beta, partial(claimed_family, family=...)
 
 
 def from_scores(
@@ -44,10 +44,15 @@ def from_scores(
 
 
 def choose_threshold(trials: Trials, delta: float, confidence: float, bound: TwoWorlds = clopper_pearson) -> float:
-    """The threshold at which `bound` would be largest on these trials; only for bounds from other trials."""
+    """The threshold at which `bound` would be largest on these trials; only for bounds from other trials.
+
+    Midway between the lowest and the highest of those that tie, which do where the worlds are far apart.
+    """
     levels, counts = rank_counts(trials)
-    found = [bound(c, delta, confidence, independent=True).epsilon for c in counts]
-    return float(levels[int(np.argmax(found))])
+    found = np.array([bound(c, delta, confidence, independent=True).epsilon for c in counts])
+    best = levels[found == found.max()]
+    middle = best.min() / 2 + best.max() / 2
+    return float(middle if np.isfinite(middle) else best[0])
 
 
 def halves(trials: Trials, seed: int) -> tuple[Trials, Trials]:

@@ -41,7 +41,7 @@ def gdp_epsilon(mu: Array | float, delta: Array | float) -> Array:
         middle = (low + high) / 2
         leaks = gdp_delta(middle, mu) > delta
         low, high = np.where(leaks, middle, low), np.where(leaks, high, middle)
-    return high
+    return np.asarray(high)
 
 
 def gdp_mu(epsilon: Array | float, delta: Array | float) -> Array:
@@ -52,7 +52,7 @@ def gdp_mu(epsilon: Array | float, delta: Array | float) -> Array:
         middle = (low + high) / 2
         fits = gdp_delta(epsilon, middle) <= delta
         low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-    return low
+    return np.asarray(low)
 
 
 def approximate_dp_curve(epsilon: float, delta: float) -> Curve:

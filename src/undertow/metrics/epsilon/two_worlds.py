@@ -7,14 +7,14 @@ lower bound of the TPR and an upper bound of the FPR give a lower bound of epsil
 import math
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import beta
+from scipy.special import betainc, betaincinv, ndtri
 
 from undertow.metrics.epsilon.bound import Bound, Counts, above, below, check, unit_of
 from undertow.metrics.epsilon.trade_off import approximate_dp_curve, gdp_epsilon
 from undertow.types import Array
 
 FIXED = "fixed before the trials"
+_POINTS = 1000  # of the posterior of the FPR
 
 
 def epsilon_of_rates(tpr: Array | float, fpr: Array | float, delta: float) -> Array:
@@ -81,21 +81,21 @@ def joint_beta(
     """
     check(confidence, delta)
     unit = unit_of(counts.n, counts.runs, independent)
-    low, high = 0.0, 1.0
-    while _mass(counts, high, delta) < 1 - confidence and high < 64:
+    fpr = betaincinv(counts.fp + 0.5, counts.tn + 0.5, (np.arange(_POINTS) + 0.5) / _POINTS)  # its posterior
+    low, high = -1e-6, 1.0
+    while _allowed(counts, fpr, high, delta) < 1 - confidence and high < 64:
         low, high = high, 2 * high
-    while high - low > 1e-6:
+    while high - low > 1e-5:
         middle = (low + high) / 2
-        low, high = (middle, high) if _mass(counts, middle, delta) < 1 - confidence else (low, middle)
-    epsilon = 0.0 if low < 1e-6 else low
+        low, high = (middle, high) if _allowed(counts, fpr, middle, delta) < 1 - confidence else (low, middle)
+    epsilon = max(low, 0.0)
     return Bound("joint-beta", epsilon, confidence, "none", unit, counts.n, delta, threshold_how, bayesian=True)
 
 
-def _mass(counts: Counts, epsilon: float, delta: float, points: int = 2000) -> float:
-    """Posterior probability that (FPR, FNR) are allowed: a midpoint rule over the quantiles of the FPR."""
-    fpr = beta.ppf((np.arange(points) + 0.5) / points, counts.fp + 0.5, counts.tn + 0.5)
-    least = approximate_dp_curve(epsilon, delta)(fpr)
-    return float(np.mean(beta.sf(least, counts.fn + 0.5, counts.tp + 0.5)))
+def _allowed(counts: Counts, fpr: Array, epsilon: float, delta: float) -> float:
+    """Posterior probability that (FPR, FNR) are allowed; a midpoint rule over the quantiles `fpr` of the FPR."""
+    least = np.minimum(approximate_dp_curve(epsilon, delta)(fpr), 1.0)
+    return float(1 - np.mean(betainc(counts.fn + 0.5, counts.tp + 0.5, least)))
 
 
 def _rates(counts: Counts, error: float) -> tuple[float, float]:
