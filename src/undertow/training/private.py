@@ -182,14 +182,25 @@ class _Batches:
 
 
 class _NoiseSource:
-    """Standard normals (k, P), each model's from its own generator, drawn in float64 whatever the dtype."""
+    """Standard normals (k, P), each model's from a generator of its own.
+
+    float64: NumPy's. float32: torch's, three times as fast; they end at 5.8 deviations, once in 10^8 draws.
+    """
 
     def __init__(self, task: Task, parameters: int) -> None:
         self.draws = [make() for make in task.noise]
-        self.drawn = np.empty((len(task), parameters))
-        self.like = task.x
+        self.drawn = torch.empty((len(task), parameters), dtype=task.dtype, device=task.device)
+        self.fast = [] if task.dtype == torch.float64 else [_torch_generator(rng, task.device) for rng in self.draws]
 
     def draw(self) -> Tensor:
-        for rng, row in zip(self.draws, self.drawn, strict=True):
-            rng.standard_normal(out=row)
-        return torch.as_tensor(self.drawn).to(device=self.like.device, dtype=self.like.dtype)
+        if self.fast:
+            for generator, row in zip(self.fast, self.drawn, strict=True):
+                row.normal_(generator=generator)
+        else:
+            for rng, row in zip(self.draws, self.drawn, strict=True):
+                row.copy_(torch.as_tensor(rng.standard_normal(len(row))))
+        return self.drawn
+
+
+def _torch_generator(rng: np.random.Generator, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
