@@ -85,10 +85,10 @@ def test_chosen_thresholds_violate_at_most_alpha(how, round_to):
 def test_the_best_of_all_thresholds_violates_far_more():
     over = 0
     for i in range(300):
-        t = trials(60, seed=i)
+        t = trials(300, seed=i)
         hits = t.scores[None] > t.scores[:, None]
         tp, fp = (hits & t.member).sum(1), (hits & ~t.member).sum(1)
-        over += epsilon_of_rates(below(tp, 60, 0.1), above(fp, 60, 0.1), 0.0).max() > 0
+        over += epsilon_of_rates(below(tp, 300, 0.1), above(fp, 300, 0.1), 0.0).max() > 0
     assert over > binom.ppf(0.9772, 300, 0.2)
 
 
