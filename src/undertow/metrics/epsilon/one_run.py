@@ -21,6 +21,7 @@ from undertow.types import Array, BadInput
 FIXED = "number of guesses fixed before the run"
 _HIGHEST = 64.0  # epsilon beyond which nobody asks
 _POINTS = 48  # candidates tried at once
+_MANY = 32  # coins that do not agree by chance
 _FEWEST = 4  # guesses: fewer cannot show anything
 
 
@@ -224,10 +225,11 @@ def _check_coins(trials: Trials) -> None:
     """BadInput where two runs of several canaries have the same coins: one coin must touch one run only."""
     if trials.run is None:
         return
+    order = np.argsort(trials.run, kind="stable")
+    names, first = np.unique(trials.run[order], return_index=True)
     seen: set[bytes] = set()
-    for name in np.unique(trials.run):
-        coins = trials.member[trials.run == name]
-        if coins.size >= 16 and coins.tobytes() in seen:
+    for name, coins in zip(names, np.split(trials.member[order], first[1:]), strict=True):
+        if coins.size >= _MANY and coins.tobytes() in seen:
             raise BadInput(f"run {name} has the same members as another run; toss the coins anew for every run")
         seen.add(coins.tobytes())
 
