@@ -44,8 +44,8 @@ class Guesses:
 def one_run(guesses: Guesses, delta: float, confidence: float = 0.95, *, threshold_how: str = FIXED) -> Bound:
     """Assumption-free bound from one run: the largest epsilon at which so many correct guesses are too unlikely.
 
-    Steinke, Nasr and Jagielski 2023 (arXiv:2305.08846); see `one_run_p_value`. Cannot exceed
-    log(v / (canaries error)) or so: a run needs many guesses for a large epsilon.
+    Steinke, Nasr and Jagielski 2023 (arXiv:2305.08846); see `one_run_p_value`. Even r right guesses of r show no more
+    than about log(r / log(1 / error)): a large epsilon needs many canaries.
 
     >>> round(one_run(Guesses(132, 132, 86), 0.0).epsilon, 4)
     0.3122
