@@ -104,7 +104,7 @@ class Game:
 
     @cached_property
     def claim(self) -> Claim:
-        return claim_of(self.promised, not self.config.one_run)
+        return claim_of(self.promised)
 
     @cached_property
     def tests(self) -> Tests:

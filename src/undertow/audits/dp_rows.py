@@ -63,7 +63,7 @@ class Tests:
         """Of the bound `name`; None where scores have no known distribution and half the runs must choose it."""
         if not self.apart:
             return None
-        if "accuracy" in name:
+        if name not in ("clopper-pearson", "joint-beta", "gdp"):
             return self._thresholds((access, "fair", 0))
         return self._thresholds((access, "clopper-pearson" if name == "joint-beta" else name, runs))
 
@@ -92,6 +92,18 @@ class Tests:
             trials, self.delta, confidence, bound=self.bounds[name], threshold=how, seed=self.config.seed,
             independent=shown,
         )  # fmt: skip
+
+    def guesses(self, canaries: int, gaussian: bool) -> tuple[int, int]:
+        """Numbers of guesses of a one-run bound; canaries are in every step or the access does not matter much."""
+        if (canaries, gaussian) not in self._planned:
+            level, seed = self.config.confidence, self.config.seed
+            scores = self.expected(self.config.access)
+            self._planned[canaries, gaussian] = best_guesses(scores, canaries, self.delta, level, gaussian, seed)
+        return self._planned[canaries, gaussian]
+
+    @cached_property
+    def _planned(self) -> dict[tuple[int, bool], tuple[int, int]]:
+        return {}
 
     def claim_test(self, trials: Trials, access: str) -> Refutation:
         """Whether so many right guesses refute the claimed trade-off curve."""
@@ -131,30 +143,32 @@ def bound_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
 
 def _world_rows(tests: Tests, trials: Trials, access: str) -> list[Measurement]:
     level, main = tests.config.confidence, tests.config.headline
-    rows = [_row(tests, access, tests.bound(name, trials, access, level)) for name in tests.bounds]
-    return [*rows, _point_row(tests, access, tests.bound(main, trials, access, 0.5)), _test_row(tests, trials, access)]
+    asked = access == tests.config.access
+    names = [n for n in tests.bounds if asked or n in ("clopper-pearson", main)]
+    rows = [_row(tests, access, tests.bound(name, trials, access, level)) for name in names]
+    rows += [_point_row(tests, access, tests.bound(main, trials, access, 0.5))] * asked
+    return [*rows, _test_row(tests, trials, access)]
 
 
 def _one_run_rows(tests: Tests, trials: Trials, access: str) -> list[Measurement]:
     level, found = tests.config.confidence, []
     for name in ("one-run", *(["one-run-gdp"] if tests.claim.noise.rate == 1 else [])):
-        found.append(_one_run_bound(tests, name, trials, access, level))
+        found.append(_one_run_bound(tests, name, trials, level))
     rows = [_row(tests, access, bound) for bound in found]
     if tests.poolable:
         pooled = [tests.bound(name, trials, access, level) for name in ("clopper-pearson", "gdp", "gdp-accuracy")]
         rows += [replace(_row(tests, access, b), warning=POOLED, headline=None) for b in pooled]
         rows += [_point_row(tests, access, tests.bound("gdp-accuracy", trials, access, 0.5))]
         return [*rows, _test_row(tests, trials, access)]
-    point = _one_run_bound(tests, tests.config.headline, trials, access, 0.5)
+    point = _one_run_bound(tests, tests.config.headline, trials, 0.5)
     return [*rows, _point_row(tests, access, point)]
 
 
-def _one_run_bound(tests: Tests, name: str, trials: Trials, access: str, confidence: float) -> Bound:
+def _one_run_bound(tests: Tests, name: str, trials: Trials, confidence: float) -> Bound:
     gaussian, count = name == "one-run-gdp", trials.scores.size
     guesses: Any = "split"
     if tests.apart:
-        seed = tests.config.seed
-        guesses = best_guesses(tests.expected(access), count, tests.delta, tests.config.confidence, gaussian, seed)
+        guesses = tests.guesses(count, gaussian)
     return one_run_from_scores(
         trials, tests.delta, confidence, gdp=gaussian, guesses=guesses, seed=tests.config.seed
     )  # fmt: skip
@@ -202,8 +216,8 @@ def claim_rows(tests: Tests, claims: Mapping[str, float], stated: bool) -> list[
 
 
 def _doublings(most: int) -> Sequence[int]:
-    """1, 2, 5, 10, 20, 50, ... below `most`; two at least of each world are needed elsewhere."""
-    return [k * 10**p for p in range(6) for k in (1, 2, 5) if 1 < k * 10**p < most]
+    """2, 5, 10, 20, 50, ... below `most`, the last five of them."""
+    return [k * 10**p for p in range(6) for k in (1, 2, 5) if 1 < k * 10**p < most][-5:]
 
 
 def _row(tests: Tests, access: str, bound: Bound) -> Measurement:

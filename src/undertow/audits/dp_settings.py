@@ -8,7 +8,9 @@ from undertow.audits.settings import EngineSettings, section
 from undertow.types import ConfigError, setting
 
 ACCESSES = ("black-box", "weights", "iterates")
-CANARIES = ("trap", "gradient", "mislabelled", "random")
+Headline = Literal[
+    "auto", "clopper-pearson", "gdp", "gdp-accuracy", "claimed-pld", "claimed-pld-accuracy", "one-run", "one-run-gdp"
+]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class DpConfig:
     )
     canary: Literal["trap", "gradient", "mislabelled", "random"] = setting(
         "trap",
-        "trap: in a planted checkpoint | gradient: crafted, no record | mislabelled | random: an ordinary record",
+        "trap: in a planted checkpoint | gradient: crafted, no record | mislabelled | random: ordinary",
     )
     init: Literal["auto", "planted", "pretrained", "fresh"] = setting(
         "auto", "the checkpoint; auto: planted for traps, else fresh | pretrained: on the auxiliary records"
@@ -65,7 +67,16 @@ class DpConfig:
     one_run: bool = setting(False, "many canaries in each run, each there by a coin of its own")
     canaries: int = setting(400, "of each run, with one_run")
     confidence: float = setting(0.95, "of the lower bounds")
-    bound: Literal["auto", "clopper-pearson", "gdp", "gdp-accuracy", "claimed-pld", "one-run", "one-run-gdp"] = setting(
+    bound: Literal[
+        "auto",
+        "clopper-pearson",
+        "gdp",
+        "gdp-accuracy",
+        "claimed-pld",
+        "claimed-pld-accuracy",
+        "one-run",
+        "one-run-gdp",
+    ] = setting(
         "auto", "the headline, fixed before the runs; auto: the tightest whose assumption is the claimed mechanism"
     )
     hidden: tuple[int, ...] = setting((16,), "widths of the dense layers below the head; none: a linear model")
@@ -87,9 +98,10 @@ class DpConfig:
             raise ConfigError("init = 'planted' goes with canary = 'trap', and only with it")
         if self.canary == "trap" and len(self.hidden) != 1:
             raise ConfigError(f"hidden = {list(self.hidden)}: traps are planted in one hidden layer, such as [16]")
-        two = ("clopper-pearson", "gdp", "gdp-accuracy", "claimed-pld")
-        if self.bound != "auto" and self.one_run == (self.bound in two):
+        if self.bound != "auto" and self.one_run != self.bound.startswith("one-run"):
             raise ConfigError(f"bound = {self.bound!r} does not go with one_run = {str(self.one_run).lower()}")
+        if "gdp" in self.bound and self.recipe.rate < 1:
+            raise ConfigError(f"bound = {self.bound!r} is of a Gaussian mechanism; at recipe.rate < 1 it is none")
 
     @property
     def checkpoint(self) -> str:
@@ -109,7 +121,7 @@ class DpConfig:
             return "one-run-gdp" if self.recipe.rate == 1 else "one-run"
         if self.recipe.rate == 1:
             return "gdp-accuracy"
-        return "claimed-pld" if self.recipe.sampling == "poisson" else "clopper-pearson"
+        return "claimed-pld-accuracy" if self.recipe.sampling == "poisson" else "clopper-pearson"
 
 
 DIGITS = DpConfig()

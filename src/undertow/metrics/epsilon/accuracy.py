@@ -6,8 +6,6 @@ of independent trials are a sum of coins of two kinds; above its mean such a sum
 of the same mean (Hoeffding 1956, Theorem 4), so P(at least k right) <= P(Binomial(n, a) >= k) for k >= n a + 1.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.special import ndtr
 from scipy.stats import binom
@@ -16,7 +14,7 @@ from undertow.metrics.epsilon.bound import Bound, Counts, check, unit_of
 from undertow.metrics.epsilon.claim import Refutation
 from undertow.metrics.epsilon.trade_off import Curve, gdp_epsilon
 from undertow.metrics.epsilon.two_worlds import FIXED
-from undertow.types import Array, BadInput
+from undertow.types import Array
 
 _RATES = np.unique(np.concatenate([np.geomspace(1e-9, 1e-3, 2000), np.linspace(0, 1, 20001)]))
 
@@ -38,28 +36,6 @@ def gdp_accuracy(
         low, high = (middle, high) if refused else (low, middle)
     epsilon = float(gdp_epsilon(low, delta)) if low > 0 else 0.0
     return Bound("gdp-accuracy", epsilon, confidence, "gdp", unit, counts.n, delta, threshold_how)
-
-
-def claimed_accuracy(
-    counts: Counts,
-    delta: float,
-    confidence: float = 0.95,
-    *,
-    family: Sequence[tuple[float, Curve]],
-    independent: bool = False,
-    threshold_how: str = FIXED,
-) -> Bound:
-    """`claimed_family` by right guesses: the largest epsilon of the family whose curve so many would break."""
-    check(confidence, delta)
-    unit = unit_of(counts.n, counts.runs, independent)
-    if list(family) != sorted(family, key=lambda pair: pair[0]):
-        raise BadInput("the family of curves must be given by growing epsilon")
-    epsilon = 0.0
-    for candidate, curve in family:
-        if accuracy_p_value(counts, most_right(curve, counts.members / counts.n)) > 1 - confidence:
-            break
-        epsilon = candidate
-    return Bound("claimed-pld-accuracy", epsilon, confidence, "claimed-pld", unit, counts.n, delta, threshold_how)
 
 
 def refutes_by_accuracy(
