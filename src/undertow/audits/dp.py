@@ -35,7 +35,7 @@ from undertow.types import Array, AuditResult, Params, Scores, Slot
 
 PRETRAIN = Fit(epochs=60, batch=64, lr=0.1)
 BLOCK = 50  # runs trained together, the unit that an interruption redoes
-CACHED_FLOATS = 2 << 20  # activations of a block
+CACHED_FLOATS = 8 << 20  # activations of a block
 _least_noise, _claims = lru_cache(least_noise), lru_cache(claims)
 
 
