@@ -67,7 +67,7 @@ def test_runs_of_their_own_get_clopper_pearson(files):
     assert code == 0
     assert rows["clopper-pearson"].headline
     assert rows["clopper-pearson"].value == from_scores(Trials(score, member), 1e-5, threshold=1.5).epsilon > 1
-    assert set(rows) == {"clopper-pearson", "gdp", "joint-beta", "given"}
+    assert set(rows) == {"clopper-pearson", "gdp", "gdp-accuracy", "joint-beta", "given"}
     assert rows["joint-beta"].warning.startswith("Bayesian")
     assert "REFUTED" in said
     assert "REFUTED" not in call(files / "own.npz", "--claim-epsilon", 9)[1]

@@ -18,11 +18,18 @@ from undertow.metrics.epsilon import (
     one_run_from_scores,
     sequential,
 )
+from undertow.metrics.epsilon.accuracy import gdp_accuracy
 from undertow.types import AuditResult, BadInput, ConfigError, Measurement
 
-RUNS = ("clopper-pearson", "gdp", "joint-beta", "sequential")  # bounds of trials that are runs of their own
+RUNS = (
+    "clopper-pearson",
+    "gdp",
+    "gdp-accuracy",
+    "joint-beta",
+    "sequential",
+)  # bounds of trials that are runs of their own
 CANARIES = ("one-run", "one-run-gdp")  # bounds of canaries that share a run
-NEED_DELTA = ("gdp", "one-run-gdp")
+NEED_DELTA = ("gdp", "gdp-accuracy", "one-run-gdp")
 UNFAIR = 1e-6  # a coin is called unfair below this p-value
 Made = Callable[[], Bound]
 
@@ -127,6 +134,7 @@ def _of_runs(trials: Trials, ask: EpsilonAsk, headline: str) -> dict[str, Made]:
     makers: dict[str, Made] = {
         "clopper-pearson": partial(scored, bound=clopper_pearson),
         "gdp": partial(scored, bound=gdp),
+        "gdp-accuracy": partial(scored, bound=gdp_accuracy),
         "joint-beta": partial(scored, bound=joint_beta),
     }
     if headline == "sequential":

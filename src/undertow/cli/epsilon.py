@@ -22,7 +22,9 @@ def epsilon(
     confidence: Annotated[float, typer.Option(help="A fraction: 0.95 is 95 %.")] = 0.95,
     bound: Annotated[
         str | None,
-        typer.Option(help="The number to quote: clopper-pearson, gdp, joint-beta, sequential, one-run, one-run-gdp."),
+        typer.Option(
+            help="To quote: clopper-pearson, gdp, gdp-accuracy, joint-beta, sequential, one-run, one-run-gdp."
+        ),
     ] = None,
     threshold: Annotated[
         str | None, typer.Option(help="A number fixed before the trials, or split, or bonferroni.")

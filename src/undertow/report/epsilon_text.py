@@ -1,7 +1,7 @@
 """Epsilon from scores as text for a terminal: the bounds, the headline in words, the claim."""
 
 from undertow.report.text import WIDTH, aligned, warned
-from undertow.report.words import one_line, wrapped
+from undertow.report.words import wrapped
 from undertow.types import AuditResult, Measurement
 
 ASSUMES = {"none": "nothing", "gdp": "a Gaussian curve", "claimed-pld": "the claimed curve"}
@@ -23,11 +23,11 @@ def _head(result: AuditResult, first: Measurement) -> str:
         what = "each a training run of its own" if sizes["runs"] == sizes["trials"] else f"of {sizes['runs']:,} runs"
     else:
         what = "canaries of one run" if sizes["runs"] == 1 else f"canaries of {sizes['runs']:,} runs"
+    data = f"{result.data['name']}: {sizes['trials']:,} trials, {what}; {sizes['members']:,} with the record, "
     lines = [
         "Lower bounds of epsilon from given scores (epsilon)",
-        f"data    {one_line(result.data['name'])}: {sizes['trials']:,} trials, {what}; "
-        f"{sizes['members']:,} with the record, {outside:,} without",
-        f"asked   at delta {first.delta:g}, {100 * (first.confidence or 0):g} % confidence",
+        wrapped(f"{data}{outside:,} without", WIDTH, "data    ", " " * 8),
+        f"asked   delta {first.delta:g}, {100 * (first.confidence or 0):g} % confidence",
     ]
     return "\n".join(lines)
 
