@@ -28,6 +28,7 @@ from undertow.metrics.epsilon import (
     clopper_pearson,
     from_scores,
     gdp,
+    gdp_accuracy,
     gdp_mu,
     joint_beta,
     one_run,
@@ -36,7 +37,6 @@ from undertow.metrics.epsilon import (
     subsampled_gaussian_epsilon,
     subsampled_gaussian_family,
 )
-from undertow.metrics.epsilon.accuracy import gdp_accuracy
 from undertow.rng import stream
 
 DELTA, CONFIDENCE = 1e-5, 0.95

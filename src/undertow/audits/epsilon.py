@@ -14,11 +14,11 @@ from undertow.metrics.epsilon import (
     clopper_pearson,
     from_scores,
     gdp,
+    gdp_accuracy,
     joint_beta,
     one_run_from_scores,
     sequential,
 )
-from undertow.metrics.epsilon.accuracy import gdp_accuracy
 from undertow.types import AuditResult, BadInput, ConfigError, Measurement
 
 RUNS = (
