@@ -12,10 +12,11 @@ THREATS = {
         "This is close to the worst case. An adversary with a worse copy of the recipe or fewer records of "
         "the same kind does worse than the table; the baselines show one with no shadow models at all.",
     ),
-    "dp": The adversary chose one record, the canary, and where the canary is a trap also the checkpoint. The "
-    "finetuning is run with the canary and without it; from what it sees, the adversary guesses which. "
-    "Differential privacy bounds how well anybody can guess, whatever the checkpoint, the canary and the other "
-    "records are.",
+    "dp": (
+        "The adversary chose one record, the canary, and where the canary is a trap also the checkpoint. The "
+        "finetuning is run with the canary and without it; from what it sees, the adversary guesses which. "
+        "Differential privacy bounds how well anybody can guess, whatever the checkpoint, the canary and the other "
+        "records are.",
         "Black-box: it sees the outputs of the final model for the canary. Weights: the final model. Iterates: the "
         "model after every step, which is what the accountants grant.",
         "This is the worst case that the guarantee is made for. A bound far below the claim may mean that this "
