@@ -198,6 +198,10 @@ class Game:
             parts.append(float(np.abs((others / size) @ mine.T).max() / self.noise.clip))
         return max(parts)
 
+    def check(self) -> None:
+        """BadInput, ConfigError or MissingExtra for what cannot be audited, before anything is trained."""
+        _ = self.promised, self.canaries if self.config.checkpoint != "pretrained" else None
+
     def play(self) -> dict[str, Array]:
         """Scores of every access (runs, K) and who was there (runs, K): with the canary first, or by coins."""
         config, stage = self.config, self.stage

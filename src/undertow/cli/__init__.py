@@ -97,15 +97,17 @@ def report(
 
 @app.command("init-config")
 def init_config(
-    audit: Annotated[str, typer.Argument(help="mia, tmi, poisoning or datatrap")],
+    audit: Annotated[str, typer.Argument(help="mia, tmi, poisoning, datatrap or dp")],
     preset: opt.Preset = None,
 ) -> None:
     """Print a configuration with every key explained: undertow init-config tmi > my.toml"""
-    from undertow import workflow_datatrap, workflow_poisoning
+    from undertow import workflow_datatrap, workflow_dp, workflow_poisoning
     from undertow.config import to_toml
     from undertow.workflow import AUDITS, configure
 
-    of = {"poisoning": workflow_poisoning.configure, "datatrap": workflow_datatrap.configure}
+    of: dict[str, Any] = {
+        "poisoning": workflow_poisoning.configure, "datatrap": workflow_datatrap.configure, "dp": workflow_dp.configure,
+    }  # fmt: skip
     with errors():
         if audit not in (*AUDITS, *of):
             raise ConfigError(f"no audit {audit!r}; there are: {', '.join((*AUDITS, *of))}")
