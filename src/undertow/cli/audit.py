@@ -1,4 +1,4 @@
-"""undertow audit: mia, tmi, both, poisoning and datatrap."""
+"""undertow audit: mia, tmi, both, poisoning, datatrap and dp."""
 
 from typing import Any
 
@@ -84,6 +84,46 @@ def datatrap(
             typer.echo("\n".join(f"datatrap  {name:<17}{about}" for name, about in listing()))
         else:
             _datatrap(Options(**locals()))
+
+
+@audit_app.command()
+def dp(
+    preset: opt.Preset = None, list_presets: opt.ListPresets = False, epsilon: opt.Epsilon = None,
+    delta: opt.Delta = None, access: opt.Access = None, canary: opt.Canary = None, runs: opt.Runs = None,
+    one_run: opt.OneRun = False, data: opt.Records = None, config: opt.ConfigFile = None, seed: opt.Seed = None,
+    out: opt.Out = RUN, store: opt.StoreDir = None, workers: opt.Workers = 1, quiet: opt.Quiet = False,
+    fail_if: opt.FailIfBroken = None,
+) -> None:  # fmt: skip
+    """Does private finetuning give the epsilon it claims? Trains with a canary and without it, and bounds epsilon."""
+    with errors():
+        if list_presets:
+            from undertow.audits.dp_settings import listing
+
+            typer.echo("\n".join(f"dp  {name:<19}{about}" for name, about in listing()))
+        else:
+            _dp(Options(**locals()))
+
+
+def _dp(o: Any) -> None:
+    from undertow.storage.files import read_toml
+    from undertow.workflow import Request
+    from undertow.workflow_dp import configure, run_dp
+    from undertow.workflow_poisoning import where
+
+    changes = {k: getattr(o, k) for k in ("seed", "epsilon", "delta", "access", "canary", "runs")}
+    changes = {k: v for k, v in changes.items() if v is not None}
+    if o.one_run:
+        changes |= {"one_run": True, "runs": o.runs or 1}
+    if o.data is not None:
+        changes["data"] = where(o.data)
+    config = configure(o.preset, read_toml(o.config) if o.config else {}, changes)
+    conditions = gates(o.fail_if)
+    with progress(o.quiet) as told:
+        result = run_dp(config, Request(o.out, o.store, o.workers, False, told))
+    show(result, o.quiet)
+    if not o.quiet:
+        typer.echo(f"report: {o.out / 'report.html'}")
+    apply(conditions, [result])
 
 
 def _datatrap(o: Any) -> None:

@@ -47,6 +47,15 @@ FailIfWorse = Annotated[
 FailIfCopied = Annotated[list[str] | None, typer.Option("--fail-if", help="Exit 1 if so, e.g. 'captured_exact>0'.")]
 Seeds = Annotated[int | None, typer.Option(help="Experiments, with seeds from --seed on; adds their means.")]
 
+# of `audit dp`
+Epsilon = Annotated[float | None, typer.Option(help="The claim; training meets it exactly.")]
+Delta = Annotated[float | None, typer.Option(help="That goes with the claimed epsilon.")]
+Access = Annotated[str | None, typer.Option(help="What is seen: black-box, weights or iterates.")]
+Canary = Annotated[str | None, typer.Option(help="trap, gradient, mislabelled or random.")]
+Runs = Annotated[int | None, typer.Option(help="Trainings with the canary, and as many without.")]
+OneRun = Annotated[bool, typer.Option("--one-run", help="One training with many canaries (--runs R: R are pooled).")]
+FailIfBroken = Annotated[list[str] | None, typer.Option("--fail-if", help="Exit 1 if so, e.g. 'epsilon_lower>8'.")]
+
 
 class Options:
     """The options of one command, as typed."""
