@@ -17,10 +17,11 @@ from undertow.storage.opening.opinions import second_opinions
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.safe_header import safetensors
 from undertow.storage.opening.shards import check_shards, is_index, shards_beside
-from undertow.storage.opening.sniff import PICKLES, WEIGHTS, claims, kind_of
+from undertow.storage.opening.sniff import PICKLES, WEIGHTS, claims, ends_as_zip, kind_of
 from undertow.storage.opening.source import Refused, Source
 from undertow.types import BadInput
 
+ZIPS = ("zip", "torch-zip", "torchscript", "npz")
 READERS = ("zip", "torch-legacy", "pickle", "gguf", "npy")  # of isolated files
 
 
@@ -97,9 +98,11 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str], op
         reading.kind = "other"
     else:
         reading.stop("unread", f"files of this kind ({kind}) are not read, so nothing is known of it")
+    if reading.kind not in (*ZIPS, "other") and ends_as_zip(source):
+        reading.stop("polyglot", "its end is that of a zip archive, its start is not")
     _check_name(reading)
     check_companion(reading)
-    if opinions and reading.kind in PICKLES:
+    if opinions and reading.kind in (*PICKLES, "zip"):
         second_opinions(reading, source, notes)
 
 
