@@ -48,9 +48,9 @@ class Opened:
 
     path: str
     tensors: Mapping[str, Tensor]  # by name; "file:name" where an earlier file has that name too
+    metadata: Mapping[str, str]  # of all safetensors, of the first that says it
     findings: tuple[Finding, ...]
     not_tested: tuple[str, ...]
-    metadata: Mapping[str, str]  # of all safetensors, of the first that says it
     pending: tuple[Callable[[], OpenedFile], ...] = field(repr=False)  # hashes are taken meanwhile
     closing: tuple[Callable[[], None], ...] = field(default=(), repr=False)
 

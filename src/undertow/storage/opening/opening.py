@@ -1,9 +1,8 @@
 """Open a checkpoint without executing anything of it: every file by its content, every doubt a finding."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from undertow.scanner.findings import Severity
@@ -34,31 +33,35 @@ def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool =
     BadInput where there is no such path, MissingExtra where a repository id needs huggingface_hub.
     """
     notes: list[str] = []
-    readings = [_reading(item, limits, notes, opinions) for item in listed(path, limits, notes)]
+    readings: list[Reading] = []
+    pending: list[Callable[[], OpenedFile]] = []
+    pool = ThreadPoolExecutor(1)  # sha256 leaves the interpreter free, so it runs beside whoever reads the tensors
+
+    def take(items: Iterable[Listed]) -> None:
+        for item in items:
+            readings.append(_reading(item, limits, notes, opinions))
+            pending.append(_hashed(readings[-1], pool))
+
+    take(listed(path, limits, notes))
     if len(readings) == 1 and is_index(readings[0].path):
-        places = shards_beside(readings[0], limits)
-        readings += [_reading(item, limits, notes, opinions) for item in each(places)]
+        take(each(shards_beside(readings[0], limits)))
     check_shards(readings, limits)
     notes += signature_notes(readings)
+    findings = tuple(finding for reading in readings for finding in reading.findings)
+    held = [source for reading in readings for source in (reading.source, reading.scratch) if source]
+    closing = (pool.shutdown, *(source.close for source in held))
+    return Opened(str(path), *_merged(readings), findings, tuple(notes), tuple(pending), closing)
+
+
+def _merged(readings: Iterable[Reading]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of all files."""
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for reading in readings:
         for name, tensor in reading.tensors.items():
             tensors[name if name not in tensors else f"{reading.path}:{name}"] = tensor
         metadata = {**reading.metadata, **metadata}
-    findings = tuple(finding for reading in readings for finding in reading.findings)
-    pool = ThreadPoolExecutor(1)  # sha256 leaves the interpreter free, so it runs beside whoever reads the tensors
-    pending = tuple(_hashed(reading, pool) for reading in readings)
-    held = [source for reading in readings for source in (reading.source, reading.scratch) if source]
-    return Opened(
-        str(path),
-        tensors,
-        findings,
-        tuple(notes),
-        metadata,
-        pending,
-        (pool.shutdown, *(source.close for source in held)),
-    )
+    return tensors, metadata
 
 
 def _reading(item: Listed, limits: Limits, notes: list[str], opinions: bool) -> Reading:
@@ -126,14 +129,17 @@ def _check_name(reading: Reading) -> None:
 
 
 def _hashed(reading: Reading, pool: ThreadPoolExecutor) -> Callable[[], OpenedFile]:
-    """The file's record, once its hash is there."""
-    record = OpenedFile(str(reading.path), "", reading.kind, reading.complete)
-    if reading.source is None:
-        return lambda: record
-    digest = pool.submit(reading.source.sha256)
+    """The file's record, once its hash is there. A file without tensors is hashed now and closed: there may be many."""
+    digest: Callable[[], str] = str
+    if reading.source and (reading.tensors or is_index(reading.path)):
+        digest = pool.submit(reading.source.sha256).result
+    elif reading.source:
+        said = reading.source.sha256()
+        reading.source.close()
+        reading.source, digest = None, lambda: said
 
     def wait() -> OpenedFile:
-        found = digest.result()
-        return replace(record, sha256=found, complete=record.complete and bool(found))
+        found = digest()
+        return OpenedFile(str(reading.path), found, reading.kind, reading.complete and bool(found))
 
     return wait
