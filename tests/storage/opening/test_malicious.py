@@ -15,7 +15,8 @@ UNSAFE = (  # these hold code that was seen, so they must not be called merely u
     *(name for name in CASES if name.startswith(("gadget-", "extension-", "renamed-", "bytes-that-wait", "legacy-"))),
     *("torch", "torch-any-root", "torch-deflated", "torch-extra-pickle", "torch-after-stop", "torch-storage-class"),
     *("torch-hooks", "npz-of-objects", "npy-of-objects", "zip-of-a-pickle", "safetensors-and-pickle", "after-stop"),
-    *("several", "torch-traversal", "torch-absolute"),
+    *("several", "torch-traversal", "torch-absolute", "torch-evil-wrong-crc", "torch-encrypted", "torch-prefixed"),
+    *("torch-encrypted-in-directory", "torch-other-method"),
 )
 
 

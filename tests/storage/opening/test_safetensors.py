@@ -115,3 +115,19 @@ def test_opened_twice_is_the_same(tmp_path):
             hashes.append(opened.files)
     assert hashes[0] == hashes[1]
     assert len(hashes[0][0].sha256) == 64
+
+
+def test_a_row_that_does_not_fit_into_memory_is_not_read(tmp_path):
+    save_file({"w": np.ones((1, 500)), "v": np.ones((500, 1))}, tmp_path / "m.safetensors")
+    with open_checkpoint(tmp_path / "m.safetensors", Limits(row_bytes=1000)) as opened:
+        assert list(opened.tensors) == ["v"]
+        assert verdict_of(opened.files[0], opened.findings) == "unknown"
+
+
+def test_whatever_a_reader_raises_is_a_finding(tmp_path, monkeypatch):
+    """The last net: a fault of our own makes the file unknown, and the scan goes on."""
+    monkeypatch.setattr("undertow.storage.opening.opening.safetensors", lambda *_: 1 / 0)
+    (tmp_path / "m.safetensors").write_bytes(GOOD)
+    with open_checkpoint(tmp_path / "m.safetensors") as opened:
+        assert verdict_of(opened.files[0], opened.findings) == "unknown"
+        assert "ZeroDivisionError" in opened.findings[0].explanation

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from undertow.scanner.findings import Severity
 from undertow.scanner.tensors import Tensor
+from undertow.storage.opening.blocks import WIDTHS
 from undertow.storage.opening.companions import check_companion, signature_notes
 from undertow.storage.opening.folder import Listed, each, listed
 from undertow.storage.opening.inside.opcodes import OPCODES
@@ -59,7 +60,10 @@ def _merged(readings: Iterable[Reading]) -> tuple[dict[str, Tensor], dict[str, s
     metadata: dict[str, str] = {}
     for reading in readings:
         for name, tensor in reading.tensors.items():
-            tensors[name if name not in tensors else f"{reading.path}:{name}"] = tensor
+            key = name if name not in tensors else f"{reading.path}:{name}"
+            while key in tensors:
+                key += "#"
+            tensors[key] = tensor
         metadata = {**reading.metadata, **metadata}
     return tensors, metadata
 
@@ -83,6 +87,9 @@ def _refusals(reading: Reading) -> Iterator[None]:
         reading.stop(refused.kind, refused.text)
     except BadInput as error:
         reading.stop("unreadable", str(error))
+    except Exception as error:  # the last net: whatever a file does to its reader, the scan goes on
+        reading.stop("unreadable", f"its reader failed ({type(error).__name__}), so nothing is known of it")
+        reading.tensors = {}
 
 
 def _read(reading: Reading, source: Source, limits: Limits, notes: list[str], opinions: bool) -> None:
@@ -101,6 +108,7 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str], op
         reading.kind = "other"
     else:
         reading.stop("unread", f"files of this kind ({kind}) are not read, so nothing is known of it")
+    _drop_long_rows(reading, limits)
     if reading.kind not in (*ZIPS, "other") and ends_as_zip(source):
         reading.stop("polyglot", "its end is that of a zip archive, its start is not")
     _check_name(reading)
@@ -113,6 +121,14 @@ def _read_safetensors(reading: Reading, source: Source, limits: Limits) -> None:
     reading.tensors, reading.metadata, unread = safetensors(source, limits)
     for text in unread[:10]:
         reading.stop("unread-tensor", f"{text}, which is not read yet")
+
+
+def _drop_long_rows(reading: Reading, limits: Limits) -> None:
+    """Tensors are read by rows, so a row must fit into memory."""
+    for name, tensor in list(reading.tensors.items()):
+        if tensor.columns * WIDTHS[tensor.dtype] > limits.row_bytes:
+            reading.stop("limit", f"one row of {name[:80]!a} is longer than {limits.row_bytes:,} bytes: not read")
+            del reading.tensors[name]
 
 
 def _maybe_pickle(reading: Reading, source: Source) -> bool:
