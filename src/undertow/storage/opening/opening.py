@@ -17,7 +17,7 @@ from undertow.storage.opening.opinions import second_opinions
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.safe_header import safetensors
 from undertow.storage.opening.shards import check_shards, is_index, shards_beside
-from undertow.storage.opening.sniff import PICKLES, WEIGHTS, claims, ends_as_zip, kind_of
+from undertow.storage.opening.sniff import PICKLES, claims, ends_as_zip, holds_no_weights, kind_of
 from undertow.storage.opening.source import Refused, Source
 from undertow.types import BadInput
 
@@ -104,7 +104,7 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str], op
         _read_safetensors(reading, source, limits)
     elif kind in READERS:
         read_isolated(reading, source, kind, limits)
-    elif kind in ("text", "binary", "empty") and reading.path.suffix.lower() not in WEIGHTS:
+    elif holds_no_weights(kind, reading.path):
         reading.kind = "other"
     else:
         reading.stop("unread", f"files of this kind ({kind}) are not read, so nothing is known of it")
