@@ -16,7 +16,7 @@ from pathlib import Path
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap import audit_datatrap
-from undertow.audits.datatrap_settings import preset
+from undertow.audits.datatrap_presets import preset
 from undertow.engine.executor import Serial
 from undertow.storage.store import DiskStore
 from undertow.storage.trap_data import load_traps

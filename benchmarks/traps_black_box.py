@@ -19,7 +19,7 @@ import numpy as np
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap import Table
-from undertow.audits.datatrap_settings import preset
+from undertow.audits.datatrap_presets import preset
 from undertow.audits.worth import proportion
 from undertow.engine.executor import Serial
 from undertow.rng import stream

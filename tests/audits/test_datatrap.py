@@ -10,7 +10,8 @@ pytest.importorskip("sklearn")
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap import Table, audit_datatrap
-from undertow.audits.datatrap_settings import PRESETS, TrapModel, Traps, preset
+from undertow.audits.datatrap_presets import PRESETS, preset
+from undertow.audits.datatrap_settings import TrapModel, Traps
 from undertow.audits.trap_rows import lost, mean_rows
 from undertow.engine.executor import Serial
 from undertow.storage.store import MemoryStore

@@ -54,6 +54,10 @@ class MlpTrap:
             f"{self.layer}.weight", f"{self.layer}.bias", units[:, None], columns, idle=np.array([self.idle])
         )
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return f"{self.layer}.weight", f"{self.layer}.bias"
+
     def edits(self, params: Params) -> Params:
         w, b = tensor(params, f"{self.layer}.weight"), tensor(params, f"{self.layer}.bias")
         next_w, next_b = tensor(params, f"{self.following}.weight"), tensor(params, f"{self.following}.bias")

@@ -79,6 +79,10 @@ class VitTrap:
             scale=self.steep / self.rows, constants=self.room.features, constant=self.boost, idle=np.array([self.idle]),
         )  # fmt: skip
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return self.recorder.weight, self.recorder.bias
+
     def edits(self, params: Params) -> Params:
         cleared = clear(params, self.room)
         draft = Draft({**params, **cleared})
