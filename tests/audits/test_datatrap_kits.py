@@ -142,12 +142,12 @@ def test_texts_that_cannot_be_read_are_named(checkpoint, tmp_path, line, said):
         load(0)
 
 
-def test_clipping_does_not_change_what_is_read():
-    plain, clipped = played(MLP), played(replace(MLP, clip=0.5))
-    assert value(clipped, "captured_exact") >= 0.7 * value(plain, "captured_exact") > 0
-    held = clipped.judged.captures
-    truth = clipped.judged.truth[held.nearest[held.exact]]
-    assert np.allclose(clipped.judged.candidates.values[held.exact, 0], truth, atol=1e-4)
+def test_clipping_hinders_traps_that_were_not_made_for_it():
+    long, short = (played(replace(MLP, clip=1.0, traps=replace(MLP.traps, rows=rows))) for rows in (4.0, 0.03))
+    assert value(short, "captured_exact") >= 8 > value(long, "captured_exact")
+    held = short.judged.captures
+    truth = short.judged.truth[held.nearest[held.exact]]
+    assert np.allclose(short.judged.candidates.values[held.exact, 0], truth, atol=1e-4)
 
 
 @pytest.mark.parametrize("strategy", ["linear", "lora"])

@@ -57,6 +57,10 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
             finetune=replace(DIGITS.finetune, optimizer="adamw", lr=1e-3, momentum=0.9, weight_decay=0.01),
         ),
     ),
+    "digits-clipped": (
+        "the same, the victim shortens long gradients to 1",
+        replace(DIGITS, traps=replace(DIGITS.traps, rows=0.03), clip=1.0),
+    ),
     "cifar10-mlp": ("CIFAR-10 images, a perceptron (--data)", CIFAR),
     "cifar10-cnn": (
         "CIFAR-10 images, traps on the frozen features of a small CNN (--data)",

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from safetensors.numpy import save
@@ -57,8 +57,9 @@ def _built(kind: Any, known: Mapping[str, Any], prefix: str) -> Any:
     """A `kind` of these values, by dotted names."""
     hints, given = get_type_hints(kind), {}
     for name in (f.name for f in fields(kind)):
-        if is_dataclass(hints[name]):
-            given[name] = _built(hints[name], known, f"{prefix}{name}.")
+        inner = next((part for part in (hints[name], *get_args(hints[name])) if is_dataclass(part)), None)
+        if inner is not None and prefix + name not in known:
+            given[name] = _built(inner, known, f"{prefix}{name}.")
         else:
             value = known[prefix + name]
             given[name] = tuple(value) if isinstance(value, list) else value
