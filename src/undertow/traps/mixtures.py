@@ -33,7 +33,7 @@ class SingleTest:
 
     def __call__(self, x: Array) -> Array:
         """(N,) bool: which of the readings (N, d) look like one record; NaN does not."""
-        known = np.isfinite(x).all(1)
+        known: Array = np.isfinite(x).all(1)
         passed: Array = known & (self._score(np.where(known[:, None], x, 0.0)) > self.limit)
         return passed
 
@@ -44,10 +44,10 @@ class SingleTest:
         return score
 
 
-def single_test(x: Array, scores: Array, share: float, rng: np.random.Generator) -> SingleTest:
+def single_test(x: Array, scores: Array, share: float, rng: np.random.Generator, passed: float = PASSED) -> SingleTest:
     """Fitted on auxiliary records x (N, d), whose scores (N, K) by K traps say which fire together.
 
-    `share`: of records, that fire a trap.
+    `share`: of records, that fire a trap; `passed`: of mixtures, that the test lets pass.
     """
     mean, (axes, edges) = x.mean(0), _axes(x)
     one, mixed = _drawn(x, scores, min(0.5, LOOSER * share), rng)
@@ -55,7 +55,7 @@ def single_test(x: Array, scores: Array, share: float, rng: np.random.Generator)
     centres = np.stack([part.mean(0) for part in features])
     inverses = np.stack([np.linalg.inv(np.cov(part.T) + 1e-4 * np.eye(part.shape[1])) for part in features])
     test = SingleTest(mean, axes, edges, centres, inverses, 0.0)
-    limit = float(np.quantile(test._score(mixed), 1 - PASSED))
+    limit = float(np.quantile(test._score(mixed), 1 - passed))
     return replace(test, limit=limit)
 
 

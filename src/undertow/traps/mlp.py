@@ -13,7 +13,7 @@ import numpy as np
 
 from undertow.traps.acceptance import Domain, accept, agreeing, domain_of, first_accepted, looking_single
 from undertow.traps.baits import Baits, choose_baits, thresholds
-from undertow.traps.mixtures import SingleTest, single_test
+from undertow.traps.mixtures import PASSED, SingleTest, single_test
 from undertow.traps.recorder import Candidates, Recorder, written
 from undertow.traps.trap import tensor
 from undertow.types import Array, BadInput, Params
@@ -24,6 +24,7 @@ LOUD = 60.0  # what the channel shows of a typical record that fires, where slop
 SHUT = 500.0  # slope x overlap x rate / rows^2, in typical excesses over the threshold, where rows is planned
 NESTED = 0.5  # of the share that fires a trap, the share that fires its upper unit too; 0: no upper units
 HUSHED = 0.1  # an upper unit's weights, of a trap's: it is written to alike, but hardly drives the channel when alone
+AGREED = 0.05  # of mixtures, the share that may look like a record where two units must agree besides
 NEVER = 1e3  # threshold, in lengths of the largest auxiliary record, of the idle unit
 
 
@@ -174,7 +175,8 @@ def mlp_trap(
     limits = thresholds(auxiliary @ baits.directions.T, nested * share) if nested else np.empty(0)
     quiet, gain = (whisper.quiet, whisper.gain(auxiliary)) if whisper else (HUSHED * rows, HUSHED * slope / rows)
     domain = domain_of(auxiliary)
-    single = None if domain.grid else single_test(auxiliary, auxiliary @ baits.directions.T, share, rng)
+    passed = AGREED if nested else PASSED
+    single = None if domain.grid else single_test(auxiliary, auxiliary @ baits.directions.T, share, rng, passed)
     return MlpTrap(
         layer, following, units, int(idle[0]), channel, baits.directions, baits.thresholds, domain, upper, limits,
         detectors, slope, rows, quiet, gain, single,
