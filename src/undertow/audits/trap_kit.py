@@ -19,7 +19,6 @@ from undertow.traps import Captures, MlpTrap, Trap, Whisper, best_expected, capt
 from undertow.traps.recorder import Candidates
 from undertow.types import Array, ConfigError, Params, Slot, Stage, Store
 
-
 ALIKE = 0.01  # of the range of values off a grid, within which a reading is right
 
 
