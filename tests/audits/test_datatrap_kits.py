@@ -56,6 +56,7 @@ def vit():
     return played(VIT)
 
 
+@pytest.mark.slow
 def test_a_vit_keeps_whole_images(vit):
     assert value(vit, "captured_exact") >= 3
     held = vit.judged.captures
@@ -66,10 +67,12 @@ def test_a_vit_keeps_whole_images(vit):
     assert value(vit, "ssim") > 0.5
 
 
+@pytest.mark.slow
 def test_nothing_is_read_off_the_clean_twin(vit):
     assert value(vit, "accepted", "clean_twin") == 0
 
 
+@pytest.mark.slow
 def test_its_key_reads_back_and_plants_the_same(vit, tmp_path):
     write_key(tmp_path / "key.safetensors", vit.trap)
     again = read_key(tmp_path / "key.safetensors")
@@ -167,6 +170,7 @@ def test_the_head_has_its_own_step_size():
     assert not np.allclose(one["5.weight"], other["5.weight"])
 
 
+@pytest.mark.slow
 def test_a_vit_that_diverges_is_a_result():
     load, base = trap_source(VIT)
     result, runs = audit_datatrap(
