@@ -33,7 +33,7 @@ class SingleTest:
 
     def __call__(self, x: Array) -> Array:
         """(N,) bool: which of the readings (N, d) look like one record; NaN does not."""
-        known: Array = np.isfinite(x).all(1)
+        known: Array = np.isfinite(x.sum(1))
         passed: Array = known & (self._score(np.where(known[:, None], x, 0.0)) > self.limit)
         return passed
 
