@@ -16,17 +16,18 @@ from pathlib import Path
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap import audit_datatrap
-from undertow.audits.datatrap_settings import preset
+from undertow.audits.datatrap_presets import preset
 from undertow.engine.executor import Serial
 from undertow.storage.store import DiskStore
-from undertow.storage.trap_data import load_traps
+from undertow.storage.trap_source import trap_source
 from undertow.types import Measurement
 
-COLUMNS = ("captured_exact", "captured_unique", "mixed", "none", "accepted", "accepted_precision", "max_error")
+COLUMNS = ("captured_exact", "captured_unique", "mixed", "none", "accepted", "accepted_precision", "max_error",
+           "similar_unique", "ssim", "psnr", "token_accuracy")  # fmt: skip
 ARMS = ("planted", "clean_twin")
 
 
-SHARES = ("accuracy", "accepted_precision")
+SHARES = ("accuracy", "accepted_precision", "ssim", "token_accuracy")
 
 
 def cell(row: Measurement) -> str:
@@ -45,27 +46,27 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--checkpoint", type=Path, help="of a BERT or a ViT, for presets that need one")
     parser.add_argument("--out", type=Path, default=Path("runs/traps"))
     options = parser.parse_args()
     for name in options.presets:
         config = replace(preset(name), seed=options.first, seeds=options.seeds)
         if options.data:
             config = replace(config, data=replace(config.data, folder=str(options.data)))
-        result, _ = audit_datatrap(
-            config, lambda seed, data=config.data: load_traps(data, seed), Host(DiskStore(options.out), Serial())
-        )
-        seeds = [*range(config.seed, config.seed + config.seeds), *["mean"] * (config.seeds > 1)]
+        if options.checkpoint:
+            config = replace(config, model=replace(config.model, checkpoint=str(options.checkpoint)))
+        load, base = trap_source(config)
+        result, _ = audit_datatrap(config, load, Host(DiskStore(options.out), Serial()), base)
+        known = {(m.metric, m.group, m.when, m.seed): m for m in result.measurements}
+        columns = [(metric, None, None) for metric in COLUMNS] + [("accepted", "clean_twin", None)]
+        columns += [("accuracy", arm, when) for when in ("before", "after") for arm in ARMS]
+        columns = [c for c in columns if (*c, config.seed) in known]
         print(f"\n### `{name}`, {config.traps.count} traps\n")
-        print(f"| seed | {' | '.join(COLUMNS)} | accuracy before, planted | twin | after, planted | twin |")
-        print("|---" * (len(COLUMNS) + 5) + "|")
-        for seed in seeds:
-            rows = [result.find("datatrap", metric, seed=seed) for metric in COLUMNS]
-            rows += [
-                result.find("utility", "accuracy", group=arm, when=when, seed=seed)
-                for when in ("before", "after")
-                for arm in ARMS
-            ]
-            print(f"| {seed} | {' | '.join(cell(row) for row in rows)} |", flush=True)
+        print(f"| seed | {' | '.join(' '.join(filter(None, c)) for c in columns)} |")
+        print("|---" * (len(columns) + 1) + "|")
+        for seed in [*range(config.seed, config.seed + config.seeds), *["mean"] * (config.seeds > 1)]:
+            rows = [known.get((*c, seed)) for c in columns]
+            print(f"| {seed} | {' | '.join('' if row is None else cell(row) for row in rows)} |", flush=True)
         if config.seeds > 1:
             broken = result.find("datatrap", "collapsed", seed="mean")
             print(f"\nfinetunings that broke down: {broken.value:.0f} of {broken.n}", flush=True)

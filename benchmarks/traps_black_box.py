@@ -19,7 +19,8 @@ import numpy as np
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap import Table
-from undertow.audits.datatrap_settings import preset
+from undertow.audits.datatrap_presets import preset
+from undertow.audits.trap_kit import sequential_plan
 from undertow.audits.worth import proportion
 from undertow.engine.executor import Serial
 from undertow.rng import stream
@@ -42,16 +43,16 @@ def trial(table: Table, base: dict[str, Array], index: int, member: bool) -> tup
     if not member:
         place = index % len(supply.victim)
         x[place], y[place] = spare, supply.test.y[index % len(supply.test)]
-    layer, following = trapped_layers(table.architecture.build(table.shape, supply.classes))
+    layer, following = trapped_layers(table.kit.architecture.build(supply.shape, supply.classes))
     rate = config.finetune.lr / config.finetune.batch
     trap = membership_trap(base, supply.auxiliary.x, record, layer=layer, following=following, rate=rate)
     own = Table(config, replace(supply, victim=Examples(x, y, supply.name)), Host(store, Serial()))
     slot = Slot("victim", index, config.seed, None)
-    state = own.finetune([slot], [plant(base, trap)], store)[0]
+    state = own.kit.finetune([slot], [plant(base, trap)], store)[0]
     asked = np.concatenate([record[None], supply.auxiliary.x[:SHOWN]])[:, None]
     store.put("views", {"x": asked})
     store.put("test", {"x": supply.test.x, "y": supply.test.y})
-    query = Query("views", "test", own.architecture, own.shape, supply.classes, own.plan)
+    query = Query("views", "test", own.kit.architecture, supply.shape, supply.classes, sequential_plan(config))
     answers = query([slot], [state], store)[0]
     return open_score(answers["logits"][0, 0], answers["logits"][1:, 0]), float(answers["accuracy"])
 
@@ -63,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     config = replace(preset("digits-mlp"), seed=options.seed)
     table = Table(config, load_traps(config.data, options.seed), Host(MemoryStore(), Serial()))
-    key = table.play([table.pretrain], "base")[0]
+    key = table.clean()
     base = table.host.store.get(key)
     member = stream(options.seed, "black box", "coins").random(options.trials) < 0.5
     found = np.array([trial(table, base, i, bool(one)) for i, one in enumerate(member)])

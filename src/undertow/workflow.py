@@ -175,7 +175,7 @@ def write_report(result: AuditResult, out: Path, supply: "Supply | None") -> Non
 
 def write_trap_report(result: AuditResult, out: Path, include_examples: bool) -> None:
     """`report.html`; what the traps hold is shown where the records are public, or where that is asked for."""
-    from undertow.report.gallery import image_gallery
+    from undertow.report.gallery import image_gallery, text_gallery
     from undertow.report.html import page
     from undertow.storage.captures_file import load_captures
     from undertow.storage.files import write_atomic
@@ -184,6 +184,8 @@ def write_trap_report(result: AuditResult, out: Path, include_examples: bool) ->
     gallery = None
     if held is not None and held.shape:
         gallery = image_gallery(held.seed, held.candidates, held.captures, held.truth, held.ids, held.shape)
+    elif held is not None and held.read:
+        gallery = text_gallery(held.seed, held.candidates, held.captures, held.read, held.true, held.ids)
     write_atomic(out / "report.html", page(result, gallery=gallery).encode())
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from undertow.engine.executor import Serial
 from undertow.types import AuditResult
 from undertow.workflow import Request, host_of, need_torch, write_trap_report
@@ -11,11 +13,13 @@ from undertow.workflow import Request, host_of, need_torch, write_trap_report
 if TYPE_CHECKING:
     from undertow.audits.datatrap import Capture
     from undertow.audits.datatrap_settings import DataTrapConfig
+    from undertow.audits.trap_supply import TrapSupply
+    from undertow.storage.captures_file import Held
 
 
 def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> "DataTrapConfig":
     """The configuration: a preset, changed by a file, changed by options; all checked."""
-    from undertow.audits.datatrap_settings import preset
+    from undertow.audits.datatrap_presets import preset
     from undertow.config import override
 
     return override(override(preset(preset_name or "digits-mlp"), changes), overrides)
@@ -29,26 +33,56 @@ def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
     need_torch()
     from undertow.audits.chain import Host
     from undertow.audits.datatrap import Table, audit_datatrap
-    from undertow.storage.captures_file import Held, named, save_captures
+    from undertow.storage.captures_file import save_captures
     from undertow.storage.results import save_result
     from undertow.storage.run import open_run
     from undertow.storage.store import MemoryStore
-    from undertow.storage.trap_data import load_traps
+    from undertow.storage.trap_source import trap_source
 
-    supply = load_traps(config.data, config.seed)
-    Table(config, supply, Host(MemoryStore(), Serial())).check()
+    load, base = trap_source(config)
+    supply = load(config.seed)
+    Table(config, supply, Host(MemoryStore(), Serial()), base).check()
     open_run(request.out, "datatrap")
-    result, runs = audit_datatrap(config, lambda seed: load_traps(config.data, seed), host_of(request))
+    result, runs = audit_datatrap(config, load, host_of(request), base)
     for run in runs:
         _write_checkpoint(run, request.out)
-    first = runs[0]
-    shape = supply.picture if config.model.kind == "mlp" else ()
-    nearest = first.truth[first.captures.nearest]
-    names = named(supply.ids, first.captures)
-    save_captures(Held(first.seed, first.candidates, first.captures, nearest, names, shape), request.out)
+    save_captures(_held(runs[0], supply), request.out)
     save_result(result, request.out)
     write_trap_report(result, request.out, request.include_examples)
     return result
+
+
+def plan_datatrap(config: "DataTrapConfig") -> str:
+    """What will be trained and about how long that takes, in one line; a few steps are timed, nothing is written."""
+    need_torch()
+    from undertow.audits.chain import Host
+    from undertow.audits.datatrap import Table
+    from undertow.audits.trap_estimate import seconds
+    from undertow.storage.store import MemoryStore
+    from undertow.storage.trap_source import trap_source
+
+    load, base = trap_source(config)
+    table = Table(config, load(config.seed), Host(MemoryStore(), Serial()), base)
+    made = "a checkpoint that is given" if base else "a checkpoint pretrained here"
+    n = config.seeds
+    return (
+        f"{n} experiment{'s' * (n > 1)} with {made}: {2 * n} finetunings (planted and clean twin), "
+        f"about {n * seconds(table) / 60:.1f} minutes"
+    )
+
+
+def _held(run: "Capture", supply: "TrapSupply") -> "Held":
+    """What the page can show of one experiment: its readings, and of each the victim's nearest record."""
+    from undertow.storage.captures_file import Held, named
+
+    judged, words = run.judged, supply.words
+    nearest = judged.truth[judged.captures.nearest]
+    ids = named(supply.ids, judged)
+    if not words:
+        return Held(run.seed, judged.candidates, judged.captures, nearest, ids, judged.picture)
+    read = np.nan_to_num(judged.candidates.values[:, 0]).astype(int)
+    texts = [[tuple("" if i == 0 else words[i] for i in row) for row in rows] for rows in (read, nearest)]
+    return Held(run.seed, judged.candidates, judged.captures, nearest, ids, (), tuple(texts[0]), tuple(texts[1]))
 
 
 def _write_checkpoint(run: "Capture", out: Path) -> None:

@@ -10,7 +10,8 @@ pytest.importorskip("sklearn")
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap import Table, audit_datatrap
-from undertow.audits.datatrap_settings import PRESETS, TrapModel, Traps, preset
+from undertow.audits.datatrap_presets import PRESETS, preset
+from undertow.audits.datatrap_settings import TrapModel, Traps
 from undertow.audits.trap_rows import lost, mean_rows
 from undertow.engine.executor import Serial
 from undertow.storage.store import MemoryStore
@@ -44,8 +45,8 @@ def test_records_are_copied_and_the_rows_say_so(played):
         assert counts["captured_exact"] >= 12
         assert counts["captured_exact"] + counts["mixed"] + counts["none"] == counts["traps"] == 24
         assert result.find("datatrap", "max_error", seed=seed).value <= 1e-4
-        truth = one.truth[one.captures.nearest[one.captures.exact]]
-        assert np.allclose(one.candidates.values[one.captures.exact, 0], truth, atol=1e-4)
+        truth = one.judged.truth[one.judged.captures.nearest[one.judged.captures.exact]]
+        assert np.allclose(one.judged.candidates.values[one.judged.captures.exact, 0], truth, atol=1e-4)
 
 
 def test_accuracy_of_both_arms_before_and_after(played):
@@ -124,4 +125,10 @@ def test_victim_records_that_the_attacker_has_are_refused():
 def test_every_setting_of_the_traps_is_part_of_the_key(field, value):
     supply, host = load_traps(SMALL.data, 0), Host(MemoryStore(), Serial())
     other = replace(SMALL, traps=replace(SMALL.traps, **{field: value}))
-    assert Table(SMALL, supply, host).plant != Table(other, supply, host).plant
+    assert Table(SMALL, supply, host).kit.plant != Table(other, supply, host).kit.plant
+
+
+@pytest.mark.parametrize(("field", "value"), [("head_rate", 2.0), ("clip", 1.0), ("strategy", "lora")])
+def test_how_the_victim_finetunes_is_part_of_the_key(field, value):
+    supply, host = load_traps(SMALL.data, 0), Host(MemoryStore(), Serial())
+    assert Table(SMALL, supply, host).kit.finetune != Table(replace(SMALL, **{field: value}), supply, host).kit.finetune

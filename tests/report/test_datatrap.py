@@ -15,7 +15,7 @@ from undertow.report.html import index_page, page
 from undertow.report.text import summary
 from undertow.report.trap_verdict import STAGED, verdict
 from undertow.report.trapped import BROKEN, broken_of, mean_gap, seeds_of
-from undertow.types import BadInput, Measurement
+from undertow.types import AuditResult, BadInput, Measurement
 
 NOTHING = {"None", "nan", "NaN", "inf", "undefined", "Undefined"}
 
@@ -326,3 +326,18 @@ def test_the_index_names_it(one, five):
     assert verdict(one).headline in text
     assert "Traps that hold a record exactly 50 of 64 traps; one experiment" in text
     assert "Records were copied" in text
+
+
+def test_a_frozen_layer_is_said_first():
+    why = "the finetuning left the layer that holds the traps as it was: nothing can be written into it"
+    counts = {"traps": 8, "captured_exact": 0, "captured_unique": 0, "mixed": 0, "none": 8, "accepted": 0}
+    rows = tuple(
+        Measurement(
+            "datatrap", metric, float(n), None, None, 8, "traps", seed=0, warning=why * (metric == "none") or None
+        )
+        for metric, n in counts.items()
+    )
+    frozen = AuditResult("datatrap", {}, 0, {}, {"name": "digits"}, rows, {})
+    assert "left the layer that holds them as it was" in verdict(frozen).headline
+    open_ = replace(frozen, measurements=tuple(replace(m, warning=None) for m in rows))
+    assert "left the layer" not in verdict(open_).headline

@@ -10,10 +10,11 @@ import numpy as np
 from undertow.attacks.catalog import check_names
 from undertow.audits.language import check_texts
 from undertow.audits.settings import EngineSettings, LeakageConfig
+from undertow.audits.stored import put, put_examples
 from undertow.audits.supply import Supply, without_duplicates
 from undertow.audits.views import check_views, make_views
 from undertow.engine.design import Design
-from undertow.engine.key import canonical, digest, fingerprint, stage_digest
+from undertow.engine.key import canonical, digest, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, initial_state
 from undertow.models.choose import architecture_of
@@ -98,11 +99,11 @@ class Workshop:
 
     def put_examples(self, examples: Examples) -> str:
         """Store the examples under their content; returns the key."""
-        return self._put({"x": examples.x, "y": examples.y})
+        return put_examples(self.store, examples)
 
     def put_views(self, points: Array) -> str:
         """The views (Q, A, ...) of the challenge points: the same for every model, the first one clean."""
-        return self._put({"x": make_views(self.config, self.supply.secret.x[points])})
+        return put(self.store, x=make_views(self.config, self.supply.secret.x[points]))
 
     def pretrain(self, examples: Examples, fit: Fit, slots: Sequence[Slot]) -> tuple[Pretrain, Decision]:
         """The pretraining stage on `examples`, its engine decided for models like `slots`."""
@@ -168,12 +169,6 @@ class Workshop:
         if self.supply.secret.of_tokens:
             return Likelihood(views, stage.architecture, stage.shape, stage.plan)
         return replace(self.query(stage, views), test="")  # test records carry downstream labels
-
-    def _put(self, arrays: dict[str, Array]) -> str:
-        key = fingerprint(*arrays.values())
-        if not self.store.has(key):
-            self.store.put(key, arrays)
-        return key
 
     def _decide(self, bare: S, make: Callable[[S, Sequence[Slot]], Task], slots: Sequence[Slot]) -> Decision:
         return decided(bare, make, slots, self.config.engine, self.store)

@@ -1,7 +1,6 @@
 """What the data-trap audit can be told, as frozen values; every field carries its own explanation."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from undertow.audits.settings import EngineSettings, section
@@ -11,32 +10,42 @@ from undertow.types import ConfigError, setting
 
 @dataclass(frozen=True)
 class TrapData:
-    """Three parts of one kind of records."""
+    """The attacker's, the victim's and the test records; they are disjoint."""
 
-    source: str = setting("digits", "digits | cifar10, or an .npz with x (N, ...) in 0..1 and y (N,)")
+    source: str = setting(
+        "digits", "digits | cifar10 | trec | banking77, an .npz with x and y, or a .jsonl or .csv with text and label"
+    )
+    attacker: str = setting("", "where the attacker's records come from: cifar100; empty: from source too")
     folder: str = setting("", "where named datasets that are not embedded lie (--data)")
     auxiliary: int = setting(500, "records the attacker has: it pretrains and sets thresholds on them")
     victim: int = setting(1000, "records the victim finetunes on")
     test: int = setting(1000, "records that measure accuracy, at most")
     size: int = setting(0, "images: side in pixels they are brought to; 0: their own")
+    tokens: int = setting(20, "texts: tokens that are kept of each")
 
     def __post_init__(self) -> None:
         if min(self.auxiliary, self.victim, self.test) < 1 or self.size < 0:
             raise ConfigError("data.auxiliary, victim and test are at least 1, size at least 0")
+        if self.tokens < 3 or self.attacker not in ("", "cifar100"):
+            raise ConfigError("data.tokens is at least 3, data.attacker is '' or 'cifar100'")
 
 
 @dataclass(frozen=True)
 class TrapModel:
     """The checkpoint that is trapped."""
 
-    kind: Literal["mlp", "cnn"] = setting("mlp", "mlp | cnn (its dense layers are trapped)")
-    hidden: tuple[int, ...] = setting((512, 256), "widths of the dense layers below the head; at least two")
-    width: int = setting(32, "cnn: channels of the first layer")
-    depth: int = setting(3, "cnn: layers")
+    kind: Literal["mlp", "cnn", "vit", "bert"] = setting("mlp", "mlp | cnn (its dense layers are trapped) | vit | bert")
+    hidden: tuple[int, ...] = setting((512, 256), "mlp, cnn: widths of the dense layers below the head; at least two")
+    width: int = setting(32, "cnn: channels of the first layer; vit: width of the residual stream")
+    depth: int = setting(3, "cnn: layers; vit: blocks")
+    patch: int = setting(8, "vit: side of a patch in pixels")
+    checkpoint: str = setting("", "vit, bert: a folder of transformers with safetensors; vit: empty pretrains one")
 
     def __post_init__(self) -> None:
-        if len(self.hidden) < 2 or min((*self.hidden, self.width, self.depth)) < 1:
+        if len(self.hidden) < 2 or min((*self.hidden, self.width, self.depth, self.patch)) < 1:
             raise ConfigError(f"model.hidden = {self.hidden}; traps need two dense layers below the head")
+        if self.checkpoint and self.kind not in ("vit", "bert"):
+            raise ConfigError(f"model.checkpoint is of a vit or a bert; model.kind = {self.kind!r} is made here")
 
 
 @dataclass(frozen=True)
@@ -45,15 +54,20 @@ class Traps:
 
     count: int = setting(64, "traps")
     expected: float = setting(0.0, "finetuning records that fire a trap, on average; 0: planned from the numbers")
-    nested: float = setting(0.5, "of those, the share that fires the trap's upper unit too; 0: traps of one unit")
-    slope: float = setting(0.0, "by which the channel to the head grows with what fires a trap; 0: planned, and rows")
-    rows: float = setting(4.0, "length of a trap's weights; the longer, the less one step moves it")
+    nested: float = setting(0.5, "mlp, cnn: of those, the share that fires the trap's upper unit too; 0: one unit")
+    slope: float = setting(0.0, "mlp, cnn: by which the channel grows with what fires a trap; 0: planned, and rows")
+    rows: float = setting(4.0, "mlp, cnn: length of a trap's weights; the longer, the less one step moves it")
+    whole: bool = setting(False, "vit: a trap keeps a whole image, not one patch")
+    side: int = setting(8, "vit: pixels a side that are kept of a patch")
+    key: int = setting(16, "vit: numbers that tell images apart")
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.expected < 0 or not 0 <= self.nested < 1 or self.slope < 0 or self.rows <= 0:
             raise ConfigError(
                 "traps.count is at least 1, expected not negative, nested in [0, 1), slope not negative, rows positive"
             )
+        if min(self.side, self.key) < 1:
+            raise ConfigError("traps.side and traps.key are at least 1")
 
 
 @dataclass(frozen=True)
@@ -66,58 +80,18 @@ class DataTrapConfig:
     model: TrapModel = section(TrapModel(), "the checkpoint")
     pretrain: Fit = section(Fit(), "how it is pretrained")
     traps: Traps = section(Traps(), "how it is trapped")
-    strategy: Literal["full", "last-k"] = setting("full", "what the victim trains: full | last-k (the dense layers)")
+    strategy: Literal["full", "last-k", "lora", "linear"] = setting(
+        "full", "what the victim trains: full | last-k (the dense layers) | lora | linear (the head)"
+    )
     finetune: Fit = section(Fit(), "how the victim finetunes it")
+    head_rate: float = setting(1.0, "the victim's step size of the fresh head, in times finetune.lr")
+    clip: float = setting(0.0, "the victim shortens longer gradients to this; 0: it does not")
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ConfigError(f"seeds = {self.seeds}; at least 1 is needed")
-
-
-DIGITS = DataTrapConfig(
-    pretrain=Fit(epochs=60, batch=64, lr=0.2, momentum=0.0, decay="constant"),
-    traps=Traps(slope=1500.0, rows=4.0),
-    finetune=Fit(epochs=5, batch=32, lr=0.05, momentum=0.0, decay="constant"),
-    engine=EngineSettings(name="sequential"),
-)
-CIFAR = replace(
-    DIGITS,
-    data=TrapData(source="cifar10", auxiliary=4000, victim=2000),
-    pretrain=Fit(epochs=10, batch=64, lr=0.05, momentum=0.9),
-    traps=Traps(),
-    finetune=replace(DIGITS.finetune, lr=0.02),
-)
-PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
-    "digits-mlp": ("embedded scanned digits, a perceptron, plain SGD (the default)", DIGITS),
-    "digits-momentum": (
-        "the same, the victim uses momentum and weight decay",
-        replace(DIGITS, finetune=replace(DIGITS.finetune, lr=0.02, momentum=0.9, weight_decay=1e-3)),
-    ),
-    "digits-adamw": (
-        "the same, the victim uses AdamW",
-        replace(
-            DIGITS,
-            traps=replace(DIGITS.traps, rows=0.3),
-            finetune=replace(DIGITS.finetune, optimizer="adamw", lr=1e-3, momentum=0.9, weight_decay=0.01),
-        ),
-    ),
-    "cifar10-mlp": ("CIFAR-10 images, a perceptron (--data)", CIFAR),
-    "cifar10-cnn": ("CIFAR-10 images, traps on the frozen features of a small CNN (--data)", replace(
-        CIFAR, model=TrapModel(kind="cnn"), strategy="last-k",
-        pretrain=Fit(epochs=10, batch=64, optimizer="adamw", lr=2e-3),
-    )),
-}  # fmt: skip
-
-
-def preset(name: str) -> DataTrapConfig:
-    """The named preset; ConfigError naming the nearest."""
-    from undertow.audits.poisoning_presets import check_named
-
-    check_named("preset", [name], PRESETS, "--list-presets")
-    return PRESETS[name][1]
-
-
-def listing() -> list[tuple[str, str]]:
-    """The presets: name, and what it is in one line."""
-    return [(name, about) for name, (about, _) in PRESETS.items()]
+        if self.head_rate <= 0 or self.clip < 0:
+            raise ConfigError("head_rate is positive, clip not negative")
+        if self.strategy == "last-k" and self.model.kind in ("vit", "bert"):
+            raise ConfigError("strategy = 'last-k' is of an mlp or a cnn; a vit or a bert is finetuned in full")

@@ -10,7 +10,8 @@ from undertow.audits.chain import UNDECIDED, Host, decided
 from undertow.audits.poison_supply import Base, PoisonSupply
 from undertow.audits.poisoning_settings import PoisoningConfig
 from undertow.audits.recipes import Recipe
-from undertow.engine.key import canonical, digest, fingerprint
+from undertow.audits.stored import put, put_examples
+from undertow.engine.key import canonical, digest
 from undertow.models.architecture import Architecture, initial_state
 from undertow.models.causal_lm import for_strategy
 from undertow.stages.finetune import Finetune
@@ -42,14 +43,6 @@ class Kit:
     publish: Stage | None = None  # from what is published to what is finetuned (CLIP: the zero-shot classifier)
 
 
-def put(store: Store, examples: Examples) -> str:
-    """Store the examples under their content; returns the key."""
-    key = fingerprint(examples.x, examples.y)
-    if not store.has(key):
-        store.put(key, {"x": examples.x, "y": examples.y})
-    return key
-
-
 def with_public(supply: PoisonSupply) -> Examples:
     """The candidates, and behind them the public records every victim trains on."""
     if supply.public is None:
@@ -71,10 +64,10 @@ def look(config: PoisoningConfig) -> Plan:
 def image_kit(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Host) -> Kit:
     """Image classifiers whose own head the victims keep."""
     store, plan, shape, classes = host.store, look(config), supply.shape, supply.classes
-    data = put(store, supply.pretrain) if supply.pretrain is not None else ""
-    auxiliary, targets = put(store, supply.auxiliary), put(store, targeted(supply))
-    query = Query(put_views(store, supply.candidates.x), put(store, supply.held_out), base.architecture, shape, classes,
-                  plan)  # fmt: skip
+    data = put_examples(store, supply.pretrain) if supply.pretrain is not None else ""
+    auxiliary, targets = put_examples(store, supply.auxiliary), put_examples(store, targeted(supply))
+    views, test = put(store, x=supply.candidates.x[:, None]), put_examples(store, supply.held_out)
+    query = Query(views, test, base.architecture, shape, classes, plan)
     return Kit(
         pretrain=Pretrain(data, base.architecture, shape, classes, config.pretrain, plan),
         poison=Poison(auxiliary, targets, base.architecture, shape, classes, config.poison, plan),
@@ -88,19 +81,11 @@ def image_kit(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: H
 
 def victims(config: PoisoningConfig, supply: PoisonSupply, architecture: Architecture, store: Store) -> Finetune:
     """How victims finetune by the recipe "full"; its engine is not decided yet."""
+    data = put_examples(store, with_public(supply))
     return Finetune(
-        put(store, with_public(supply)), architecture, supply.shape, supply.classes, "full", 0, config.finetune,
-        UNDECIDED, keep_head=True, repeat=config.data.repeat,
+        data, architecture, supply.shape, supply.classes, "full", 0, config.finetune, UNDECIDED,
+        keep_head=True, repeat=config.data.repeat,
     )  # fmt: skip
-
-
-def put_views(store: Store, x: Array) -> str:
-    """Store the candidates as a `Query` reads them, one view each; returns the key."""
-    views = x[:, None]
-    key = fingerprint(views)
-    if not store.has(key):
-        store.put(key, {"x": views})
-    return key
 
 
 def weights_of(views: Sequence[str]) -> tuple[str, ...]:

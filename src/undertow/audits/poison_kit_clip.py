@@ -7,14 +7,13 @@ from undertow.audits.poison_kit import (
     Kit,
     image_signals,
     look,
-    put,
-    put_views,
     targeted,
     victims,
     weights_of,
 )
 from undertow.audits.poison_supply import Base, PoisonSupply
 from undertow.audits.poisoning_settings import PoisoningConfig
+from undertow.audits.stored import put, put_examples
 from undertow.models.clip import Clip
 from undertow.stages.contrastive import PretrainClip
 from undertow.stages.poison import Poison
@@ -31,13 +30,13 @@ def clip_kit(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Ho
         raise ConfigError("model.kind = 'clip' needs a CLIP")
     store, plan, shape, classes = host.store, look(config), supply.shape, supply.classes
     classifier = clip.classifier()
-    pairs = put(store, supply.pretrain) if supply.pretrain is not None else ""
-    query = Query(put_views(store, supply.candidates.x), put(store, supply.held_out), classifier, shape, classes, plan)
+    pairs = put_examples(store, supply.pretrain) if supply.pretrain is not None else ""
+    views, test = put(store, x=supply.candidates.x[:, None]), put_examples(store, supply.held_out)
+    auxiliary, targets = put_examples(store, supply.auxiliary), put_examples(store, targeted(supply))
+    query = Query(views, test, classifier, shape, classes, plan)
     return Kit(
         pretrain=PretrainClip(pairs, clip, shape, config.pretrain, plan),
-        poison=Poison(
-            put(store, supply.auxiliary), put(store, targeted(supply)), clip, shape, classes, config.poison, plan
-        ),
+        poison=Poison(auxiliary, targets, clip, shape, classes, config.poison, plan),
         publish=ZeroShot(clip, shape, plan),
         finetune=victims(config, supply, classifier, store),
         ask=lambda views, architecture: Serve(replace(query, architecture=architecture), weights_of(views)),

@@ -1,25 +1,23 @@
 """Causal language models in the poisoning audit: what is asked of them, and what the answers say."""
 
-import numpy as np
-
 from undertow.audits.chain import Host
-from undertow.audits.poison_kit import Answers, Kit, look, put, targeted, victims
+from undertow.audits.poison_kit import Answers, Kit, look, targeted, victims
 from undertow.audits.poison_supply import Base, PoisonSupply
 from undertow.audits.poisoning_settings import PoisoningConfig
-from undertow.engine.key import fingerprint
+from undertow.audits.stored import put, put_examples
 from undertow.stages.interrogate import VIEWS, Interrogate
 from undertow.stages.poison import Poison
 from undertow.stages.pretrain import Pretrain
 from undertow.token_signals import NARROW_VIEWS, view_signals, zlib_bytes
-from undertow.types import Array, Store
+from undertow.types import Array
 
 
 def text_kit(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Host) -> Kit:
     """Language models: the loss is of the next token, the checkpoint itself is the reference of calibrated signals."""
     store, plan, shape = host.store, look(config), supply.shape
-    data = put(store, supply.pretrain) if supply.pretrain is not None else ""
-    asked = _put_ids(store, supply.candidates.x)
-    held_out = put(store, supply.held_out)
+    data = put_examples(store, supply.pretrain) if supply.pretrain is not None else ""
+    asked = put(store, x=supply.candidates.x)
+    held_out = put_examples(store, supply.held_out)
     sizes = zlib_bytes(supply.texts) if supply.texts else None
 
     def read(models: Answers, before: Answers, view: str) -> dict[str, Array]:
@@ -29,8 +27,8 @@ def text_kit(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Ho
     return Kit(
         pretrain=Pretrain(data, base.architecture, shape, supply.classes, config.pretrain, plan),
         poison=Poison(
-            put(store, supply.auxiliary),
-            put(store, targeted(supply)),
+            put_examples(store, supply.auxiliary),
+            put_examples(store, targeted(supply)),
             base.architecture,
             shape,
             supply.classes,
@@ -50,10 +48,3 @@ def text_kit(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Ho
 def needed(views: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     """What must be asked to show the attacker `views`: the narrow ones are read off the exact answers."""
     return tuple(dict.fromkeys(view for view in ("exact", *views) if view not in NARROW_VIEWS or view in VIEWS))
-
-
-def _put_ids(store: Store, ids: Array) -> str:
-    key = fingerprint(np.asarray(ids))
-    if not store.has(key):
-        store.put(key, {"x": ids})
-    return key

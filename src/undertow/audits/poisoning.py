@@ -14,12 +14,13 @@ import numpy as np
 
 from undertow.audits.chain import Host
 from undertow.audits.leakage import Stopwatch, attack_all, plain
-from undertow.audits.poison_kit import BASE_SLOT, Answers, Kit, cooked, image_kit, put
+from undertow.audits.poison_kit import BASE_SLOT, Answers, Kit, cooked, image_kit
 from undertow.audits.poison_kit_clip import clip_kit
 from undertow.audits.poison_kit_text import text_kit
 from undertow.audits.poison_supply import Base, PoisonSupply
 from undertow.audits.poisoning_settings import ARMS, PoisoningConfig
 from undertow.audits.recipes import Recipe, chosen
+from undertow.audits.stored import put_examples
 from undertow.audits.worth import distance, worth_after, worth_before
 from undertow.engine.design import Design, folds
 from undertow.engine.key import fingerprint
@@ -203,7 +204,7 @@ def preparations(game: Game, recipe: Recipe, trusted: str) -> list[Stage]:
         public = game.supply.warm_up
         if public is None:
             raise ConfigError(f"recipe {recipe.name!r} trains on public data first, and there is none")
-        stages.append(warm_up(game.kit, put(game.host.store, public), recipe.warm_up))
+        stages.append(warm_up(game.kit, put_examples(game.host.store, public), recipe.warm_up))
     return stages
 
 

@@ -6,25 +6,33 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import t
 
+from undertow.audits.trap_kit import Judged
 from undertow.audits.worth import LEVEL, proportion
-from undertow.traps import Captures
 from undertow.types import Measurement
 
 COLLAPSE = 0.1  # accuracy below the clean twin's, from which a finetuning counts as broken by the traps
-AVERAGED = ("captured_exact", "captured_unique", "mixed", "none", "accepted", "accepted_precision", "max_error")
+AVERAGED = ("captured_exact", "captured_unique", "mixed", "none", "accepted", "accepted_precision", "max_error",
+            "similar_unique", "ssim", "psnr", "token_accuracy")  # fmt: skip
+FROZEN = "the finetuning left the layer that holds the traps as it was: nothing can be written into it"
 
 
 def seed_rows(
-    seed: int, found: Captures, accuracy: Mapping[tuple[str, str], float | None], tests: int
+    seed: int, judged: Judged, accuracy: Mapping[tuple[str, str], float | None], tests: int, alarms: int
 ) -> Iterator[Measurement]:
     """Counts of traps, the precision of what was accepted, and accuracy by (arm, when).
+
+    `alarms`: readings of the clean twin, which holds no trap, that the attacker would accept.
 
     Counts are of this one run: they have no interval. Precision and accuracy have Clopper and Pearson's. An accuracy
     of None is of a finetuning that ended in NaN.
     """
+    found = judged.captures
     traps = found.counts["traps"]
+    warning = FROZEN if (judged.candidates.reasons == FROZEN).all() else None
     for metric, count in found.counts.items():
-        yield Measurement("datatrap", metric, float(count), None, None, traps, "traps", seed=seed)
+        about = warning if metric == "none" else None
+        yield Measurement("datatrap", metric, float(count), None, None, traps, "traps", seed=seed, warning=about)
+    yield Measurement("datatrap", "accepted", float(alarms), None, None, traps, "traps", None, "clean_twin", seed=seed)
     accepted = found.counts["accepted"]
     right = int(found.right[found.accepted].sum())
     row = Measurement("datatrap", "accepted_precision", None, None, None, accepted, "accepted readings", seed=seed)
@@ -35,6 +43,9 @@ def seed_rows(
         "datatrap", "max_error", worst, None, None, exact, "exact captures", seed=seed,
         reason="no exact capture" if worst is None else None,
     )  # fmt: skip
+    for metric, (value, n, unit) in judged.quality.items():
+        why = "nothing was read" if value is None else None
+        yield Measurement("datatrap", metric, value, None, None, n, unit, seed=seed, reason=why)
     for (arm, when), share in accuracy.items():
         row = Measurement("utility", "accuracy", None, None, None, tests, "records", None, arm, when=when, seed=seed)
         if share is None:
@@ -67,7 +78,7 @@ def _most(row: Measurement) -> float:
     """The largest value that such a number can have."""
     if row.unit == "traps":
         return float(row.n)
-    return float("inf") if row.metric == "max_error" else 1.0
+    return float("inf") if row.metric in ("max_error", "psnr") else 1.0
 
 
 def lost(rows: Sequence[Measurement]) -> float:

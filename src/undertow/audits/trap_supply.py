@@ -21,6 +21,8 @@ class TrapSupply:
     ids: tuple[str, ...]  # names of the victim's records
     embedded: bool = False
     picture: tuple[int, ...] = ()  # shape of a record as a picture, (H, W) or (3, H, W); empty: it is none
+    attacker_classes: int = 0  # of the attacker's records, where they are of another task; 0: they are of the same
+    words: tuple[str, ...] = ()  # texts: the tokens, by their ids
 
     def __post_init__(self) -> None:
         known = set(row_hashes(self.auxiliary.x))
@@ -30,6 +32,11 @@ class TrapSupply:
                 f"{self.name}: {len(shared)} of the victim's records are also in the auxiliary data "
                 f"({', '.join(shared[:3])}, ...): capturing those would prove nothing; remove them from one side"
             )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one record."""
+        return tuple(self.victim.x.shape[1:])
 
     def describe(self) -> Mapping[str, Any]:
         """Name, sizes, fingerprint: for the result."""

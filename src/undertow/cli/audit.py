@@ -73,13 +73,13 @@ def poisoning(
 def datatrap(
     preset: opt.Preset = None, list_presets: opt.ListPresets = False, data: opt.Records = None,
     config: opt.ConfigFile = None, seed: opt.Seed = None, seeds: opt.Seeds = None, out: opt.Out = RUN,
-    store: opt.StoreDir = None, workers: opt.Workers = 1, quiet: opt.Quiet = False, fail_if: opt.FailIfCopied = None,
-    include_examples: opt.Include = False,
+    checkpoint: opt.BaseCheckpoint = None, store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False,
+    quiet: opt.Quiet = False, fail_if: opt.FailIfCopied = None, include_examples: opt.Include = False,
 ) -> None:  # fmt: skip
     """Can a checkpoint carry finetuning records away? Plants data traps, finetunes, and reads them back."""
     with errors():
         if list_presets:
-            from undertow.audits.datatrap_settings import listing
+            from undertow.audits.datatrap_presets import listing
 
             typer.echo("\n".join(f"datatrap  {name:<17}{about}" for name, about in listing()))
         else:
@@ -129,14 +129,19 @@ def _dp(o: Any) -> None:
 def _datatrap(o: Any) -> None:
     from undertow.storage.files import read_toml
     from undertow.workflow import Request
-    from undertow.workflow_datatrap import configure, run_datatrap
+    from undertow.workflow_datatrap import configure, plan_datatrap, run_datatrap
     from undertow.workflow_poisoning import where
 
     changes = {k: getattr(o, k) for k in ("seed", "seeds") if getattr(o, k) is not None}
     if o.data is not None:
         changes["data"] = where(o.data)
+    if o.checkpoint is not None:
+        changes["model"] = {"checkpoint": str(o.checkpoint)}
     config = configure(o.preset, read_toml(o.config) if o.config else {}, changes)
     conditions = gates(o.fail_if)
+    if o.plan:
+        typer.echo(f"datatrap: {plan_datatrap(config)}")
+        return
     with progress(o.quiet) as told:
         result = run_datatrap(config, Request(o.out, o.store, o.workers, o.include_examples, told))
     show(result, o.quiet)

@@ -44,6 +44,9 @@ FailIfWorse = Annotated[
 ]
 
 # of `audit datatrap`
+BaseCheckpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", help="The ViT or BERT to trap: a folder with safetensors.")
+]
 FailIfCopied = Annotated[list[str] | None, typer.Option("--fail-if", help="Exit 1 if so, e.g. 'captured_exact>0'.")]
 Seeds = Annotated[int | None, typer.Option(help="Experiments, with seeds from --seed on; adds their means.")]
 

@@ -135,7 +135,7 @@ def from_tensors(architecture: CausalLM, tensors: Mapping[str, Tensor]) -> Param
     of another shape; what the model has no use for is left out.
     """
     config = architecture._config()
-    with _quiet():
+    with quiet():
         model, found = _class(config).from_pretrained(
             None, config=config, state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32,
             attn_implementation=_attention(config), ignore_mismatched_sizes=True,  # said below, in one line
@@ -195,7 +195,7 @@ def _check_ties(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_:
 
 def _model(config: Any) -> nn.Module:
     try:
-        with _quiet():
+        with quiet():
             model: nn.Module = _class(config)._from_config(
                 config, dtype=torch.float32, attn_implementation=_attention(config)
             )
@@ -217,7 +217,7 @@ def _attention(config: Any) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the library's progress bars and remarks; they are as they were afterwards."""
     from transformers.utils import logging
 

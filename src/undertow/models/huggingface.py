@@ -1,13 +1,17 @@
 """Image and text classifiers of Hugging Face transformers, from a `config.json` alone."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, arange, nn
 
-from undertow.types import ConfigError, MissingExtra
+from undertow.models.architecture import head_name
+from undertow.models.causal_lm import quiet
+from undertow.types import BadInput, ConfigError, MissingExtra, Params
 
 LABELS = ("id2label", "label2id", "num_labels")
 OWN_CODE = "auto_map"  # names Python files beside the configuration: never run
@@ -95,6 +99,34 @@ def huggingface(checkpoint: str) -> HuggingFace:
     architecture = HuggingFace(json.dumps(found, sort_keys=True))
     _parse(architecture.config, 2)  # refuses what cannot be built
     return architecture
+
+
+def from_tensors(architecture: HuggingFace, tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Params:
+    """The state dict of the built classifier from a checkpoint's tensors, as float32; its head is a fresh one.
+
+    transformers matches the names, which in files differ from those in memory. Raises BadInput where a tensor other
+    than the head's is missing or of another shape.
+    """
+    with quiet():
+        module = architecture.build(shape, 2)
+        head = head_name(module)
+        model, found = type(module.model).from_pretrained(  # type: ignore[union-attr]
+            None, config=module.model.config, state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # said below, in one line
+        )  # fmt: skip
+    lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    wrong = sorted(name for name in lacking if not f"model.{name}".startswith(head + "."))
+    if wrong:
+        raise BadInput(f"the checkpoint does not fit its config.json: {wrong[0]} is missing or of another shape")
+    return {f"model.{name}": value.detach().numpy().copy() for name, value in model.state_dict().items()}
+
+
+def without_dropout(architecture: HuggingFace) -> HuggingFace:
+    """The same architecture, whose every dropout is off."""
+    config = json.loads(architecture.config)
+    off = {name: 0.0 for name in config if "dropout" in name or name.endswith("_drop")}
+    off |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return HuggingFace(json.dumps(config | off, sort_keys=True))
 
 
 def _transformers() -> Any:

@@ -58,6 +58,11 @@ def _headline(result: AuditResult, exact: Total, state: str) -> str:
     traps = total(result, "traps")
     of = f" of {quantity(round(traps.mean, 1))}" if traps else ""
     where = "" if exact.n == 1 else f" in {exact.n} experiments"
+    if state == "not-captured" and _frozen(result):
+        return (
+            f"None{of} traps could hold a finetuning record{where}: the finetuning left the layer that holds them as "
+            "it was. A recipe that trains this layer was not tried."
+        )
     if state == "not-captured":
         return (
             f"None{of} traps held a finetuning record exactly{where}. That does not show that traps fail: other "
@@ -74,6 +79,12 @@ def _headline(result: AuditResult, exact: Total, state: str) -> str:
         f"The traps copied finetuning records in {hit} of {exact.n} experiments: on average {spread(exact)}{of} hold "
         f"one exactly.{price}"
     )
+
+
+def _frozen(result: AuditResult) -> bool:
+    """Whether no experiment trained the layer that holds the traps."""
+    empty = [traps_cell(result, "none", seed) for seed in seeds_of(result)]
+    return all(m is not None and "left the layer" in (m.warning or "") for m in empty)
 
 
 def _findings(result: AuditResult, exact: Total) -> Iterator[str]:

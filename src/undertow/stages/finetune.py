@@ -1,7 +1,7 @@
 """The second link: give the model a new head and train it on the downstream task."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -63,6 +63,8 @@ class Finetune:
     keep_head: bool = False  # the base's own head is finetuned; else a fresh one
     repeat: int = 1  # times a dealt row is in its model's training set
     neftune: float = 0.0  # texts: noise of the token embeddings in training, NEFTune's alpha; 0: none
+    head_rate: float = 1.0  # the head's step size, in times that of everything else
+    clip: float = 0.0  # longer gradients are shortened to this; 0: none is
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 2
 
@@ -93,7 +95,12 @@ class Finetune:
         rows = [self.rows(slot, len(examples)) for slot in slots]
         schedule = self._schedule(slots, rows, len(examples), cached)
         noise, seeds = noise_makers(self.name, slots), torch_seeds(self.name, slots)
-        return Task(module, states, x, y, schedule, self.fit, noise, seeds, own_x, len(rows[0]))
+        rate = self.head_rate
+        if cached:  # there is only the head
+            schedule, rate = replace(schedule, lr=schedule.lr * rate), 1.0
+        return Task(
+            module, states, x, y, schedule, self.fit, noise, seeds, own_x, len(rows[0]), head_rate=rate, clip=self.clip
+        )
 
     def _cached(self, examples: Examples) -> bool:
         """Whether the head alone is trained, on features that are computed once."""
@@ -106,6 +113,8 @@ class Finetune:
             raise ConfigError(
                 "privacy.trainer = 'closed-form' trains heads of classifiers; use privacy.trainer = 'opacus'"
             )
+        if self.head_rate != 1 or self.clip:
+            raise ConfigError("DP-SGD clips in its own way, with one step size for all: head_rate = 1, clip = 0")
         if self.repeat > 1:
             raise ConfigError(
                 f"repeat = {self.repeat}: DP-SGD promises for records that are there once; use repeat = 1"

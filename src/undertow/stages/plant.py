@@ -39,7 +39,7 @@ class Plant:
     plan: Plan
     whisper: Whisper | None = None  # for victims that use Adam
     name: ClassVar[str] = "plant"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def chunk(self) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from undertow.audits.trap_kit import Judged
 from undertow.storage.files import read_npz, write_atomic
 from undertow.traps import Candidates, Captures
 from undertow.types import Array, StoreError
@@ -24,7 +25,9 @@ class Held:
     captures: Captures  # its `nearest` counts the rows of `truth`
     truth: Array  # (K, d)
     ids: tuple[str, ...]  # (K,) names of those records
-    shape: tuple[int, ...]  # of a record as a picture; empty: it is none
+    shape: tuple[int, ...] = ()  # of a record as a picture; empty: it is none
+    read: tuple[tuple[str, ...], ...] = ()  # texts: (K,) the tokens as read, "" where nothing was; empty: no texts
+    true: tuple[tuple[str, ...], ...] = ()  # (K,) and those of the nearest record
 
 
 def save_captures(held: Held, out: Path) -> None:
@@ -44,6 +47,8 @@ def save_captures(held: Held, out: Path) -> None:
         exact=found.exact,
         right=found.right,
         shape=np.array(held.shape, np.int64),
+        read=np.array(held.read, np.str_),
+        true=np.array(held.true, np.str_),
     )
     write_atomic(out / FILE, buffer.getvalue(), PRIVATE)
 
@@ -57,11 +62,12 @@ def load_captures(out: Path) -> Held | None:
         read = Candidates(a["values"][:, None], a["step"][:, None], a["accepted"][:, None], a["reason"][:, None])
         found = Captures(np.arange(len(a["error"])), a["error"], a["exact"], a["right"], a["accepted"])
         shape = tuple(int(side) for side in a["shape"])
-        return Held(int(a["seed"]), read, found, a["truth"], tuple(map(str, a["id"])), shape)
+        words = (tuple(tuple(map(str, row)) for row in a[name]) for name in ("read", "true"))
+        return Held(int(a["seed"]), read, found, a["truth"], tuple(map(str, a["id"])), shape, *words)
     except (KeyError, IndexError, ValueError) as error:
         raise StoreError(f"{out / FILE} is damaged ({error}): run the audit again") from error
 
 
-def named(ids: Sequence[str], captures: Captures) -> tuple[str, ...]:
-    """The name of the record nearest to what each trap holds."""
-    return tuple(ids[row] for row in captures.nearest)
+def named(ids: Sequence[str], judged: Judged) -> tuple[str, ...]:
+    """The name of the record that is nearest to what each trap holds, or in which that lies."""
+    return tuple(ids[judged.of[row]] for row in judged.captures.nearest)

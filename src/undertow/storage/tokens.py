@@ -42,6 +42,11 @@ class FastTokens:
     def size(self) -> int:
         return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The tokens as the tokenizer writes them, by id."""
+        return tuple(self.tokenizer.id_to_token(self._exchange(i)) or "" for i in range(self.size))
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [[self._exchange(i) for i in found.ids] for found in self.tokenizer.encode_batch(list(texts))]
 

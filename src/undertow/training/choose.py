@@ -13,11 +13,17 @@ from undertow.training.sequential import sequential
 from undertow.training.task import Engine, Task, torch_threads
 from undertow.types import ConfigError
 
+
+def _plain(fits: Callable[[Task], bool]) -> Callable[[Task], bool]:
+    """Batched engines know one step size for all layers, and do not clip."""
+    return lambda task: task.head_rate == 1 and not task.clip and fits(task)
+
+
 # In order of preference: an earlier engine is kept unless a later one is at least 20 % faster.
 ENGINES: dict[str, tuple[Engine, Callable[[Task], bool]]] = {
-    "fat_gemm": (fat_gemm, can_fatten),
-    "fused_mlp": (fused_mlp, can_fuse),
-    "grouped_conv": (grouped_conv, can_group),
+    "fat_gemm": (fat_gemm, _plain(can_fatten)),
+    "fused_mlp": (fused_mlp, _plain(can_fuse)),
+    "grouped_conv": (grouped_conv, _plain(can_group)),
     "sequential": (sequential, lambda task: True),
 }
 ONE_BY_ONE = ("sequential", "opacus")  # engines whose models do not know of each other

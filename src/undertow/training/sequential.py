@@ -1,11 +1,13 @@
 """One model after the other: any `nn.Module`, data resident, no loader. The reference for every engine."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from undertow.models.architecture import head_name
 from undertow.training.schedule import Fit
 from undertow.training.task import Task, load_state, to_params
 from undertow.types import Params
@@ -15,17 +17,17 @@ Loss = Callable[[Task, nn.Module, Tensor, Tensor], Tensor]  # of a batch and the
 
 def sequential(task: Task) -> list[Params]:
     """Train each model of the task by its schedule; final state dicts (parameters and buffers)."""
-    return [train_one(task, m, _classification) for m in range(len(task))]
+    return [train_one(task, m, classification) for m in range(len(task))]
 
 
-def _classification(task: Task, module: nn.Module, batch: Tensor, rows: Tensor) -> Tensor:
+def classification(task: Task, module: nn.Module, batch: Tensor, rows: Tensor) -> Tensor:
     with task.products():
         logits = module(batch)
     return cross_entropy(logits.to(task.dtype), task.y[rows])
 
 
-def train_one(task: Task, m: int, loss: Loss) -> Params:
-    """Train model m of the task to make `loss` small; its final state dict."""
+def train_one(task: Task, m: int, loss: Loss, after: Callable[[nn.Module], None] | None = None) -> Params:
+    """Train model m of the task to make `loss` small; its final state dict. `after` is called after every step."""
     module = task.module.to(device=task.device, dtype=task.dtype)
     innermost = channels_last(task)
     if innermost:
@@ -34,7 +36,7 @@ def train_one(task: Task, m: int, loss: Loss) -> Params:
     x = task.x[m] if task.own_x else task.x
     schedule, augment = task.schedule, task.augmentation(m)
     optimizer = make_optimizer(module.parameters(), task.fit)
-    group = optimizer.param_groups[0]
+    rates = _rates(optimizer, module, task.head_rate)
     train_mode(module)
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
         torch.manual_seed(task.torch_seeds[m])
@@ -42,12 +44,29 @@ def train_one(task: Task, m: int, loss: Loss) -> Params:
             batch = augment(x[rows], kept) if task.fit.augmented else x[rows]
             if innermost:
                 batch = batch.contiguous(memory_format=torch.channels_last)
-            group["lr"] = lr
+            for group, rate in rates:
+                group["lr"] = lr * rate
             optimizer.zero_grad(set_to_none=True)
             if len(rows):
                 loss(task, module, batch, rows).backward()
+            if task.clip:
+                nn.utils.clip_grad_norm_(module.parameters(), task.clip)
             optimizer.step()
+            if after is not None:
+                after(module)
     return to_params(module.state_dict())
+
+
+def _rates(optimizer: torch.optim.Optimizer, module: nn.Module, head_rate: float) -> list[tuple[dict[str, Any], float]]:
+    """The optimiser's groups, and their step sizes in times the schedule's; the head becomes a group of its own."""
+    rest = optimizer.param_groups[0]
+    if head_rate == 1:
+        return [(rest, 1.0)]
+    head = {id(p) for p in module.get_submodule(head_name(module)).parameters()}
+    own = [p for p in rest["params"] if id(p) in head]
+    rest["params"] = [p for p in rest["params"] if id(p) not in head]
+    optimizer.add_param_group({"params": own})
+    return [(rest, 1.0), (optimizer.param_groups[1], head_rate)]
 
 
 def channels_last(task: Task) -> bool:

@@ -31,6 +31,8 @@ class Task:
     own_x: bool = False  # x has a leading model axis
     records: int = 0  # each model is trained on; needed where a schedule may miss some (Poisson sampling)
     bfloat16: bool = False  # products and convolutions; parameters, optimiser and x stay as they are
+    head_rate: float = 1.0  # the head's step size, in times that of everything else
+    clip: float = 0.0  # longer gradients (of all parameters together) are shortened to this; 0: none is
 
     def __post_init__(self) -> None:
         check_images(self.fit, self.x.shape[2 if self.own_x else 1 :])

@@ -78,3 +78,10 @@ def agreeing(one: Candidates, other: Candidates) -> Candidates:
     alone = (reasons == "") & ~(apart <= APART * spread)
     reasons[alone] = "two units of the trap do not agree on it"
     return Candidates(one.values, one.step, reasons == "", reasons)
+
+
+def looking_single(found: Candidates, single: Array) -> Candidates:
+    """Accept what looks like one record too: `single` (K,) bool is `mixtures.SingleTest` of whole readings."""
+    reasons = found.reasons.copy()
+    reasons[(reasons == "") & ~single[:, None]] = "looks like several records mixed"
+    return Candidates(found.values, found.step, reasons == "", reasons)

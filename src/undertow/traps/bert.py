@@ -76,6 +76,10 @@ class BertTrap:
         weight, bias = (self.bert.layer(0, f"intermediate.dense.{part}") for part in ("weight", "bias"))
         return Recorder(weight, bias, self.units, self.layout.benign, idle=np.array([self.units.size]))
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return self.recorder.weight, self.recorder.bias
+
     def edits(self, params: Params) -> Params:
         changed: Params = {}
         self._embedding(params, changed)

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from undertow.traps.acceptance import Domain, accept, agreeing, domain_of, first_accepted
+from undertow.traps.acceptance import Domain, accept, agreeing, domain_of, first_accepted, looking_single
 from undertow.traps.baits import Baits, choose_baits, thresholds
+from undertow.traps.mixtures import PASSED, SingleTest, single_test
 from undertow.traps.recorder import Candidates, Recorder, written
 from undertow.traps.trap import tensor
 from undertow.types import Array, BadInput, Params
@@ -23,6 +24,7 @@ LOUD = 60.0  # what the channel shows of a typical record that fires, where slop
 SHUT = 500.0  # slope x overlap x rate / rows^2, in typical excesses over the threshold, where rows is planned
 NESTED = 0.5  # of the share that fires a trap, the share that fires its upper unit too; 0: no upper units
 HUSHED = 0.1  # an upper unit's weights, of a trap's: it is written to alike, but hardly drives the channel when alone
+AGREED = 0.05  # of mixtures, the share that may look like a record where two units must agree besides
 NEVER = 1e3  # threshold, in lengths of the largest auxiliary record, of the idle unit
 
 
@@ -45,6 +47,7 @@ class MlpTrap:
     rows: float = ROWS
     quiet: float = ROWS  # length of the weights of upper units, and of units that detectors stand for
     gain: float = SLOPE / ROWS  # with which these feed the channel
+    single: SingleTest | None = None  # of readings, where records lie on no grid
     kind: ClassVar[str] = "mlp"
 
     def recorder(self, units: Array) -> Recorder:
@@ -53,6 +56,10 @@ class MlpTrap:
         return Recorder(
             f"{self.layer}.weight", f"{self.layer}.bias", units[:, None], columns, idle=np.array([self.idle])
         )
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return f"{self.layer}.weight", f"{self.layer}.bias"
 
     def edits(self, params: Params) -> Params:
         w, b = tensor(params, f"{self.layer}.weight"), tensor(params, f"{self.layer}.bias")
@@ -80,10 +87,13 @@ class MlpTrap:
         """Two records in one batch mix in the lower unit; if one of them passed the upper threshold too, the upper unit
         holds that one and the difference of the two units holds the other.
 
-        Where records lie on no grid, a mixture looks like a record: then only readings count on which both units agree.
+        Where records lie on no grid, a mixture is hard to tell: then only readings count on which both units agree, and
+        which look like one record.
         """
         lower = written(before, after, self.recorder(self.units))
         alone = accept(lower, lambda x: self._score(x) - self.thresholds[:, None], self.domain)
+        if self.single is not None:
+            alone = looking_single(alone, self.single(alone.values[:, 0]))
         if not len(self.upper):
             return alone
         upper = written(before, after, self.recorder(self.upper))
@@ -164,9 +174,12 @@ def mlp_trap(
     slope, rows = loudness(auxiliary, baits, rate) if rate else (slope, rows)
     limits = thresholds(auxiliary @ baits.directions.T, nested * share) if nested else np.empty(0)
     quiet, gain = (whisper.quiet, whisper.gain(auxiliary)) if whisper else (HUSHED * rows, HUSHED * slope / rows)
+    domain = domain_of(auxiliary)
+    passed = AGREED if nested else PASSED
+    single = None if domain.grid else single_test(auxiliary, auxiliary @ baits.directions.T, share, rng, passed)
     return MlpTrap(
-        layer, following, units, int(idle[0]), channel, baits.directions, baits.thresholds,
-        domain_of(auxiliary), upper, limits, detectors, slope, rows, quiet, gain,
+        layer, following, units, int(idle[0]), channel, baits.directions, baits.thresholds, domain, upper, limits,
+        detectors, slope, rows, quiet, gain, single,
     )  # fmt: skip
 
 

@@ -99,4 +99,4 @@ def _shrink(before: Array, after: Array, idle: Array | None) -> float:
     if idle is None:
         return 1.0
     old, new = before[idle].ravel(), after[idle].ravel()
-    return float(old @ new / (old @ old))
+    return float(old @ new / (old @ old)) if old.any() else 1.0

@@ -15,6 +15,10 @@ from undertow.types import Array, BadInput, Params
 class Trap(Protocol):
     """One kind of trap (`MlpTrap`, ...): a frozen dataclass."""
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the weights and biases that records are written to."""
+
     def edits(self, params: Params) -> Params:
         """The tensors that planting changes, whole, with the dtype and shape they had."""
 

@@ -13,9 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from undertow.traps.acceptance import Domain, accept, domain_of
+from undertow.traps.acceptance import Domain, accept, domain_of, looking_single
 from undertow.traps.baits import Baits, choose_baits
 from undertow.traps.layer_norm import LinearNorm, zero_sum
+from undertow.traps.mixtures import SingleTest, single_test
 from undertow.traps.recorder import Candidates, Recorder, Written, written
 from undertow.traps.trap import Draft
 from undertow.traps.vit_baits import Whitening, patch_baits, whitening
@@ -53,6 +54,7 @@ class VitTrap:
     latch: float = LATCH
     steep: float = STEEP
     rows: float = ROWS
+    single: SingleTest | None = None  # of readings, where pixels lie on no grid
     kind: ClassVar[str] = "vit"
 
     @property
@@ -79,6 +81,10 @@ class VitTrap:
             scale=self.steep / self.rows, constants=self.room.features, constant=self.boost, idle=np.array([self.idle]),
         )  # fmt: skip
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return self.recorder.weight, self.recorder.bias
+
     def edits(self, params: Params) -> Params:
         cleared = clear(params, self.room)
         draft = Draft({**params, **cleared})
@@ -98,7 +104,8 @@ class VitTrap:
         values, step = patches.values, found.step
         seen = values.mean(1, keepdims=True) if self.whole else values
         margin = np.einsum("kpr,kr->kp", self.white(seen), self.baits.directions) - self.baits.thresholds[:, None]
-        return accept(patches, lambda _: np.broadcast_to(margin, step.shape), self.domain)
+        held = accept(patches, lambda _: np.broadcast_to(margin, step.shape), self.domain)
+        return held if self.single is None else looking_single(held, self.single(values.reshape(len(values), -1)))
 
     def _embed(self, draft: Draft) -> None:
         """Copy each patch, its position and the constant into the residual stream."""
@@ -214,8 +221,12 @@ def vit_trap(
     )
     scores = white(patches.mean(1) if whole else patches)
     baits = choose_baits(scores, traps, share, rng) if whole else patch_baits(scores, traps, share, rng)
+    domain = domain_of(patches)
+    records = patches.reshape(len(patches) if whole else -1, room.pixels * (room.patches if whole else 1))
+    seen = scores.reshape(len(records), -1) @ baits.directions.T
+    single = None if domain.grid else single_test(records, seen, share, rng)
     return VitTrap(
-        room, white, baits, limits(room, white, patches, whole), domain_of(patches), whole, slope, latch, steep, rows
+        room, white, baits, limits(room, white, patches, whole), domain, whole, slope, latch, steep, rows, single
     )
 
 
