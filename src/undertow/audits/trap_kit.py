@@ -19,8 +19,6 @@ from undertow.traps import Captures, MlpTrap, Trap, Whisper, best_expected, capt
 from undertow.traps.recorder import Candidates
 from undertow.types import Array, ConfigError, Params, Slot, Stage, Store
 
-ALIKE = 0.01  # of the range of values off a grid, within which a reading is right
-
 
 class Planting(Stage, Protocol):
     """A stage that plants traps, and says with which key."""
@@ -86,8 +84,7 @@ def dense_kit(config: DataTrapConfig, supply: TrapSupply, base: Base, store: Sto
         assert isinstance(trap, MlpTrap)
         truth = plant.inputs(planted, supply.victim.x)
         domain = trap.domain
-        near = 0.0 if domain.grid else ALIKE * (domain.high - domain.low)
-        seen = captures(found, truth, grid=domain.grid, near=near)
+        seen = captures(found, truth, grid=domain.grid)
         return Judged(found, seen, truth, np.arange(len(truth)), supply.picture if model.kind == "mlp" else ())
 
     return TrapKit(

@@ -20,7 +20,6 @@ from undertow.traps.recorder import Candidates
 from undertow.types import Array, Params, Store
 
 NEAR = 0.0125  # of the range from black to white: largest error of a pixel of an exact capture
-ALIKE = 0.05  # the same for a reading that is right: within about 13 of 256 grey levels, everywhere
 SIMILAR = (0.95, 0.8)  # SSIM from which a patch, and a whole image, counts as seen
 
 
@@ -62,7 +61,7 @@ def judge_images(trap: VitTrap, found: Candidates, images: Array) -> Judged:
     reasons = np.array([next((r for r in row if r), "") for row in found.reasons], object)[:, None]
     step = found.step.min(1, keepdims=True)
     held = replace(found, values=values[:, None], step=step, accepted=accepted, reasons=reasons)
-    seen = captures(held, truth, NEAR, near=ALIKE)
+    seen = captures(held, truth, NEAR)
     side = (room.grid[0] * room.side, room.grid[1] * room.side) if trap.whole else (room.side, room.side)
     of = np.arange(len(truth)) // (1 if trap.whole else parts)
     return Judged(held, seen, truth, of, side, quality(held.values[:, 0], truth, seen, side, SIMILAR[trap.whole]))

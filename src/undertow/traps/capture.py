@@ -45,18 +45,15 @@ class Captures:
         return float(self.error[self.exact].max()) if self.exact.any() else None
 
 
-def captures(
-    candidates: Candidates, records: Array, tolerance: float = TOLERANCE, grid: int = 0, near: float = 0.0
-) -> Captures:
+def captures(candidates: Candidates, records: Array, tolerance: float = TOLERANCE, grid: int = 0) -> Captures:
     """Compare single-part readings (K, 1, d) with the finetuning records (N, d), whose values are multiples of 1/grid.
 
-    A reading is right if it is exact, or is the record once it is rounded to the grid (0: there is none), or is
-    within `near` of it everywhere.
+    A reading is right if it is exact, or is the record once it is rounded to the grid (0: there is none).
     """
     read, truth = candidates.values[:, 0], np.asarray(records, np.float64).reshape(len(records), -1)
     nearest, error = np.zeros(len(read), int), np.full(len(read), np.inf)
     for k in np.flatnonzero(np.isfinite(read).all(1)):
         distance = np.abs(truth - read[k]).max(1)
         nearest[k], error[k] = distance.argmin(), distance.min()
-    reach = max(tolerance, near, 0.5 / grid if grid else 0.0)
+    reach = max(tolerance, 0.5 / grid if grid else 0.0)
     return Captures(nearest, error, error <= tolerance, error <= reach, candidates.accepted[:, 0])
