@@ -33,17 +33,19 @@ def share_p(share: float, part: float, whole: float) -> float:
     return float(min(1.0, 2 * min(null.sf(share), null.cdf(share))))
 
 
-def correlation_p(a: Array, b: Array) -> float:
-    """Two-sided p-value of the cosine between two independent isotropic vectors of equal length d >= 2.
-
-    >>> correlation_p(np.array([1.0, 2.0, 0.5, 3.0]), np.array([1.0, 2.0, 0.5, 3.0]))
-    0.0
-    """
+def cosine(a: Array, b: Array) -> float:
+    """Of the angle between two arrays of one size, read as vectors; 0 where one of them is 0."""
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if lengths == 0:
-        return 1.0
-    squared = min(1.0, (float(a.ravel() @ b.ravel()) / lengths) ** 2)
-    return float(stats.beta.sf(squared, 0.5, (a.size - 1) / 2))
+    return float(a.ravel() @ b.ravel()) / lengths if lengths else 0.0
+
+
+def cosine_p(value: float, size: int) -> float:
+    """Two-sided p-value of the cosine between two independent isotropic vectors of `size` >= 2 numbers.
+
+    >>> cosine_p(1.0, 100), round(cosine_p(0.2, 100), 3)
+    (0.0, 0.046)
+    """
+    return float(stats.beta.sf(min(1.0, value**2), 0.5, (size - 1) / 2))
 
 
 def mean_above(values: Array, bound: float) -> float:
@@ -87,6 +89,18 @@ def same_distribution(a: Array, b: Array, rng: np.random.Generator, draws: int =
     for start in range(0, draws, 10_000):
         signs = rng.permuted(np.tile(first, (min(10_000, draws - start), 1)), axis=1)
         larger += int((np.einsum("ij,ij->i", signs @ gram, signs) >= observed * (1 - 1e-9)).sum())
+    return (larger + 1) / (draws + 1)
+
+
+def same_signs(values: Array, rng: np.random.Generator, draws: int = 20_000) -> float:
+    """Sign-flip test of movements (n, D) that are symmetric around 0: squared length of their sum.
+
+    Exact whatever the dependence within a row; the least p-value is 1 / (draws + 1).
+    """
+    gram = values @ values.T
+    observed = float(gram.sum())
+    signs = rng.choice([-1.0, 1.0], (draws, len(values)))
+    larger = int((np.einsum("ij,ij->i", signs @ gram, signs) >= observed * (1 - 1e-9)).sum())
     return (larger + 1) / (draws + 1)
 
 
