@@ -168,9 +168,9 @@ class Measurement:
     """A number with its interval (95 %), the number of units counted, and the unit."""
 
     attack: str
-    metric: (
-        str  # "auc" | "balanced_accuracy" | "tpr" | "auc_difference" | "tpr_difference" | "accuracy" | "heldout_loss"
-    )
+    metric: str
+    # "auc" | "balanced_accuracy" | "tpr" | "auc_difference" | "tpr_difference" | "accuracy" | "heldout_loss"
+    # DP: "epsilon_claimed" | "epsilon_ceiling" (what this access could ever show) | "epsilon_point" | "epsilon_lower"
     value: float | None
     low: float | None
     high: float | None
@@ -185,6 +185,11 @@ class Measurement:
     at: float | None = None  # a sweep: the value of what is swept
     seed: int | str | None = None  # of the experiment the row is of, or "mean": over several
     epsilon: float | None = None  # claimed by the private finetuning of the audited models
+    delta: float | None = None  # DP: that goes with the epsilon
+    bound: str | None = None  # epsilon_lower: the name of the bound; epsilon_claimed: of the accountant
+    assumes: str | None = None  # epsilon_lower: what the bound needs to hold: "none" | "gdp" | "claimed-pld" | ...
+    confidence: float | None = None  # epsilon_lower: that the true epsilon is at least the value; 0.95 is 95 %
+    headline: bool | None = None  # epsilon_lower: True on the one row whose bound was fixed before the runs
     members: int | None = None  # pooled (model, point) pairs that are members
     non_members: int | None = None
     reason: str | None = None  # why value is None
@@ -202,6 +207,10 @@ class Measurement:
             "balanced_accuracy": "balanced accuracy",
             "auc_difference": "AUC, difference",
             "heldout_loss": "held-out loss",
+            "epsilon_claimed": "epsilon, claimed",
+            "epsilon_ceiling": "epsilon, most this access can show",
+            "epsilon_point": "epsilon, point estimate",
+            "epsilon_lower": "epsilon, lower bound",
         }
         if self.fpr is not None:
             return f"TPR@{self.fpr * 100:g}%" + ", difference" * (self.metric == "tpr_difference")

@@ -23,6 +23,7 @@ NOBODY: frozenset[str] = frozenset()
         ("balanced_accuracy > 0.6", Gate("balanced_accuracy", None, 0.6)),
         ("tpr_difference@1%>0.05", Gate("tpr_difference", 0.01, 0.05)),
         ("auc_difference > 0", Gate("auc_difference", None, 0)),
+        ("epsilon_lower>8", Gate("epsilon_lower", None, 8)),
         ("verdict!=safe", VerdictGate("!=", "safe")),
         (" verdict == suspicious ", VerdictGate("==", "suspicious")),
     ],
@@ -54,6 +55,10 @@ def test_conditions_are_read_and_written_back(text, gate):
         ("auc 0.6", "not a condition"),
         ("tpr_difference>0.1", "tpr_difference needs an FPR"),
         ("auc_difference@1%>0.1", "auc_difference has no FPR"),
+        ("epsilon_lower>-1", "threshold '-1' is not an epsilon"),
+        ("epsilon_lower>inf", "threshold 'inf' is not an epsilon"),
+        ("epsilon_lower@1%>1", "epsilon_lower has no FPR"),
+        ("epsilon_claimed>8", "metric 'epsilon_claimed' is not measured"),
         ("verdict>safe", "compared by == or !="),
         ("verdict@1%!=safe", "compared by == or !="),
         ("verdict!=unknown", "verdict 'unknown' cannot be asked for"),
@@ -159,3 +164,17 @@ def test_a_suspicious_checkpoint_is_over(gate, verdict):
 def test_no_verdict_is_never_a_pass(gate, verdict):
     with pytest.raises(GateUndecided, match="verdict"):
         apply_gate(parse_gate(gate), [], NOBODY, verdict)
+
+
+LOWER = Measurement("dp", "epsilon_lower", 6.7, None, None, 2000, "runs", bound="gdp", assumes="gdp", headline=True)
+OTHER = replace(LOWER, value=9.0, bound="joint-beta", headline=None)
+
+
+def test_of_the_lower_bounds_only_the_headline_decides():
+    gate = parse_gate("epsilon_lower>8")
+    assert apply_gate(gate, [LOWER, OTHER], NOBODY) is None
+    over = apply_gate(gate, [replace(LOWER, headline=None), replace(OTHER, headline=True)], NOBODY)
+    assert over is not None
+    assert "epsilon, lower bound = 9" in over
+    with pytest.raises(GateUndecided):
+        apply_gate(gate, [OTHER], NOBODY)

@@ -11,7 +11,7 @@ from tests.report import poisoned
 from undertow.metrics import measure
 from undertow.rng import stream
 from undertow.storage.results import load_result, save_result
-from undertow.types import AuditResult, BadInput, Scores
+from undertow.types import AuditResult, BadInput, Measurement, Scores
 
 
 def same(a, b):
@@ -46,6 +46,18 @@ def test_a_poisoning_result_comes_back_whole(judged, tmp_path):
     assert len(found.scores) == len(judged.scores) == 2
     for a, b in zip(found.scores, judged.scores):
         same(a, b)
+
+
+def test_rows_of_a_dp_audit_come_back_whole(judged, tmp_path):
+    lower = Measurement(
+        "dp", "epsilon_lower", 6.7, None, None, 2000, "runs", epsilon=8.0, delta=1e-5, bound="gdp", assumes="gdp",
+        confidence=0.95, headline=True,
+    )  # fmt: skip
+    claimed = replace(lower, metric="epsilon_claimed", bound="pld", assumes=None, confidence=None, headline=None)
+    save_result(replace(judged, measurements=(lower, claimed)), tmp_path)
+    assert load_result(tmp_path).measurements == (lower, claimed)
+    rows = json.loads((tmp_path / "result.json").read_text())["measurements"]
+    assert [row.get("headline") for row in rows] == [True, None]
 
 
 def test_the_contract_of_result_json(judged, tmp_path):

@@ -16,7 +16,7 @@ from undertow.rng import stream
 from undertow.training.lora import lora_state, with_lora
 from undertow.training.opacus_engine import opacus_sgd
 from undertow.training.privacy import Noise, Privacy, calibrate
-from undertow.training.private import poisson_order, private_heads
+from undertow.training.private import poisson_order, private_dense
 from undertow.training.schedule import Fit
 from undertow.training.sequential import train_mode
 from undertow.training.task import Task, load_state, to_params
@@ -132,7 +132,7 @@ def test_heads_equal_the_closed_form_with_the_noise_off(dtype, limit, own_x, cli
     lr = {"sgd": 0.3, "adamw": 0.01}[optimizer]
     task = build_task("linear", dtype, replace(FIT, epochs=8, optimizer=optimizer, lr=lr), own_x=own_x)
     assert task.schedule.steps >= 16
-    assert largest_gap(opacus_sgd(task, quiet(task, clip)), private_heads(task, quiet(task, clip))) < limit
+    assert largest_gap(opacus_sgd(task, quiet(task, clip)), private_dense(task, quiet(task, clip))) < limit
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_an_empty_batch_takes_a_step_of_noise_alone():
 def test_empty_batches_among_full_ones_equal_the_closed_form():
     task = build_task("linear", fit=replace(FIT, epochs=8))
     task.schedule.keep[::3] = False
-    assert largest_gap(opacus_sgd(task, quiet(task)), private_heads(task, quiet(task))) < 1e-10
+    assert largest_gap(opacus_sgd(task, quiet(task)), private_dense(task, quiet(task))) < 1e-10
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp", "conv"])

@@ -11,7 +11,7 @@ from torch import nn
 from undertow.engine.design import Design
 from undertow.rng import stream
 from undertow.training.privacy import Noise, Privacy, calibrate, poisson_steps
-from undertow.training.private import poisson_order, private_heads
+from undertow.training.private import poisson_order, private_dense
 from undertow.training.schedule import Fit
 from undertow.training.task import Task, to_params
 from undertow.types import ConfigError
@@ -65,7 +65,7 @@ def by_opacus(task, m, clip):
 def test_heads_equal_opacus_with_the_noise_off(dtype, limit, own_x, clip):
     task = build_task(dtype, own_x, replace(FIT, epochs=8))
     assert task.schedule.steps >= 16
-    ours = private_heads(task, quiet(task, clip))
+    ours = private_dense(task, quiet(task, clip))
     for m in range(K):
         theirs = by_opacus(task, m, clip)
         for name in theirs:
@@ -77,7 +77,7 @@ def test_the_noise_has_the_deviation_that_is_claimed():
     """One step from zero gradient: what moves the weights is the noise alone."""
     task = build_task(torch.float64, fit=replace(FIT, epochs=1, batch=30, lr=1.0, momentum=0.0, weight_decay=0.0))
     noise = Noise(3.0, 1.0, 1e-5, 0.7, 1.0, 1)
-    loud, silent = private_heads(task, noise), private_heads(task, replace(noise, multiplier=0.0))
+    loud, silent = private_dense(task, noise), private_dense(task, replace(noise, multiplier=0.0))
     moved = np.concatenate([(a["weight"] - b["weight"]).ravel() for a, b in zip(loud, silent, strict=True)])
     assert moved.std() * task.records == pytest.approx(3.0 * 0.7, rel=0.15)
 
@@ -85,10 +85,10 @@ def test_the_noise_has_the_deviation_that_is_claimed():
 def test_models_draw_noise_of_their_own_and_the_same_again():
     task = build_task(torch.float64)
     noise = replace(quiet(task), multiplier=1.0)
-    first, again = private_heads(task, noise), private_heads(task, noise)
+    first, again = private_dense(task, noise), private_dense(task, noise)
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a["weight"], b["weight"])
-    moved = [a["weight"] - b["weight"] for a, b in zip(first, private_heads(task, quiet(task)), strict=True)]
+    moved = [a["weight"] - b["weight"] for a, b in zip(first, private_dense(task, quiet(task)), strict=True)]
     assert abs(np.corrcoef(moved[0].ravel(), moved[1].ravel())[0, 1]) < 0.5
 
 

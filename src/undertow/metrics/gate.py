@@ -11,13 +11,14 @@ from undertow.types import ConfigError, GateUndecided, Measurement
 RATES = ("tpr", "tpr_difference")  # read at an FPR
 METRICS = ("auc", "balanced_accuracy", "tpr", "auc_difference", "tpr_difference")
 COUNTS = ("captured_exact", "captured_unique", "accepted")  # records copied, in any of the experiments
+BOUNDS = ("epsilon_lower",)  # in nats, any size; read at the row whose bound was fixed before the runs
 VERDICTS = ("safe", "suspicious")  # what can be asked for; "unknown" is never a pass
 AUDITED = (None, "poisoned", "suspect")  # the groups a gate is about; the others are controls
 ALLOWED = (
     "auc>X, balanced_accuracy>X, "
     + ", ".join(f"tpr@{fpr * 100:g}%>X" for fpr in FPRS)
     + ", auc_difference>X, tpr_difference@1%>X (poisoning), verdict!=safe, verdict==suspicious"
-    + ", captured_exact>X (datatrap, a count)"
+    + ", captured_exact>X (datatrap, a count), epsilon_lower>X (dp)"
 )
 
 
@@ -63,7 +64,7 @@ def parse_gate(text: str) -> Gate | VerdictGate:
         return _on_verdict(text, rate, operator, threshold)
     if operator != ">":
         _refuse(text, f"operator {operator!r}; only > is known: higher leaks more")
-    if metric not in (*METRICS, *COUNTS):
+    if metric not in (*METRICS, *COUNTS, *BOUNDS):
         _refuse(text, f"metric {metric!r} is not measured")
     if (metric in RATES) != (rate is not None):
         _refuse(text, f"{metric} needs an FPR" if metric in RATES else f"{metric} has no FPR")
@@ -89,9 +90,11 @@ def _fpr(text: str, rate: str) -> float:
 
 def _threshold(text: str, metric: str, threshold: str) -> float:
     number = _number(threshold)
-    if metric in COUNTS and (number is None or not 0 <= number < float("inf")):
-        _refuse(text, f"threshold {threshold!r} is not a count")
-    if number is None or not (metric in COUNTS or 0 <= number < 1):
+    if metric in (*COUNTS, *BOUNDS):
+        if number is None or not 0 <= number < float("inf"):
+            _refuse(text, f"threshold {threshold!r} is not {'a count' if metric in COUNTS else 'an epsilon'}")
+        return number
+    if number is None or not 0 <= number < 1:
         _refuse(text, f"threshold {threshold!r} is not a fraction in [0, 1)")
     return number
 
@@ -112,16 +115,20 @@ def apply_gate(
 ) -> str | None:
     """None where every attack is within the gate, else one line that names each attack over it.
 
-    Decided on the value, not on its interval. Controls (rows with a group other than the poisoned arm or the
-    suspect), the steps of a sweep and the attacks in `skip` do not count. GateUndecided where a value is missing
-    or nothing matches, unless another attack is already over; so is a `verdict` that is unknown or not given.
+    Decided on the value, not on its interval; of lower bounds of epsilon, on the headline row alone. Controls (rows
+    with a group other than the poisoned arm or the suspect), the steps of a sweep and the attacks in `skip` do not
+    count. GateUndecided where a value is missing or nothing matches, unless another attack is already over; so is a
+    `verdict` that is unknown or not given.
     """
     if isinstance(gate, VerdictGate):
         return _apply_to_verdict(gate, verdict)
     rows = [
         m
         for m in measurements
-        if (m.metric, m.fpr, m.at) == (gate.metric, gate.fpr, None) and m.group in AUDITED and m.attack not in skip
+        if (m.metric, m.fpr, m.at) == (gate.metric, gate.fpr, None)
+        and m.group in AUDITED
+        and m.attack not in skip
+        and (gate.metric not in BOUNDS or m.headline)
     ]
     over = [_describe(m) for m in rows if m.value is not None and m.value > gate.threshold]
     if over:

@@ -46,7 +46,7 @@ def chunk_for(engine: str, parameters: int, device: str) -> int:
     """Models per chunk: a power of two that keeps weights and momenta in cache; wide on a GPU."""
     if device != "cpu":
         return 64 if engine not in ONE_BY_ONE else 8
-    if engine in ("fat_gemm", "private_heads"):
+    if engine in ("fat_gemm", "private_dense"):
         return 32 if engine == "fat_gemm" else 16
     if engine in (*ONE_BY_ONE, "grouped_conv"):
         return 4
