@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from undertow.metrics.epsilon import subsampled_gaussian_epsilon
 from undertow.rng import stream
-from undertow.training.privacy import epsilon_by_pld
 from undertow.types import ConfigError
 
 Sampling = Literal["poisson", "shuffle", "full"]
@@ -72,9 +72,10 @@ class DpClaim:
         Shuffled batches are counted as one full-batch step per epoch: amplification is proved for Poisson only.
         Raises MissingExtra without dp-accounting.
         """
+        rate, steps = self.rate, self.steps
         if self.sampling == "shuffle":
-            return epsilon_by_pld(self.noise_multiplier, 1.0, math.ceil(self.steps * self.rate), self.delta)
-        return epsilon_by_pld(self.noise_multiplier, self.rate, self.steps, self.delta)
+            rate, steps = 1.0, math.ceil(self.steps * self.rate)
+        return subsampled_gaussian_epsilon(self.noise_multiplier, rate, steps, self.delta)
 
 
 @dataclass(frozen=True)

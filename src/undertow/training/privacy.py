@@ -52,7 +52,7 @@ def calibrate(privacy: Privacy, records: int, fit: Fit) -> Noise:
     Both accountants return upper bounds: dp-accounting's discretised distribution is pessimistic, and Opacus adds
     its error. Raises MissingExtra without the accountant, ConfigError where no noise up to 1,000 suffices.
     """
-    epsilon_of = epsilon_by_pld if privacy.trainer == "closed-form" else _by_prv
+    epsilon_of = _by_pld if privacy.trainer == "closed-form" else _by_prv
     rate, steps = min(1.0, fit.batch / records), poisson_steps(fit, records)
     low, high = 0.1, 1000.0
     if epsilon_of(high, rate, steps, privacy.delta) > privacy.epsilon:
@@ -72,8 +72,7 @@ def poisson_steps(fit: Fit, records: int) -> int:
     return fit.epochs * math.ceil(records / min(fit.batch, records))
 
 
-def epsilon_by_pld(sigma: float, rate: float, steps: int, delta: float) -> float:
-    """Epsilon at `delta` of `steps` Poisson-sampled Gaussian steps, by privacy loss distributions (pessimistic)."""
+def _by_pld(sigma: float, rate: float, steps: int, delta: float) -> float:
     try:
         import dp_accounting
         from dp_accounting import pld
