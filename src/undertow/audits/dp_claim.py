@@ -107,7 +107,9 @@ def response(claim: DpClaim) -> Response:
     same = _adam(claim, np.broadcast_to(z[0], z.shape))
     slope = float((moved * z.sum(0)).mean())
     scale = float(np.square(moved).mean())
-    return Response(math.sqrt(scale), slope * claim.rate / claim.noise_multiplier, float((same**2).mean()) / scale, None)
+    return Response(
+        math.sqrt(scale), slope * claim.rate / claim.noise_multiplier, float((same**2).mean()) / scale, None
+    )
 
 
 def _adam(claim: DpClaim, gradients: np.ndarray) -> np.ndarray:

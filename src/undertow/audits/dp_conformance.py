@@ -5,18 +5,15 @@ gradient, parameters move by the declared noise; where records have very large o
 clip / batch per participation, as often as its coins say, whoever else is in the batch. Every statement is a test;
 together they accuse a correct trainer with probability at most 1 - confidence (Bonferroni).
 
-What is not found is not proved absent: `not_tested` names what this check cannot see, and a bound on epsilon is the
-work of `undertow audit dp`.
+`inspect_module` (dp_inspect) adds what can be read off a module. What is not found is not proved absent: `not_tested`
+names what this check cannot see, and a bound on epsilon is the work of `undertow audit dp`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from undertow.audits.dp_bench import FAMILIES, Bench, Check
 from undertow.audits.dp_checks import (
-    FAMILIES,
     SPREAD_LOW,
-    Bench,
-    Check,
     crowding_check,
     independence_checks,
     mixing_check,
@@ -53,11 +50,14 @@ class Conformance:
         """One line per test, then what each finding means and how to mend it, then what was not tested."""
         rows = [f"{'test':<13} {'measured':>9} {'p-value':>9}  {'':<7} about"]
         for c in sorted(self.checks, key=lambda c: (not c.found, c.p_value)):
-            rows.append(f"{c.test:<13} {c.measured:>9.3g} {c.p_value:>9.1e}  {'FOUND' if c.found else '-':<7} {c.about}")
+            rows.append(
+                f"{c.test:<13} {c.measured:>9.3g} {c.p_value:>9.1e}  {'FOUND' if c.found else '-':<7} {c.about}"
+            )
         for c in self.findings:
             rows += ["", f"{c.test}, {c.about}: {c.means}.", f"  Fix: {c.fix}."]
         rows += ["", *(f"Not tested: {reason}." for reason in self.not_tested)]
-        verdict = f"{len(self.findings)} findings" if self.findings else "nothing found, which is not a proof"
+        count = len(self.findings)
+        verdict = f"{count} finding{'s' * (count > 1)}" if count else "nothing found, which is not a proof"
         return "\n".join([*rows, f"{self.trainings} trainings, confidence {self.confidence:.1%}: {verdict}."])
 
 
@@ -133,7 +133,9 @@ def _judge(b: Bench) -> tuple[list[Check], list[str]]:
     missing = [] if set(b.ratios) == set(b.moved) else [f"noise of {_rest(b)}: rounding hides it"]
     if b.drift:
         done = [check for check in done if check.test != "excess noise"]
-        why = "records made to have no gradient move the model: turn off weight decay and label smoothing for this check"
+        why = (
+            "records made to have no gradient move the model: turn off weight decay and label smoothing for this check"
+        )
         return done, [*missing, f"all but missing noise: {why}"]
     if b.noisy:
         done += independence_checks(b)
@@ -167,14 +169,13 @@ def _accounting(claim: DpClaim) -> tuple[list[Check], list[str]]:
     short = claim.epsilon < 0.99 * proved
     means = f"epsilon {claim.epsilon:.3g} is claimed; the declared mechanism has {proved:.3g} at delta {claim.delta:g}"
     checks = [
-        Check("accounting", "epsilon", claim.epsilon / proved, float(not short), short, means, "account by its real steps")
+        Check(
+            "accounting", "epsilon", claim.epsilon / proved, float(not short), short, means, "account by its real steps"
+        )
     ]
     if claim.delta >= 1 / claim.records:
         means = f"delta {claim.delta:g} allows one of {claim.records} records to be published"
-        checks.append(Check("accounting", "delta", claim.delta * claim.records, 0.0, True, means, "delta below 1/records"))
+        checks.append(
+            Check("accounting", "delta", claim.delta * claim.records, 0.0, True, means, "delta below 1/records")
+        )
     return checks, []
-
-
-def findings_of(checks: Sequence[Check]) -> tuple[str, ...]:
-    """Names of the tests that found something, in order."""
-    return tuple(check.test for check in checks if check.found)

@@ -64,7 +64,7 @@ def with_canaries(
     """`dataset` with about half of `count` canaries in it, and the key to find them.
 
     dataset: tokenised rows {"input_ids": ...}: a list, any map-style dataset, or a `datasets.Dataset`, which is what
-    comes back then (for TRL). Other columns of its first row that a canary can fill are filled (attention_mask, labels).
+    comes back then (for TRL). Other columns that a canary can fill are filled (attention_mask, labels).
     vocabulary: number of token ids, or a tokenizer. tokens: the ids canaries are made of; with `kind="new-token"` ids
     that the data does not use, one for each canary, and the canary is scored on that last token alone. repeats: copies
     of each; the bound is on a single record's epsilon only at 1, where it is on that of `repeats` copies.
@@ -91,7 +91,9 @@ def _draw(
 ) -> tuple[Array, Array]:
     """Token ids (m, L) and what is scored of them."""
     if tokens is not None and not all(0 <= t < size for t in tokens):
-        raise ConfigError(f"tokens must be ids below {size}; grow the model's embedding first (resize_token_embeddings)")
+        raise ConfigError(
+            f"tokens must be ids below {size}; grow the model's embedding first (resize_token_embeddings)"
+        )
     if kind == "random":
         ids = rng.choice(np.arange(size) if tokens is None else np.asarray(tokens), (count, length))
         return ids, ids

@@ -5,6 +5,8 @@ Shares of squares need no variance: of K independent normals of one variance, th
 subspace of k dimensions is Beta(k/2, (K - k)/2).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import stats
 
@@ -58,6 +60,13 @@ def mean_above(values: Array, bound: float) -> float:
     if spread <= 1e-9 * max(abs(bound), 1e-300):
         return 0.0 if values.mean() > bound * (1 + 1e-6) else 1.0
     return float(stats.t.sf((values.mean() - bound) / spread, len(values) - 1))
+
+
+def sum_below(samples: Sequence[Array]) -> float:
+    """P-value of "the means of these independent samples add up to at least 0": a t test with the fewest degrees."""
+    total = sum(float(v.mean()) for v in samples)
+    spread = np.sqrt(sum(float(v.var(ddof=1)) / len(v) for v in samples))
+    return float(stats.t.cdf(total / max(spread, 1e-300), min(len(v) for v in samples) - 1))
 
 
 def least_count(ratio: float, level: float, tolerance: float, most: int = 128) -> int | None:

@@ -1,5 +1,6 @@
-"""A finetuning by Opacus's own PrivacyEngine, as people write it, in the shape that audits call: train(checkpoint, data,
-seed) -> checkpoint. A pipeline of your own needs nothing but that signature.
+"""A finetuning by Opacus's own PrivacyEngine, as people write it, in the shape that audits call.
+
+That is train(checkpoint, data, seed) -> checkpoint; a pipeline of your own needs nothing but that signature.
 """
 
 import warnings
@@ -32,7 +33,7 @@ class OpacusPipeline:
     epochs: int
     poisson: bool = True
     ghost: bool = False
-    clipping: str = "flat"
+    clipping: str = "flat"  # "per_layer": every tensor to its equal share of `clip`
 
     def __call__(self, checkpoint: Params, data: Examples, seed: int) -> Params:
         with _quiet(), torch.random.fork_rng(devices=[]):

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from tests.audits.dp_zoo.by_hand import ByHand
+from tests.audits.dp_zoo.correct import Shuffled, opacus
+from tests.audits.dp_zoo.models import Specimen, TinyTransformer, claim, digits, normed, perceptron, start
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from tests.audits.dp_zoo.by_hand import ByHand, norms
-from tests.audits.dp_zoo.correct import Shuffled, opacus
-from tests.audits.dp_zoo.models import Specimen, TinyTransformer, claim, digits, normed, perceptron, start
 from undertow.training.opacus_pipeline import OpacusPipeline
 
 
@@ -98,9 +98,7 @@ class ClipMicrobatch(ByHand):
     """Means of eight records are clipped, not records."""
 
     def clipped(self, grads):
-        means = {
-            name: torch.stack([part.mean(0) for part in g.split(8)]) if len(g) else g for name, g in grads.items()
-        }
+        means = {name: torch.stack([part.mean(0) for part in g.split(8)]) if len(g) else g for name, g in grads.items()}
         return {name: 8 * g for name, g in super().clipped(means).items()}
 
 
@@ -273,7 +271,9 @@ def broken() -> list[Specimen]:
         bug("divided by the actual batch", ActualBatch, "sampling"),
         bug("fixed batches with replacement", WithReplacement, "sampling"),
         bug("shuffled, declared Poisson", Shuffled, "sampling"),
-        bug("small last batch divided by its size", PartialBatch, "sensitivity", sampling="shuffle", batch=30, steps=10),
+        bug(
+            "small last batch divided by its size", PartialBatch, "sensitivity", sampling="shuffle", batch=30, steps=10
+        ),
         bug("three times the steps", MoreSteps, "excess noise", "sensitivity"),
         bug("augmented views clipped one by one", Augmented, "sensitivity"),
         bug("head outside the private optimiser", HeadOutside, "noise"),

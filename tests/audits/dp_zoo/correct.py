@@ -4,9 +4,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim import SGD, Adam
-
 from tests.audits.dp_zoo.by_hand import ByHand
 from tests.audits.dp_zoo.models import (
     RECORDS,
@@ -18,6 +15,9 @@ from tests.audits.dp_zoo.models import (
     perceptron,
     start,
 )
+from torch import nn
+from torch.optim import SGD, Adam
+
 from undertow.rng import stream
 from undertow.training.opacus_engine import opacus_sgd
 from undertow.training.opacus_pipeline import OpacusPipeline
@@ -28,7 +28,9 @@ from undertow.training.task import Task
 from undertow.types import Slot
 
 
-def opacus(name, build=perceptron, optimizer=None, images=False, ghost=False, claimed="sgd", **changes) -> Specimen:
+def opacus(
+    name, build=perceptron, optimizer=None, images=False, ghost=False, clipping="flat", claimed="sgd", **changes
+) -> Specimen:
     c = claim(optimizer=claimed, **changes)
     epochs = round(c.steps * c.batch / c.records)
     optimizer = optimizer or partial(SGD, lr=c.rates[0], momentum=c.momentum)
@@ -41,6 +43,7 @@ def opacus(name, build=perceptron, optimizer=None, images=False, ghost=False, cl
         epochs,
         poisson=c.sampling == "poisson",
         ghost=ghost,
+        clipping=clipping,
     )
     return Specimen(name, train, start(build), digits(images), c)
 
@@ -91,6 +94,7 @@ def correct() -> list[Specimen]:
         opacus("Opacus, LoRA by peft", adapted),
         opacus("Opacus, ghost clipping", ghost=True),
         opacus("Opacus, other clip, noise and batch", noise_multiplier=2.0, clip=0.3, batch=64, steps=6, lr=0.5),
+        opacus("Opacus, per-layer clipping", clipping="per_layer"),
         opacus("Opacus, large clip", clip=8.0, noise_multiplier=0.6, lr=0.02),
         opacus("Opacus, transformer with explicit positions", TinyTransformer, images=True),
         engine("Undertow, closed-form heads", private_heads, fit, head),

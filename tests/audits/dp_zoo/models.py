@@ -30,7 +30,7 @@ class Specimen:
 
 
 def claim(**changes) -> DpClaim:
-    base = dict(noise_multiplier=1.0, clip=1.0, batch=32, records=RECORDS, steps=4, lr=0.2)
+    base = {"noise_multiplier": 1.0, "clip": 1.0, "batch": 32, "records": RECORDS, "steps": 4, "lr": 0.2}
     return DpClaim(**(base | changes))
 
 
