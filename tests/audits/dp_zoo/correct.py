@@ -22,7 +22,7 @@ from undertow.rng import stream
 from undertow.training.opacus_engine import opacus_sgd
 from undertow.training.opacus_pipeline import OpacusPipeline
 from undertow.training.privacy import Noise
-from undertow.training.private import poisson_order, private_heads
+from undertow.training.private import poisson_order, private_dense
 from undertow.training.schedule import Fit
 from undertow.training.task import Task
 from undertow.types import Slot
@@ -97,7 +97,8 @@ def correct() -> list[Specimen]:
         opacus("Opacus, per-layer clipping", clipping="per_layer"),
         opacus("Opacus, large clip", clip=8.0, noise_multiplier=0.6, lr=0.02),
         opacus("Opacus, transformer with explicit positions", TinyTransformer, images=True),
-        engine("Undertow, closed-form heads", private_heads, fit, head),
+        engine("Undertow, closed-form head", private_dense, fit, head),
+        engine("Undertow, closed-form perceptron", private_dense, fit, perceptron),
         engine("Undertow, Opacus engine", opacus_sgd, fit, perceptron),
     ]
 
