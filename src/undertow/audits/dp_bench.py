@@ -114,12 +114,12 @@ class Bench:
 
     @cached_property
     def one_noise(self) -> bool:
-        """Whether trainings share most of their noise: they move alike, and hardly differ."""
+        """Whether trainings share their noise: they move alike, and do not differ."""
         if float(np.median(self.cosines[np.triu_indices(len(self.cosines), 1)])) < 0.7:
             return False
         differ = [self.silent.of(name)[:, self.fine(name)] for name in self.moved if not follows_records(name)]
         spread = float(np.median(np.concatenate([v.var(0, ddof=1) for v in differ], axis=None)))
-        return spread < self.answer.noise**2 / 2
+        return spread < self.answer.noise**2 / 1e4
 
     @cached_property
     def drift(self) -> bool:

@@ -88,7 +88,7 @@ def _between_trainings(b: Bench) -> Check:
     worst = float(np.abs(pairs).max())
     size = sum(b.silent.of(name).shape[1] for name in b.moved if not follows_records(name))
     p = b.corrected(cosine_p(worst, size), len(pairs))
-    means = "trainings of different seeds share noise (measured: largest cosine): who knows it subtracts it"
+    means = "trainings of different seeds move alike (measured: largest cosine): they share noise, or decay without any"
     fix = "never seed the noise generator with a constant"
     return Check("independence", "trainings", worst, p, p < b.level, means, fix)
 

@@ -28,6 +28,7 @@ from undertow.types import ConfigError, Examples, MissingExtra, Params
 
 BLIND = (
     "bugs that show only with real data or late in a long training",
+    "single tensors whose gradients are clipped as one for the whole batch: give the module to inspect_module",
     "what leaves the training beside the returned parameters: losses, early stopping, choice of hyperparameters",
 )
 

@@ -46,7 +46,8 @@ def participation(batches: Iterable[Array], records: int, rate: float) -> Partic
     if rate == 1.0:
         whole = 1.0 if here.all() else 0.0
         return Participation(rate, total / (steps * records), whole, whole, whole, repeats)
-    number = stats.binomtest(total, max(steps * records, total), rate).pvalue
+    null = stats.binom(max(steps * records, total), rate)
+    number = min(1.0, 2 * min(null.cdf(total), null.sf(total - 1)))
     each = rate * (1 - rate)
     sizes = float(np.square([len(b) - records * rate for b in drawn]).sum()) / (records * each)
     counts = float(np.square(here.sum(0) - steps * rate).sum()) / (steps * each)

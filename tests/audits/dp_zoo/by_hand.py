@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 from undertow.audits.dp_claim import DpClaim
+from undertow.rng import stream
 from undertow.training.task import to_params
 from undertow.types import Examples, Params
 
@@ -77,3 +80,26 @@ class ByHand:
 def norms(grads: dict[str, Tensor]) -> Tensor:
     """(B,) over all parameters."""
     return torch.stack([g.flatten(1).norm(dim=1) for g in grads.values()]).norm(dim=0)
+
+
+@dataclass(frozen=True, eq=False)
+class InNumpy:
+    """A linear head by DP-SGD in NumPy alone: quick."""
+
+    claim: DpClaim
+    decay: float = 0.0
+    noisy: float = 1.0
+
+    def __call__(self, checkpoint: Params, data: Examples, seed: int) -> Params:
+        c, rng = self.claim, stream(seed, "in numpy")
+        w = np.column_stack([checkpoint["weight"], checkpoint["bias"]]).astype(float)
+        x = np.column_stack([data.x, np.ones(len(data))])
+        for lr in c.rates:
+            rows = np.flatnonzero(rng.random(len(x)) < c.rate)
+            error = softmax(x[rows] @ w.T, axis=1) - np.eye(len(w))[data.y[rows]]
+            norm = np.linalg.norm(error, axis=1) * np.linalg.norm(x[rows], axis=1)
+            factor = np.minimum(1, c.clip / np.maximum(norm, 1e-12))
+            total = (error * factor[:, None]).T @ x[rows]
+            total += self.noisy * c.noise_multiplier * c.clip * rng.standard_normal(w.shape)
+            w -= lr * (total / c.batch + self.decay * w)
+        return {"weight": w[:, :-1].copy(), "bias": w[:, -1].copy()}

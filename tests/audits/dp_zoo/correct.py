@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from tests.audits.dp_zoo.by_hand import ByHand
+from tests.audits.dp_zoo.by_hand import ByHand, InNumpy
 from tests.audits.dp_zoo.models import (
     RECORDS,
     Specimen,
@@ -79,11 +79,18 @@ def engine(name, run, fit, build, **changes) -> Specimen:
     return Specimen(name, train, start(build), digits(), c)
 
 
+def in_numpy(**changes) -> Specimen:
+    c = claim(**changes)
+    start64 = {name: value.astype(float) for name, value in start(partial(nn.Linear, 64, 10)).items()}
+    return Specimen("in NumPy", InNumpy(c), start64, digits(), c)
+
+
 def correct() -> list[Specimen]:
     fit = Fit(epochs=1, batch=32, lr=0.2, momentum=0.0, weight_decay=0.0, decay="constant")
     head = partial(nn.Linear, 64, 10)
     shuffled = by_hand("shuffled batches, declared so", sampling="shuffle", momentum=0.5)
     return [
+        in_numpy(),
         by_hand("DP-SGD by hand"),
         by_hand("by hand, momentum, two epochs, a schedule", steps=8, momentum=0.9, lr=(0.1,) * 4 + (0.05,) * 4),
         by_hand("by hand, full batch", batch=RECORDS, sampling="full"),
