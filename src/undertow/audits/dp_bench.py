@@ -110,7 +110,8 @@ class Bench:
         names = [name for name in self.moved if not follows_records(name)]
         rows = np.concatenate([self.silent.of(name) for name in names], axis=1)
         lengths = np.linalg.norm(rows, axis=1)
-        return rows @ rows.T / np.maximum(np.outer(lengths, lengths), 1e-300) - np.diag((lengths > 0).astype(float))
+        cosines: Array = rows @ rows.T / np.maximum(np.outer(lengths, lengths), 1e-300)
+        return cosines - np.diag(np.diag(cosines))
 
     @cached_property
     def one_noise(self) -> bool:

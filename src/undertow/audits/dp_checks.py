@@ -185,7 +185,7 @@ def mixing_check(b: Bench) -> Check:
     scale = np.sqrt(np.where(b.scale > 0, b.scale, 1.0))
     one, two = b.of(b.few) / scale, b.of(b.wild) / scale
     p = b.corrected(same_distribution(one, two, stream(b.probe.seed, "mixing"), draws=round(10 * FAMILIES / b.level)))
-    far = float(np.linalg.norm(one.mean(0) - two.mean(0)) / max(np.linalg.norm(one.mean(0)), 1e-300))
+    far = float(np.linalg.norm(one.mean(0) - two.mean(0))) / max(float(np.linalg.norm(one.mean(0))), 1e-300)
     means = "a record's gradient depends on other records of its batch (measured: relative change of the mean movement)"
     return Check("mixing", "far records", far, p, p < b.level, means, "remove batch norm and all else across a batch")
 

@@ -75,12 +75,11 @@ def make_probe(checkpoint: Params, data: Examples, claim: DpClaim, head: str | N
 
 def find_head(checkpoint: Params, head: str | None) -> tuple[str, str]:
     """Names of the classifier's weight (classes, width) and bias (classes,)."""
-    suffix = lambda name: name.removesuffix("weight") + "bias"  # noqa: E731
     pairs = [
-        (name, suffix(name))
-        for name, value in checkpoint.items()
-        if name.endswith("weight") and value.ndim == 2 and suffix(name) in checkpoint
-        if checkpoint[suffix(name)].shape == value.shape[:1]
+        (name, bias)
+        for name, bias in ((name, name.removesuffix("weight") + "bias") for name in checkpoint)
+        if name.endswith("weight") and checkpoint[name].ndim == 2 and bias in checkpoint
+        if checkpoint[bias].shape == checkpoint[name].shape[:1]
         if head is None or name.startswith(head)
     ]
     if not pairs:
