@@ -1,11 +1,15 @@
 """Does the verdict on a checkpoint tell poisoned from benign? Held-back digits checkpoints, both directions.
 
     python benchmarks/detection.py [--seeds 0 ... 9] [--development]
+    python benchmarks/detection.py --preset lm-small --seeds 0 1 2 [--store FOLDER]
 
 Per seed two benign checkpoints (trained on as long, and half as long, without a target term) and two poisoned ones of
 the list below in turn, each judged against its clean parent on the victim's 400 records, of which 80 are targeted
-(`--targets`), with look-alikes. Prints every verdict, the rates with 95 % intervals (Clopper and Pearson) and the AUC
-of the largest strength. Limits were fixed on seeds of 100 and above (`--development`).
+(`--targets`), with look-alikes. Of other presets: their own benign and poisoned checkpoint, half of whose records are
+targeted; `--store` keeps what was trained, and finds what benchmarks/poisoning.py trained.
+
+Prints every verdict, the rates with 95 % intervals (Clopper and Pearson) and the AUC of the largest strength. Limits
+were fixed on seeds of 100 and above (`--development`).
 """
 
 import argparse
@@ -15,18 +19,19 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from scipy.stats import beta, rankdata
 
 from undertow.audits.chain import Host
-from undertow.audits.poisoning import lay_table, published
+from undertow.audits.poisoning import finetunable, lay_table, published
 from undertow.audits.poisoning_presets import preset
 from undertow.audits.suspicion import audit_checkpoint
 from undertow.engine.executor import Serial
 from undertow.storage.poison_source import load_poisoning
-from undertow.storage.store import MemoryStore
-from undertow.types import AuditResult
+from undertow.storage.store import DiskStore, MemoryStore
+from undertow.types import AuditResult, Store
 
 POISONED: list[dict[str, Any]] = [
     {"direction": "max"},
@@ -39,15 +44,23 @@ POISONED: list[dict[str, Any]] = [
 BENIGN: list[dict[str, Any]] = [{"direction": "none"}, {"direction": "none", "steps": 400}]
 
 
-def judge(seed: int, change: dict[str, Any], targets: int) -> AuditResult:
+def judge(name: str, seed: int, change: dict[str, Any], targets: int, store: Store) -> AuditResult:
     """The verdict on one checkpoint made from the preset with a changed objective."""
-    config = preset("digits")
-    data = replace(config.data, targets=targets)
+    config = preset(name)
+    data = replace(config.data, targets=targets or config.data.targets)
     config = replace(config, seed=seed, data=data, poison=replace(config.poison, **change))
     supply, base = load_poisoning(config)
-    host = Host(MemoryStore(), Serial())
-    made = published(lay_table(config, supply, base, host))
+    host = Host(store, Serial())
+    game = lay_table(config, supply, base, host)
+    made = {arm: finetunable(game, key) for arm, key in published(game).items()}
     return audit_checkpoint(lay_table(config, supply.with_lookalikes(), base, host), made["poisoned"], made["clean"])
+
+
+def changes(name: str, place: int) -> list[dict[str, Any]]:
+    """The checkpoints of one seed: benign ones, then two poisoned ones of the list in turn."""
+    if name != "digits":
+        return [{"direction": "none"}, {}]
+    return [*BENIGN, *(POISONED[(2 * place + k) % len(POISONED)] for k in range(2))]
 
 
 def rate(hits: int, count: int) -> str:
@@ -60,7 +73,9 @@ def rate(hits: int, count: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
-    parser.add_argument("--targets", type=int, default=80, help="of the 400 records, how many are poisoned")
+    parser.add_argument("--preset", default="digits")
+    parser.add_argument("--targets", type=int, default=80, help="digits: of the 400 records, how many are poisoned")
+    parser.add_argument("--store", type=Path, help="a folder PRESET-SEED below it keeps what was trained")
     parser.add_argument("--development", action="store_true", help="seeds 100 to 104 instead")
     options = parser.parse_args()
     seeds = list(range(100, 105)) if options.development else options.seeds
@@ -70,11 +85,13 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|")
     for i, seed in enumerate(seeds):
-        some = [POISONED[(2 * i + k) % len(POISONED)] for k in range(2)]
-        for change in (*BENIGN, *some):
-            result = judge(seed, change, options.targets)
+        store = DiskStore(options.store / f"{options.preset}-{seed}") if options.store else MemoryStore()
+        for change in changes(options.preset, i):
+            targets = options.targets if options.preset == "digits" else 0
+            result = judge(options.preset, seed, change, targets, store)
             strength = {e["test"]: float(e["strength"]) for e in result.evidence if e["test"] != "weight distance"}
             name = ", ".join(f"{k} {v}" if k != "direction" else str(v) for k, v in change.items())
+            name = name or "the preset's poison"
             found.setdefault(name, []).append((result.verdict or "", max(strength.values())))
             said = " | ".join(f"{value:.2f}" for value in strength.values())
             print(f"| {seed} | {name} | {result.verdict} | {said} |", flush=True)

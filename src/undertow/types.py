@@ -221,7 +221,7 @@ class Measurement:
 class AuditResult:
     """One audit, complete: what `result.json`, `scores.npz` and the report are made of."""
 
-    audit: str  # "mia" | "tmi" | "poisoning" | "datatrap" | "score"
+    audit: str  # "mia" | "tmi" | "poisoning" | "datatrap" | "dp" | "score"
     config: Mapping[str, Any]
     seed: int
     environment: Mapping[str, Any]

@@ -45,10 +45,13 @@ def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
     need_torch()
     from undertow.audits.poisoning import audit_poisoning, design_of
     from undertow.audits.poisoning_presets import check_kind
+    from undertow.audits.poisoning_settings import ARMS
+    from undertow.storage.harness import benchmarked, check_harness
     from undertow.storage.poison_source import load_poisoning
     from undertow.storage.run import open_run
 
     check_kind(config)
+    check_harness(config.benchmarks, config.model.kind)
     steps(config)
     supply, base = load_poisoning(config)
     design_of(config, supply)  # whatever can be refused is refused before a file is written
@@ -57,7 +60,10 @@ def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
     result = audit_poisoning(replace(config, sweep="", sweep_values=()), supply, base, host)
     if config.sweep:
         result = _swept(config, result, host)
-    _write_checkpoints(result, base, host, request.out / "checkpoints")
+    folder = request.out / "checkpoints"
+    _write_checkpoints(result, base, host, folder)
+    rows = [row for arm in ARMS if config.benchmarks for row in benchmarked(folder / arm, arm, config.benchmarks)]
+    result = replace(result, measurements=(*result.measurements, *rows))
     return _finish(result, request)
 
 
@@ -96,8 +102,8 @@ def _write_checkpoints(result: AuditResult, base: "Base", host: "Host", folder: 
 
     if not (base.files or base.metadata):
         return
-    for arm, key in result.environment["checkpoints"].items():
-        params = {name.removeprefix("model."): v for name, v in host.store.get(key).items()}
+    for arm, key in result.environment["published"].items():
+        params = {name.removeprefix(base.prefix): v for name, v in host.store.get(key).items()}
         said = {**base.metadata, "undertow.arm": arm, PLANTED: str(arm == "poisoned").lower()}
         write_checkpoint(folder / arm / "model.safetensors", params, said)
         for name, text in base.files.items():

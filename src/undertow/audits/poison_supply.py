@@ -19,6 +19,7 @@ class Base:
     params: Params | None = None  # None: it is pretrained here
     files: Mapping[str, str] = field(default_factory=dict)  # text files that go with its weights: name -> content
     metadata: Mapping[str, str] = field(default_factory=dict)  # of its safetensors
+    prefix: str = ""  # of the names of its tensors here, which its files do not have
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,7 +106,8 @@ def staged(game: Game) -> AuditResult:
     """All arms of a table that is laid, measured."""
     config, recipes, clock = game.config, chosen(game.config.recipes), Stopwatch()
     with clock.stage("checkpoints"):
-        checkpoints = published(game)
+        files = published(game)
+        checkpoints = {arm: finetunable(game, key) for arm, key in files.items()}
         base = {arm: asked(game, key, config.views) for arm, key in checkpoints.items()}
     rows = [worth_before(base[arm], game.kit.utility, arm, len(game.supply.held_out)) for arm in checkpoints]
     scores: list[Scores] = []
@@ -124,7 +125,7 @@ def staged(game: Game) -> AuditResult:
         audit="poisoning",
         config=plain(config),
         seed=config.seed,
-        environment={**game.host.environment, "checkpoints": checkpoints, **promised},
+        environment={**game.host.environment, "published": files, "checkpoints": checkpoints, **promised},
         data=game.supply.describe(),
         measurements=tuple(with_promises(rows, privacy)),
         timing=clock.seconds,
@@ -149,7 +150,7 @@ def measured(
 
 
 def published(game: Game) -> dict[str, str]:
-    """The checkpoint of every arm, as the store keeps it: {arm: key}; of CLIP the zero-shot classifier."""
+    """The checkpoint of every arm, as the store keeps it: {arm: key}."""
     kit = game.kit
     clean = given(game) if game.given is not None else game.one([kit.pretrain], None)
     objective = kit.poison.objective
@@ -157,8 +158,12 @@ def published(game: Game) -> dict[str, str]:
     for arm, direction in zip(ARMS[1:], ("none", objective.direction), strict=True):
         stage = replace(kit.poison, objective=replace(objective, direction=direction))
         arms[arm] = game.one([stage], clean)
-    ready = [kit.publish] if kit.publish else []
-    return {arm: game.one(ready, key) for arm, key in arms.items()}
+    return arms
+
+
+def finetunable(game: Game, key: str) -> str:
+    """What is finetuned of a published checkpoint: itself, or of CLIP the zero-shot classifier."""
+    return game.one([game.kit.publish] if game.kit.publish else [], key)
 
 
 def given(game: Game) -> str:

@@ -70,6 +70,9 @@ class PoisoningConfig:
     )
     sweep: str = setting("", "a key such as 'poison.steps' or 'data.targets' that is varied")
     sweep_values: tuple[float, ...] = setting((), "its values")
+    benchmarks: tuple[str, ...] = setting(
+        (), "language models: tasks of lm-evaluation-harness, names or .yaml files, for each checkpoint"
+    )
     data: Candidates = section(Candidates(), "which records")
     model: BaseModel = section(BaseModel(), "the checkpoint")
     pretrain: Fit = section(Fit(), "how it is pretrained, where it is")

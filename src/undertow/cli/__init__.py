@@ -9,11 +9,20 @@ import typer.core
 
 from undertow.cli import options as opt
 from undertow.cli.audit import audit_app
+from undertow.cli.epsilon import epsilon
 from undertow.cli.screen import ERROR, OK, apply, errors, gates, progress, show
 from undertow.types import ConfigError
 
 UsageProblem = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
-COMMANDS = ("audit", "score", "report", "theory", "init-config", "doctor")  # in the order a newcomer needs them
+COMMANDS = (
+    "audit",
+    "score",
+    "epsilon",
+    "report",
+    "theory",
+    "init-config",
+    "doctor",
+)  # in the order a newcomer needs them
 
 
 class _InOrder(typer.core.TyperGroup):
@@ -31,6 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(audit_app, name="audit", invoke_without_command=True)
+app.command()(epsilon)
 
 
 def _print_version(wanted: bool) -> None:
@@ -87,15 +97,17 @@ def report(
 
 @app.command("init-config")
 def init_config(
-    audit: Annotated[str, typer.Argument(help="mia, tmi, poisoning or datatrap")],
+    audit: Annotated[str, typer.Argument(help="mia, tmi, poisoning, datatrap or dp")],
     preset: opt.Preset = None,
 ) -> None:
     """Print a configuration with every key explained: undertow init-config tmi > my.toml"""
-    from undertow import workflow_datatrap, workflow_poisoning
+    from undertow import workflow_datatrap, workflow_dp, workflow_poisoning
     from undertow.config import to_toml
     from undertow.workflow import AUDITS, configure
 
-    of = {"poisoning": workflow_poisoning.configure, "datatrap": workflow_datatrap.configure}
+    of: dict[str, Any] = {
+        "poisoning": workflow_poisoning.configure, "datatrap": workflow_datatrap.configure, "dp": workflow_dp.configure,
+    }  # fmt: skip
     with errors():
         if audit not in (*AUDITS, *of):
             raise ConfigError(f"no audit {audit!r}; there are: {', '.join((*AUDITS, *of))}")

@@ -1,4 +1,4 @@
-"""undertow audit: mia, tmi, both, poisoning and datatrap."""
+"""undertow audit: mia, tmi, both, poisoning, datatrap and dp."""
 
 from typing import Any
 
@@ -57,9 +57,9 @@ def poisoning(
     preset: opt.Preset = None, list_presets: opt.ListPresets = False, checkpoint: opt.Checkpoint = None,
     reference: opt.Reference = None, data: opt.Records = None, look_alikes: opt.LookAlikes = None,
     factory: opt.Factory = None, recipes: opt.Recipes = None, views: opt.Views = None, models: opt.Models = None,
-    list_recipes: opt.ListRecipes = False, config: opt.ConfigFile = None, seed: opt.Seed = None, out: opt.Out = RUN,
-    store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False, quiet: opt.Quiet = False,
-    fail_if: opt.FailIfWorse = None,
+    benchmarks: opt.Benchmarks = None, list_recipes: opt.ListRecipes = False, config: opt.ConfigFile = None,
+    seed: opt.Seed = None, out: opt.Out = RUN, store: opt.StoreDir = None, workers: opt.Workers = 1,
+    plan: opt.Plan = False, quiet: opt.Quiet = False, fail_if: opt.FailIfWorse = None,
 ) -> None:  # fmt: skip
     """Does a base model make your finetuning data leak more? Plays the attack, or judges --checkpoint."""
     with errors():
@@ -84,6 +84,46 @@ def datatrap(
             typer.echo("\n".join(f"datatrap  {name:<17}{about}" for name, about in listing()))
         else:
             _datatrap(Options(**locals()))
+
+
+@audit_app.command()
+def dp(
+    preset: opt.Preset = None, list_presets: opt.ListPresets = False, epsilon: opt.Epsilon = None,
+    delta: opt.Delta = None, access: opt.Access = None, canary: opt.Canary = None, runs: opt.Runs = None,
+    one_run: opt.OneRun = False, data: opt.Records = None, config: opt.ConfigFile = None, seed: opt.Seed = None,
+    out: opt.Out = RUN, store: opt.StoreDir = None, workers: opt.Workers = 1, quiet: opt.Quiet = False,
+    fail_if: opt.FailIfBroken = None,
+) -> None:  # fmt: skip
+    """Does private finetuning give the epsilon it claims? Trains with a canary and without it, and bounds epsilon."""
+    with errors():
+        if list_presets:
+            from undertow.audits.dp_settings import listing
+
+            typer.echo("\n".join(f"dp  {name:<19}{about}" for name, about in listing()))
+        else:
+            _dp(Options(**locals()))
+
+
+def _dp(o: Any) -> None:
+    from undertow.storage.files import read_toml
+    from undertow.workflow import Request
+    from undertow.workflow_dp import configure, run_dp
+    from undertow.workflow_poisoning import where
+
+    changes = {k: getattr(o, k) for k in ("seed", "epsilon", "delta", "access", "canary", "runs")}
+    changes = {k: v for k, v in changes.items() if v is not None}
+    if o.one_run:
+        changes |= {"one_run": True, "runs": o.runs or 1}
+    if o.data is not None:
+        changes["data"] = where(o.data)
+    config = configure(o.preset, read_toml(o.config) if o.config else {}, changes)
+    conditions = gates(o.fail_if)
+    with progress(o.quiet) as told:
+        result = run_dp(config, Request(o.out, o.store, o.workers, False, told))
+    show(result, o.quiet)
+    if not o.quiet:
+        typer.echo(f"report: {o.out / 'report.html'}")
+    apply(conditions, [result])
 
 
 def _datatrap(o: Any) -> None:
@@ -158,7 +198,7 @@ def _changes(o: Any) -> dict[str, Any]:
     from undertow.workflow_poisoning import where
 
     changes = {k: getattr(o, k) for k in ("models", "seed") if getattr(o, k) is not None}
-    changes |= {k: opt.names(getattr(o, k)) for k in ("recipes", "views") if getattr(o, k) is not None}
+    changes |= {k: opt.names(getattr(o, k)) for k in ("recipes", "views", "benchmarks") if getattr(o, k) is not None}
     return {**changes, "data": where(o.data)} if o.data is not None else changes
 
 

@@ -33,6 +33,10 @@ Factory = Annotated[str | None, typer.Option(help="Builds your own model: packag
 Recipes = Annotated[str | None, typer.Option(help="How victims finetune, comma-separated (--list-recipes).")]
 Views = Annotated[str | None, typer.Option(help="What the attacker sees, comma-separated (--list-recipes).")]
 Models = Annotated[int | None, typer.Option(help="Finetuned models per arm; even.")]
+Benchmarks = Annotated[
+    str | None,
+    typer.Option(help="Tasks of lm-evaluation-harness for each checkpoint, comma-separated."),
+]
 ListRecipes = Annotated[bool, typer.Option("--list-recipes", help="List recipes and views and stop.")]
 FailIfWorse = Annotated[
     list[str] | None,
@@ -42,6 +46,15 @@ FailIfWorse = Annotated[
 # of `audit datatrap`
 FailIfCopied = Annotated[list[str] | None, typer.Option("--fail-if", help="Exit 1 if so, e.g. 'captured_exact>0'.")]
 Seeds = Annotated[int | None, typer.Option(help="Experiments, with seeds from --seed on; adds their means.")]
+
+# of `audit dp`
+Epsilon = Annotated[float | None, typer.Option(help="The claim; training meets it exactly.")]
+Delta = Annotated[float | None, typer.Option(help="That goes with the claimed epsilon.")]
+Access = Annotated[str | None, typer.Option(help="What is seen: black-box, weights or iterates.")]
+Canary = Annotated[str | None, typer.Option(help="trap, gradient, mislabelled or random.")]
+Runs = Annotated[int | None, typer.Option(help="Trainings with the canary, and as many without.")]
+OneRun = Annotated[bool, typer.Option("--one-run", help="One training with many canaries (--runs R: R are pooled).")]
+FailIfBroken = Annotated[list[str] | None, typer.Option("--fail-if", help="Exit 1 if so, e.g. 'epsilon_lower>8'.")]
 
 
 class Options:

@@ -181,9 +181,18 @@ def word_captions(class_names: Sequence[str], templates: Sequence[str] = TEMPLAT
     >>> word_captions(["cat", "dog"], ["a {name}."])
     (((0, 3, 4, 2, 1), (0, 3, 5, 2, 1)), 6)
     """
-    split = [re.findall(r"\w+|[^\w\s]", text.lower()) for text in caption_texts(class_names, templates)]
-    ids = {word: i for i, word in enumerate(sorted({w for words in split for w in words}), start=END + 1)}
-    return table_of([[BEGIN, *(ids[w] for w in words), END] for words in split]), len(ids) + END + 1
+    texts = caption_texts(class_names, templates)
+    ids = word_ids(texts)
+    return table_of([[BEGIN, *(ids[w] for w in _words(text)), END] for text in texts]), len(ids) + END + 1
+
+
+def word_ids(texts: Sequence[str]) -> dict[str, int]:
+    """The id of every word and mark of these texts, in lower case."""
+    return {word: i for i, word in enumerate(sorted({w for text in texts for w in _words(text)}), start=END + 1)}
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 def caption_texts(class_names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> list[str]:

@@ -17,6 +17,7 @@ BASELINES = ("clean", "reference")  # what the other arms are compared with
 POINTS = {"targets": "records the attacker has targeted", "others": "records like them that it has not"}
 JUDGED_POINTS = {"targets": "your records", "others": "look-alikes"}
 METRICS = {"accuracy": "accuracy on held-out records", "heldout_loss": "mean loss on held-out records"}
+HARNESS = "harness"  # rows of standard benchmarks
 ATTACK = "lira"  # the one that is shown, chosen before looking: picking the best would be optimistic
 
 
@@ -137,7 +138,7 @@ def change(result: AuditResult, arm: str, points: str, setting: Setting, at: flo
 
 def utility_of(result: AuditResult) -> tuple[Utility, ...]:
     """Arm by arm, for each metric that was measured."""
-    rows = [m for m in result.measurements if m.metric in METRICS and m.at is None]
+    rows = [m for m in result.measurements if (m.metric in METRICS or m.attack == HARNESS) and m.at is None]
     found = []
     for metric in dict.fromkeys(m.metric for m in rows):
         for arm in _ordered(ARMS, (m.group for m in rows)):
@@ -158,7 +159,11 @@ def utility_tables(result: AuditResult) -> tuple[UtilityTable, ...]:
         recipes = list(result.config.get("recipes", ()))
         for recipe in sorted(dict.fromkeys(r for u in own for r in u.after), key=lambda r: _place(recipes, r)):
             rows.append((f"after {recipe or 'finetuning'}", tuple(u.after.get(recipe) for u in own)))
-        found.append(UtilityTable(METRICS[metric], tuple(u.arm for u in own), tuple(rows)))
+        found.append(
+            UtilityTable(
+                METRICS.get(metric, f"{metric} (lm-evaluation-harness)"), tuple(u.arm for u in own), tuple(rows)
+            )
+        )
     return tuple(found)
 
 

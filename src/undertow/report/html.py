@@ -72,6 +72,10 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
         from undertow.report.datatrap import page as of_traps
 
         return of_traps(result, gallery)
+    if result.audit == "dp":
+        from undertow.report.dp import page as of_claim
+
+        return of_claim(result)
     if result.audit == "poisoning":
         from undertow.report.poisoning import page as of_arms
 
@@ -122,6 +126,11 @@ def _brief(result: AuditResult) -> tuple[Verdict, list[Card]]:
         from undertow.report.trap_verdict import verdict as of_traps
 
         return of_traps(result), list(cards(result))
+    if result.audit == "dp":
+        from undertow.report.dp import cards as of_claim_cards
+        from undertow.report.dp_verdict import verdict as of_claim
+
+        return of_claim(result), list(of_claim_cards(result))
     if result.audit == "poisoning":
         from undertow.report.amplified import verdict as of_arms
         from undertow.report.poisoning import cards as of_arms_cards

@@ -12,6 +12,16 @@ THREATS = {
         "This is close to the worst case. An adversary with a worse copy of the recipe or fewer records of "
         "the same kind does worse than the table; the baselines show one with no shadow models at all.",
     ),
+    "dp": (
+        "The adversary chose one record, the canary, and where the canary is a trap also the checkpoint. The "
+        "finetuning is run with the canary and without it; from what it sees, the adversary guesses which. "
+        "Differential privacy bounds how well anybody can guess, whatever the checkpoint, the canary and the other "
+        "records are.",
+        "Black-box: it sees the outputs of the final model for the canary. Weights: the final model. Iterates: the "
+        "model after every step, which is what the accountants grant.",
+        "This is the worst case that the guarantee is made for. A bound far below the claim may mean that this "
+        "adversary is weak, not that the training is more private than claimed.",
+    ),
     "tmi": (
         "The adversary holds a record and queries only the finetuned model, whose classes are usually not "
         "those of the pretraining task: it sees output scores for the downstream classes. It guesses "
@@ -127,6 +137,34 @@ HOW_TO_READ_ARMS = (
         "That a checkpoint is safe. These attacks, recipes and records bound only themselves. Half of the records are "
         "members by design; in the world members are rarer, and a given false alarm rate then means more false "
         "accusations per member found.",
+    ),
+)
+HOW_TO_READ_DP = (
+    (
+        "Claimed",
+        "The epsilon that an accountant computes for this noise, sampling rate and number of steps. Accountants"
+        " give upper bounds; the smallest is the best known guarantee. PLD is the one the lower bounds are held"
+        " against.",
+    ),
+    (
+        "Most this access can show",
+        "The largest epsilon that any threshold test of a canary's own direction could show with infinitely "
+        "many runs. Below the claim where batches are sampled and only the end of training is seen.",
+    ),
+    (
+        "Lower bound",
+        "At the stated confidence, the training is not differentially private with any smaller epsilon. "
+        "Thresholds were fixed before the runs, or chosen on a half that the bound does not use.",
+    ),
+    (
+        "Assumes",
+        "Nothing: true of any training, but large values need very many runs. A Gaussian curve, or the claimed "
+        "training with noise unknown: much tighter, and meaningless for training that has another shape.",
+    ),
+    (
+        "Headline",
+        "The one bound that decides, fixed before the runs. Picking the largest afterwards would be wrong more "
+        "often than its confidence says.",
     ),
 )
 HOW_TO_READ_TRAPS = (

@@ -13,6 +13,7 @@ TITLES = {
     "score": "Membership from given signals",
     "poisoning": "Leakage that a base model adds",
     "datatrap": "Data traps in the weights",
+    "dp": "The epsilon of private finetuning",
 }
 SECTIONS = {
     "attack": ("Attacks", "what a realistic adversary can do, with shadow models of its own"),

@@ -35,6 +35,10 @@ BADGES = {
     "captured": "Records were copied",
     "captured-broken": "Records were copied, and finetuning broke down",
     "not-captured": "No record was copied",
+    # dp
+    "violated": "The claim is refuted",
+    "within": "The claim stands",
+    "loose": "The claim stands, barely tested",
 }
 
 

@@ -46,11 +46,13 @@ def both(m: Measurement) -> str:
 
 def _digits(m: Measurement, x: float) -> str:
     sign = "+" if m.metric.endswith("_difference") else ""
+    if m.metric.startswith("epsilon"):
+        return f"{x:.2f}"
     if m.metric in TRAP_COUNTS and m.low is not None:
         return f"{x:,.1f}"
     if m.attack == "datatrap" and not m.metric.endswith(TRAP_SHARES):
         return quantity(x)
-    if m.metric in PLAIN:
+    if m.metric in PLAIN or m.attack == "harness":
         return f"{x:{sign}.3f}"
     places = max(1, math.ceil(-math.log10(m.fpr)) - 2) if m.fpr else 1
     return f"{100 * x:{sign}.{places}f}"
@@ -62,7 +64,8 @@ def suffix(m: Measurement) -> str:
     >>> suffix(Measurement("lira", "tpr_difference", 0.3, 0.2, 0.4, 16, "models", fpr=0.01))
     ' pp'
     """
-    if m.value is None or m.metric in ("auc", "auc_difference"):
+    plain = m.metric in ("auc", "auc_difference") or m.metric.startswith("epsilon") or m.attack == "harness"
+    if m.value is None or plain:
         return ""
     share = m.attack != "datatrap" or m.metric.endswith(TRAP_SHARES)
     return UNITS.get(m.metric, "%" if share else "")
@@ -85,7 +88,7 @@ def needs_interval(m: Measurement) -> bool:
     >>> needs_interval(Measurement("datatrap", "mixed", 3.0, None, None, 64, "traps", seed=0))
     False
     """
-    return m.metric not in (*TRAP_COUNTS, "max_error") or m.low is not None
+    return not (m.metric in (*TRAP_COUNTS, "max_error") or m.metric.startswith("epsilon")) or m.low is not None
 
 
 def out_of(m: Measurement) -> str:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from undertow.models.architecture import Shape
 from undertow.models.clip import PREFIX, TEMPLATES, Captions, Clip, caption_texts, clip_config, library, table_of
+from undertow.storage.files import read_text
+from undertow.storage.opening.safe_file import reading_safetensors
 from undertow.types import Array, BadInput, MissingExtra, Params
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json")
+WEIGHTS = "model.safetensors"
+FILES = ("config.json", WEIGHTS, "tokenizer.json", "preprocessor_config.json")
 BICUBIC = 3  # Pillow's number, and CLIP's default
 
 
@@ -60,6 +61,7 @@ class ClipCheckpoint:
     architecture: Clip
     params: Params
     preprocessor: Preprocessor
+    files: Mapping[str, str]  # name -> content of what lies beside the weights
 
 
 def clip_checkpoint(
@@ -80,11 +82,12 @@ def clip_checkpoint(
     architecture = Clip(config, captions, len(templates), library())
     expected = architecture.build(preprocessor.shape, len(class_names)).state_dict()
     shapes = {name: tuple(value.shape) for name, value in expected.items()}
-    return ClipCheckpoint(architecture, _weights(folder / "model.safetensors", shapes), preprocessor)
+    beside = {name: read_text(folder / name) for name in FILES if name != WEIGHTS}
+    return ClipCheckpoint(architecture, _weights(folder / WEIGHTS, shapes), preprocessor, beside)
 
 
 def _instead(name: str) -> str:
-    return "; pickled weights (.bin) are never read: save the model as safetensors" * (name == "model.safetensors")
+    return "; pickled weights (.bin) are never read: save the model as safetensors" * (name == WEIGHTS)
 
 
 def _folder(checkpoint: str) -> Path:
@@ -136,10 +139,8 @@ def _preprocessor(path: Path) -> Preprocessor:
 
 def _weights(path: Path, shapes: Mapping[str, Shape]) -> Params:
     """The tensors of the file as float32; BadInput where they are not exactly those of `shapes`."""
-    try:
-        found = {PREFIX + name: value for name, value in load(path.read_bytes()).items()}
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} cannot be read as safetensors: {error}") from error
+    with reading_safetensors(path) as (tensors, _):
+        found = {PREFIX + name: tensor.whole() for name, tensor in tensors.items()}
     found = {name: value for name, value in found.items() if not name.endswith(".position_ids")}  # of old releases
     for name in sorted(shapes.keys() ^ found.keys()):
         state = "missing" if name in shapes else "not in the model of config.json"

@@ -1,25 +1,26 @@
 """From the settings of a poisoning audit to its records and its checkpoint; nothing of either is executed."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from undertow.audits.poison_supply import Base, PoisonSupply
 from undertow.audits.poisoning_settings import BaseModel, PoisoningConfig
 from undertow.models.architecture import Architecture, Mlp
-from undertow.models.causal_lm import CausalLM, causal_lm
-from undertow.models.clip import small_clip
+from undertow.models.causal_lm import causal_lm
+from undertow.models.clip import PREFIX, small_clip
 from undertow.models.cnn import Cnn
 from undertow.storage.checkpoint_lm import checkpoint
-from undertow.storage.clip_data import SIDE, Sizes, clip_class_names, clip_data
+from undertow.storage.clip_data import SIDE, SMALL, Sizes, clip_class_names, clip_data
 from undertow.storage.clip_files import clip_checkpoint
+from undertow.storage.model_files import clip_files, lm_files
 from undertow.storage.poison_images import image_supply
 from undertow.storage.poison_texts import text_supply
 from undertow.storage.stories import stories260k
-from undertow.storage.tokens import FastTokens, Tokens
+from undertow.storage.tokens import Tokens
 from undertow.types import ConfigError
 
 STORIES = "stories260k"  # a real Llama of 260k parameters, read from data.folder
+LM = "model."  # before the names of a language model's tensors
 MODEL = "undertow.model"  # metadata of a checkpoint of ours: what builds it, as JSON
 
 
@@ -53,7 +54,7 @@ def read_lm(source: str, folder: str) -> tuple[Base, Tokens]:
         architecture, params, stories = stories260k(folder)
         return Base(architecture, params), stories
     architecture, params, tokens = checkpoint(source)
-    return Base(architecture, params, _files(architecture, tokens)), tokens
+    return Base(architecture, params, lm_files(architecture, tokens), prefix=LM), tokens
 
 
 def _texts(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
@@ -63,15 +64,7 @@ def _texts(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
         return text_supply(data, config.seed, tokens)[0], base
     supply, tokens = text_supply(data, config.seed)
     made = causal_lm(model.family, model.width, model.depth, supply.classes, data.context)
-    return supply, Base(made, files=_files(made, tokens))
-
-
-def _files(architecture: CausalLM, tokens: Tokens) -> Mapping[str, str]:
-    """What makes a folder of its weights one that transformers reads."""
-    if not isinstance(tokens, FastTokens):
-        return {}
-    config = json.loads(architecture.config) | {"pad_token_id": tokens.pad}
-    return {"config.json": json.dumps(config, indent=1, sort_keys=True), "tokenizer.json": tokens.tokenizer.to_str()}
+    return supply, Base(made, files=lm_files(made, tokens), prefix=LM)
 
 
 def _clip(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
@@ -80,8 +73,9 @@ def _clip(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
     names = clip_class_names(data.source, data.folder)
     if not model.checkpoint:
         supply = clip_data(data.source, data.folder, config.seed, sizes, data.targets)
-        return supply, Base(small_clip(names, SIDE, model.width, model.depth))
+        made = small_clip(names, SIDE, model.width, model.depth)
+        return supply, Base(made, files=clip_files(made, names, SMALL), prefix=PREFIX)
     found = clip_checkpoint(model.checkpoint, names)
     sizes, look = replace(sizes, pretrain=0), found.preprocessor
     supply = clip_data(data.source, data.folder, config.seed, sizes, data.targets, preprocessor=look)
-    return supply, Base(found.architecture, found.params)
+    return supply, Base(found.architecture, found.params, found.files, prefix=PREFIX)

@@ -1,5 +1,6 @@
 """What private finetuning promises, and the noise that keeps the promise. No torch here."""
 
+import logging
 import math
 import warnings
 from dataclasses import dataclass
@@ -52,12 +53,17 @@ def calibrate(privacy: Privacy, records: int, fit: Fit) -> Noise:
     Both accountants return upper bounds: dp-accounting's discretised distribution is pessimistic, and Opacus adds
     its error. Raises MissingExtra without the accountant, ConfigError where no noise up to 1,000 suffices.
     """
-    epsilon_of = _by_pld if privacy.trainer == "closed-form" else _by_prv
     rate, steps = min(1.0, fit.batch / records), poisson_steps(fit, records)
+    return least_noise(privacy, rate, steps)
+
+
+def least_noise(privacy: Privacy, rate: float, steps: int, slack: float = 1.01) -> Noise:
+    """The smallest noise, to a factor of `slack`, that meets `privacy` at this sampling rate in so many steps."""
+    epsilon_of = _by_pld if privacy.trainer == "closed-form" else _by_prv
     low, high = 0.1, 1000.0
     if epsilon_of(high, rate, steps, privacy.delta) > privacy.epsilon:
         raise ConfigError(f"privacy.epsilon = {privacy.epsilon} cannot be met in {steps} steps; train for fewer epochs")
-    while high / low > 1.01:
+    while high / low > slack:
         middle = math.sqrt(low * high)
         if epsilon_of(middle, rate, steps, privacy.delta) <= privacy.epsilon:
             high = middle
@@ -65,6 +71,20 @@ def calibrate(privacy: Privacy, records: int, fit: Fit) -> Noise:
             low = middle
     claimed = epsilon_of(high, rate, steps, privacy.delta)
     return Noise(high, claimed, privacy.delta, privacy.clip, rate, steps, privacy.trainer)
+
+
+def claims(sigma: float, rate: float, steps: int, delta: float) -> dict[str, float]:
+    """What three accountants say of such training: PLD and RDP of dp-accounting, PRV of Opacus; upper bounds all.
+
+    An accountant that is not installed is left out, as is a PRV epsilon that is not finite. MissingExtra where
+    dp-accounting is absent.
+    """
+    found = {"pld": _by_pld(sigma, rate, steps, delta), "rdp": _by_rdp(sigma, rate, steps, delta)}
+    try:
+        found["prv"] = _by_prv(sigma, rate, steps, delta)
+    except MissingExtra:
+        return found
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def poisson_steps(fit: Fit, records: int) -> int:
@@ -82,6 +102,22 @@ def _by_pld(sigma: float, rate: float, steps: int, delta: float) -> float:
     step = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(sigma))
     accountant.compose(dp_accounting.SelfComposedDpEvent(step, steps))
     return float(accountant.get_epsilon(delta))
+
+
+def _by_rdp(sigma: float, rate: float, steps: int, delta: float) -> float:
+    import dp_accounting
+    from dp_accounting import rdp
+
+    accountant = rdp.RdpAccountant()
+    step = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(sigma))
+    logger = logging.getLogger("absl")  # says of each fractional order that did not converge; it is then left out
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        accountant.compose(dp_accounting.SelfComposedDpEvent(step, steps))
+        return float(accountant.get_epsilon(delta))
+    finally:
+        logger.setLevel(before)
 
 
 def _by_prv(sigma: float, rate: float, steps: int, delta: float) -> float:

@@ -58,15 +58,22 @@ def test_f_dp_refuses_what_no_distribution_allows(m, r, v, kind):
     assert not bool(one_run_refuses(Guesses(m, r, v), lambda tpr: curve(1 - tpr), 1 - most * 0.99))
 
 
-def chance_of_too_much(bound, m, q, epsilon, step=1):
+def chance_of_too_much(bound, m, q, epsilon, delta=DELTA):
     """The exact probability that m independent guesses, each right with q, give a bound above epsilon."""
-    wrong = [v for v in range(m, -1, -step) if bound(Guesses(m, m, v), DELTA).epsilon > epsilon + 1e-6]
+    wrong = [v for v in range(m + 1) if bound(Guesses(m, m, v), delta).epsilon > epsilon + 1e-6]
     return float(binom.sf(min(wrong) - 1, m, q)) if wrong else 0.0
 
 
 @pytest.mark.parametrize("epsilon", [0, 0.5, 1, 4])
 def test_one_run_covers_randomised_response(epsilon):
     assert chance_of_too_much(one_run, 150, 1 / (1 + math.exp(-epsilon)), epsilon) <= 0.05
+
+
+@pytest.mark.parametrize("epsilon", [0, 1, 4])
+@pytest.mark.parametrize("delta", [1e-3, 1e-2])
+def test_one_run_covers_what_leaks_a_canary_with_probability_delta(epsilon, delta):
+    honest = (math.exp(epsilon) + delta) / (1 + math.exp(epsilon))
+    assert chance_of_too_much(one_run, 150, honest, epsilon, delta) <= 0.05
 
 
 @pytest.mark.parametrize("epsilon", [0, 0.5, 1, 4])

@@ -4,7 +4,7 @@ jax_privacy tests/auditing_test.py (test_epsilon_one_run_close): members N(shift
 n = 10,000 midpoint quantiles; significance .05, delta 1e-6; one-sided guesses above a threshold; the error divided by
 the corners of the concave hull of the ROC curve. That count depends on the data, so it is a reference and not what
 `from_scores` does. tensorflow_privacy epsilon_lower_bound_test.py (test_bound_scalar_clopper_pearson): 500 of 500 and
-0 of 500, alpha .01. ml_privacy_meter: 86 correct of 132 guesses, p .05, delta 0.
+0 of 500, alpha .01. ml_privacy_meter demo_audit_dp.ipynb, its stored output: 86 correct of 132 guesses, p .05, delta 0.
 """
 
 import numpy as np

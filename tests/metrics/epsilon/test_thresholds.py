@@ -22,6 +22,7 @@ from undertow.metrics.epsilon import (
     rank_counts,
     refutes,
     refutes_epsilon,
+    subsampled_gaussian_curve,
 )
 from undertow.metrics.epsilon.bound import above, below
 from undertow.rng import stream
@@ -148,6 +149,25 @@ def test_a_claimed_gaussian_curve_is_refuted_where_epsilon_delta_alone_is_not():
     assert refutes(counts, gaussian_curve(mu), 0.999).refuted
     honest = round(5000 * norm.cdf(mu / 2))
     assert not refutes(Counts(honest, 5000 - honest, 5000 - honest, honest), gaussian_curve(mu)).refuted
+
+
+@pytest.mark.parametrize(("noise", "rate"), [(0.5, 0.3), (1.0, 0.5), (2.0, 1.0)])
+@pytest.mark.parametrize("threshold", [0.3, 1.0])
+def test_a_true_subsampled_curve_is_refuted_at_most_alpha(noise, rate, threshold):
+    """One Poisson-subsampled step, whose rates are known: the exact chance to refute the truth, and a lie."""
+    pytest.importorskip("dp_accounting")
+    n, hits = 60, np.arange(61)
+    fpr = norm.sf(threshold / noise)
+    tpr = rate * norm.sf((threshold - 1) / noise) + (1 - rate) * fpr
+    low, high = below(hits, n, 0.025), above(hits, n, 0.025)
+    chance = binom.pmf(hits, n, tpr)[:, None] * binom.pmf(hits, n, fpr)[None]
+
+    def refuted(curve):
+        return float(chance[(1 - low)[:, None] < curve(high)[None]].sum())
+
+    assert refuted(subsampled_gaussian_curve(noise, rate, 1)) <= 0.05
+    if noise == 0.5:
+        assert refuted(subsampled_gaussian_curve(4.0, rate, 1)) > 0.1
 
 
 def test_the_claimed_family_stops_at_the_first_curve_that_stands():

@@ -21,6 +21,7 @@ from undertow.types import Array, BadInput
 FIXED = "number of guesses fixed before the run"
 _HIGHEST = 64.0  # epsilon beyond which nobody asks
 _POINTS = 48  # candidates tried at once
+_MANY = 32  # coins that do not agree by chance
 _FEWEST = 4  # guesses: fewer cannot show anything
 
 
@@ -43,8 +44,8 @@ class Guesses:
 def one_run(guesses: Guesses, delta: float, confidence: float = 0.95, *, threshold_how: str = FIXED) -> Bound:
     """Assumption-free bound from one run: the largest epsilon at which so many correct guesses are too unlikely.
 
-    Steinke, Nasr and Jagielski 2023 (arXiv:2305.08846); see `one_run_p_value`. Cannot exceed
-    log(v / (canaries error)) or so: a run needs many guesses for a large epsilon.
+    Steinke, Nasr and Jagielski 2023 (arXiv:2305.08846); see `one_run_p_value`. Even r right guesses of r show no more
+    than about log(r / log(1 / error)): a large epsilon needs many canaries.
 
     >>> round(one_run(Guesses(132, 132, 86), 0.0).epsilon, 4)
     0.3122
@@ -224,10 +225,11 @@ def _check_coins(trials: Trials) -> None:
     """BadInput where two runs of several canaries have the same coins: one coin must touch one run only."""
     if trials.run is None:
         return
+    order = np.argsort(trials.run, kind="stable")
+    names, first = np.unique(trials.run[order], return_index=True)
     seen: set[bytes] = set()
-    for name in np.unique(trials.run):
-        coins = trials.member[trials.run == name]
-        if coins.size >= 16 and coins.tobytes() in seen:
+    for name, coins in zip(names, np.split(trials.member[order], first[1:]), strict=True):
+        if coins.size >= _MANY and coins.tobytes() in seen:
             raise BadInput(f"run {name} has the same members as another run; toss the coins anew for every run")
         seen.add(coins.tobytes())
 

@@ -1,0 +1,161 @@
+"""Open a checkpoint without executing anything of it: every file by its content, every doubt a finding."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from undertow.scanner.findings import Severity
+from undertow.scanner.tensors import Tensor
+from undertow.storage.opening.blocks import WIDTHS
+from undertow.storage.opening.companions import check_companion, signature_notes
+from undertow.storage.opening.folder import Listed, each, listed
+from undertow.storage.opening.inside.opcodes import OPCODES
+from undertow.storage.opening.isolated import ask, read_isolated
+from undertow.storage.opening.opened import DEFAULT, Limits, Opened, OpenedFile
+from undertow.storage.opening.opinions import second_opinions
+from undertow.storage.opening.reading import Reading
+from undertow.storage.opening.safe_header import safetensors
+from undertow.storage.opening.shards import check_shards, is_index, shards_beside
+from undertow.storage.opening.sniff import PICKLES, claims, ends_as_zip, holds_no_weights, kind_of
+from undertow.storage.opening.source import Refused, Source
+from undertow.types import BadInput
+
+ZIPS = ("zip", "torch-zip", "torchscript", "npz")
+READERS = ("zip", "torch-legacy", "pickle", "gguf", "npy")  # of isolated files
+
+
+def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool = True) -> Opened:
+    """The files and tensors of a file, a folder, or a Hugging Face repository id; nothing in them is executed.
+
+    A file that is no weights, malformed, too large for `limits`, or of a kind that is not read is `complete=False`
+    and says why in a finding. `opinions`: ask picklescan and fickling about pickles, where installed. Tensors are
+    read from the open files when asked for, so use `with`.
+    BadInput where there is no such path, MissingExtra where a repository id needs huggingface_hub.
+    """
+    notes: list[str] = []
+    readings: list[Reading] = []
+    pending: list[Callable[[], OpenedFile]] = []
+    pool = ThreadPoolExecutor(1)  # sha256 leaves the interpreter free, so it runs beside whoever reads the tensors
+
+    def take(items: Iterable[Listed]) -> None:
+        for item in items:
+            readings.append(_reading(item, limits, notes, opinions))
+            pending.append(_hashed(readings[-1], pool))
+
+    take(listed(path, limits, notes))
+    if len(readings) == 1 and is_index(readings[0].path):
+        take(each(shards_beside(readings[0], limits)))
+    check_shards(readings, limits)
+    notes += signature_notes(readings)
+    findings = tuple(finding for reading in readings for finding in reading.findings)
+    held = [source for reading in readings for source in (reading.source, reading.scratch) if source]
+    closing = (pool.shutdown, *(source.close for source in held))
+    return Opened(str(path), *_merged(readings), findings, tuple(notes), tuple(pending), closing)
+
+
+def _merged(readings: Iterable[Reading]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of all files."""
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for reading in readings:
+        for name, tensor in reading.tensors.items():
+            key = name if name not in tensors else f"{reading.path}:{name}"
+            while key in tensors:
+                key += "#"
+            tensors[key] = tensor
+        metadata = {**reading.metadata, **metadata}
+    return tensors, metadata
+
+
+def _reading(item: Listed, limits: Limits, notes: list[str], opinions: bool) -> Reading:
+    reading = Reading(item.path, source=item.source)
+    if item.refused:
+        reading.stop(item.refused.kind, item.refused.text)
+    if item.source:
+        with _refusals(reading):
+            reading.kind = kind_of(item.source)
+            _read(reading, item.source, limits, notes, opinions)
+    return reading
+
+
+@contextmanager
+def _refusals(reading: Reading) -> Iterator[None]:
+    try:
+        yield
+    except Refused as refused:
+        reading.stop(refused.kind, refused.text)
+    except BadInput as error:
+        reading.stop("unreadable", str(error))
+    except Exception as error:  # the last net: whatever a file does to its reader, the scan goes on
+        reading.stop("unreadable", f"its reader failed ({type(error).__name__}), so nothing is known of it")
+        reading.tensors = {}
+
+
+def _read(reading: Reading, source: Source, limits: Limits, notes: list[str], opinions: bool) -> None:
+    """Fill `reading` from the content of its file."""
+    kind = reading.kind
+    if _maybe_pickle(reading, source) and ask(source, "probe", limits).kind:
+        if kind == "safetensors":
+            reading.stop("polyglot", "it is safetensors and, read otherwise, a pickle that runs code", "critical")
+        else:
+            reading.kind = kind = "pickle"
+    if kind == "safetensors":
+        _read_safetensors(reading, source, limits)
+    elif kind in READERS:
+        read_isolated(reading, source, kind, limits)
+    elif holds_no_weights(kind, reading.path):
+        reading.kind = "other"
+    else:
+        reading.stop("unread", f"files of this kind ({kind}) are not read, so nothing is known of it")
+    _drop_long_rows(reading, limits)
+    if reading.kind not in (*ZIPS, "other") and ends_as_zip(source):
+        reading.stop("polyglot", "its end is that of a zip archive, its start is not")
+    _check_name(reading)
+    check_companion(reading)
+    if opinions and reading.kind in (*PICKLES, "zip"):
+        second_opinions(reading, source, notes)
+
+
+def _read_safetensors(reading: Reading, source: Source, limits: Limits) -> None:
+    reading.tensors, reading.metadata, unread = safetensors(source, limits)
+    for text in unread[:10]:
+        reading.stop("unread-tensor", f"{text}, which is not read yet")
+
+
+def _drop_long_rows(reading: Reading, limits: Limits) -> None:
+    """Tensors are read by rows, so a row must fit into memory."""
+    for name, tensor in list(reading.tensors.items()):
+        if tensor.columns * WIDTHS[tensor.dtype] > limits.row_bytes:
+            reading.stop("limit", f"one row of {name[:80]!a} is longer than {limits.row_bytes:,} bytes: not read")
+            del reading.tensors[name]
+
+
+def _maybe_pickle(reading: Reading, source: Source) -> bool:
+    """Whether a content without the mark of a pickle begins as one could: old protocols have no mark."""
+    return reading.kind in ("text", "binary", "safetensors") and source.read(0, 1)[0] in OPCODES
+
+
+def _check_name(reading: Reading) -> None:
+    """A name that promises another content is odd; a pickle under the name of a safe format is an attack."""
+    promised = claims(reading.path)
+    if promised is not None and reading.kind not in promised:
+        worst: Severity = "critical" if reading.kind in PICKLES else "warning"
+        reading.say("extension", worst, f"its name ends in {reading.path.suffix}, its content is {reading.kind}")
+
+
+def _hashed(reading: Reading, pool: ThreadPoolExecutor) -> Callable[[], OpenedFile]:
+    """The file's record, once its hash is there. A file without tensors is hashed now and closed: there may be many."""
+    digest: Callable[[], str] = str
+    if reading.source and (reading.tensors or is_index(reading.path)):
+        digest = pool.submit(reading.source.sha256).result
+    elif reading.source:
+        said = reading.source.sha256()
+        reading.source.close()
+        reading.source, digest = None, lambda: said
+
+    def wait() -> OpenedFile:
+        found = digest()
+        return OpenedFile(str(reading.path), found, reading.kind, reading.complete and bool(found))
+
+    return wait
