@@ -11,6 +11,7 @@ pytest.importorskip("opacus")
 pytest.importorskip("peft")
 
 from tests.audits.dp_zoo.models import adapted, digits, perceptron, start
+
 from undertow.training.opacus_pipeline import OpacusPipeline
 
 TRAIN = OpacusPipeline(perceptron, partial(torch.optim.SGD, lr=0.2), 1.0, 1.0, 32, epochs=1)
