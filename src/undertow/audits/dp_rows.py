@@ -42,6 +42,7 @@ class Tests:
     claim: Claim  # of what is claimed, not of what may have been done
     apart: bool  # canaries keep to themselves
     leak: float  # largest part of another record in a canary's direction, at the checkpoint
+    given: float | None = None  # a threshold that was fixed by other means; it serves every bound
 
     @property
     def delta(self) -> float:
@@ -61,8 +62,8 @@ class Tests:
 
     def threshold(self, name: str, access: str, runs: int) -> float | None:
         """Of the bound `name`; None where scores have no known distribution and half the runs must choose it."""
-        if not self.apart:
-            return None
+        if self.given is not None or not self.apart:
+            return self.given
         if name not in ("clopper-pearson", "joint-beta", "gdp"):
             return self._thresholds((access, "fair", 0))
         return self._thresholds((access, "clopper-pearson" if name == "joint-beta" else name, runs))
@@ -118,7 +119,7 @@ class Tests:
     def ceiling(self, access: str) -> float:
         """What this access could show of canaries that keep to themselves; of others, the claim."""
         noise = self.claim.noise
-        if access == "iterates" or not self.apart or self.config.recipe.sampling != "poisson":
+        if access == "iterates" or not self.apart or not self.claim.known or self.config.recipe.sampling != "poisson":
             return noise.epsilon
         exact = final_iterate_epsilon(noise.multiplier, noise.rate, noise.steps, self.delta)
         return min(exact, noise.epsilon)
