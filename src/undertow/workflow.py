@@ -153,6 +153,8 @@ def render_reports(run: Path, include_examples: bool) -> list[Path]:
     folders = parts if not (run / "result.json").is_file() else [run]
     results = {folder: load_result(folder) for folder in folders}
     for folder, result in results.items():
+        if result.audit == "epsilon":
+            raise StoreError(f"{folder}: `undertow epsilon` draws no page; its result is {folder / 'result.json'}")
         if result.audit == "datatrap":
             write_trap_report(result, folder, include_examples)
         else:

@@ -23,6 +23,10 @@ def summary(result: AuditResult) -> str:
         from undertow.report.datatrap_text import summary as of_traps
 
         return of_traps(result)
+    if result.audit == "epsilon":
+        from undertow.report.epsilon_text import summary as of_scores
+
+        return of_scores(result)
     if result.audit == "dp":
         from undertow.report.dp_text import summary as of_claim
 

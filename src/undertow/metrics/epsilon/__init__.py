@@ -1,5 +1,6 @@
 """Lower bounds on epsilon: each says its unit, what it assumes of the mechanism, and how its threshold was fixed."""
 
+from undertow.metrics.epsilon.accuracy import gdp_accuracy, refutes_by_accuracy
 from undertow.metrics.epsilon.bound import Bound, Counts, Trials
 from undertow.metrics.epsilon.claim import Refutation, claimed_family, refutes, refutes_epsilon
 from undertow.metrics.epsilon.one_run import (
@@ -49,6 +50,7 @@ __all__ = [
     "from_scores",
     "gaussian_curve",
     "gdp",
+    "gdp_accuracy",
     "gdp_delta",
     "gdp_epsilon",
     "gdp_mu",
@@ -64,6 +66,7 @@ __all__ = [
     "one_run_refuses",
     "rank_counts",
     "refutes",
+    "refutes_by_accuracy",
     "refutes_epsilon",
     "sequential",
     "stopped_at",

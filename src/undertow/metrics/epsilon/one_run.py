@@ -7,11 +7,11 @@ every coin touches one run, so their canaries may be pooled.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.special import expit, ndtr, ndtri
-from scipy.stats import binom
+from scipy.special import betainc, expit, gammaln, ndtr, ndtri
 
 from undertow.metrics.epsilon.bound import Bound, Trials, check
 from undertow.metrics.epsilon.trade_off import Curve, gdp_mu
@@ -21,6 +21,7 @@ from undertow.types import Array, BadInput
 FIXED = "number of guesses fixed before the run"
 _HIGHEST = 64.0  # epsilon beyond which nobody asks
 _POINTS = 48  # candidates tried at once
+_MANY = 32  # coins that do not agree by chance
 _FEWEST = 4  # guesses: fewer cannot show anything
 
 
@@ -43,15 +44,20 @@ class Guesses:
 def one_run(guesses: Guesses, delta: float, confidence: float = 0.95, *, threshold_how: str = FIXED) -> Bound:
     """Assumption-free bound from one run: the largest epsilon at which so many correct guesses are too unlikely.
 
-    Steinke, Nasr and Jagielski 2023 (arXiv:2305.08846); see `one_run_p_value`. Cannot exceed
-    log(v / (canaries error)) or so: a run needs many guesses for a large epsilon.
+    Steinke, Nasr and Jagielski 2023 (arXiv:2305.08846); see `one_run_p_value`. Even r right guesses of r show no more
+    than about log(r / log(1 / error)): a large epsilon needs many canaries.
 
     >>> round(one_run(Guesses(132, 132, 86), 0.0).epsilon, 4)
     0.3122
     """
     check(confidence, delta)
-    epsilon = _largest(lambda e: one_run_p_value(guesses, e, delta) <= 1 - confidence, 1e-9)
+    epsilon = _plain_epsilon(guesses, delta, confidence)
     return Bound("one-run", epsilon, confidence, "none", "canaries", guesses.canaries, delta, threshold_how)
+
+
+@lru_cache(maxsize=4096)
+def _plain_epsilon(guesses: Guesses, delta: float, confidence: float) -> float:
+    return _largest(lambda e: one_run_p_value(guesses, e, delta) <= 1 - confidence, 1e-9)
 
 
 def one_run_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
@@ -62,13 +68,19 @@ def one_run_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
     authors' published code: 2 m delta max_i P(v - i <= Binomial(r, q) < v) / i.
     """
     m, r, v = guesses.canaries, guesses.made, guesses.correct
-    q = expit(epsilon)
-    tail = float(binom.sf(v - 1, r, q))
-    if delta == 0 or v == 0:
+    if v == 0:
+        return 1.0
+    tail = float(betainc(v, r - v + 1, expit(epsilon)))  # P(Binomial(r, q) >= v)
+    if delta == 0:
         return tail
-    i = np.arange(1, v + 1)
-    more = float(((binom.sf(v - i - 1, r, q) - tail) / i).max())
-    return min(tail + 2 * m * delta * max(more, 0.0), 1.0)
+    below = np.cumsum(_binomial(np.arange(v - 1, -1, -1), r, epsilon))  # P(v - i <= Binomial(r, q) < v), i = 1..v
+    return min(tail + 2 * m * delta * float((below / np.arange(1, v + 1)).max()), 1.0)
+
+
+def _binomial(hits: Array, trials: int, epsilon: float) -> Array:
+    """P(Binomial(trials, q) = hits) at the odds e^epsilon."""
+    ways = gammaln(trials + 1) - gammaln(hits + 1) - gammaln(trials - hits + 1)
+    return np.asarray(np.exp(ways + hits * epsilon - trials * np.logaddexp(0, epsilon)))
 
 
 def one_run_gdp(guesses: Guesses, delta: float, confidence: float = 0.95, *, threshold_how: str = FIXED) -> Bound:
@@ -78,13 +90,17 @@ def one_run_gdp(guesses: Guesses, delta: float, confidence: float = 0.95, *, thr
     fixed before the run. Grows with the sample where `one_run` stops, and means nothing for other curves.
     """
     check(confidence, delta, positive=True)
+    epsilon = _gdp_epsilon(guesses, delta, confidence)
+    return Bound("one-run-gdp", epsilon, confidence, "gdp", "canaries", guesses.canaries, delta, threshold_how)
 
+
+@lru_cache(maxsize=4096)  # a grid of numbers of guesses asks the same again
+def _gdp_epsilon(guesses: Guesses, delta: float, confidence: float) -> float:
     def refused(epsilons: Array) -> Array:
         mu = gdp_mu(epsilons, delta)
         return one_run_refuses(guesses, lambda tpr: ndtr(ndtri(tpr) - mu), confidence)
 
-    epsilon = _largest_of_grid(refused)
-    return Bound("one-run-gdp", epsilon, confidence, "gdp", "canaries", guesses.canaries, delta, threshold_how)
+    return _largest_of_grid(refused)
 
 
 def one_run_refuses(guesses: Guesses, least_fpr: Curve, confidence: float) -> Array:
@@ -209,10 +225,11 @@ def _check_coins(trials: Trials) -> None:
     """BadInput where two runs of several canaries have the same coins: one coin must touch one run only."""
     if trials.run is None:
         return
+    order = np.argsort(trials.run, kind="stable")
+    names, first = np.unique(trials.run[order], return_index=True)
     seen: set[bytes] = set()
-    for name in np.unique(trials.run):
-        coins = trials.member[trials.run == name]
-        if coins.size >= 16 and coins.tobytes() in seen:
+    for name, coins in zip(names, np.split(trials.member[order], first[1:]), strict=True):
+        if coins.size >= _MANY and coins.tobytes() in seen:
             raise BadInput(f"run {name} has the same members as another run; toss the coins anew for every run")
         seen.add(coins.tobytes())
 

@@ -18,6 +18,7 @@ from undertow.types import Array, BadInput
 RIGHT, WRONG, ABSTAINED = 1, -1, 0
 _CANDIDATES = np.linspace(0, 10, 501)  # epsilons that are tried
 _SHARE = 0.999  # of what could be staked: one wrong guess never ends the game
+_RICH = 700.0  # logarithm of the most money that is counted
 
 
 def sequential(
@@ -56,7 +57,7 @@ def wealth(outcomes: Array, epsilons: Array, delta: float) -> Array:
     stake = np.clip(best, 0.0, _SHARE / (odds + delta))
     pay = np.select([outcomes == RIGHT, outcomes == WRONG], [0, 1], 2)
     gains = np.stack([np.full(odds.shape, 1 - delta), -(odds + delta), np.full(odds.shape, -delta)])[pay]
-    return np.asarray(np.exp(np.cumsum(np.log1p(stake * gains), 0)))
+    return np.asarray(np.exp(np.minimum(np.cumsum(np.log1p(stake * gains), 0), _RICH)))
 
 
 def stopped_at(outcomes: Array, epsilon: float, delta: float, confidence: float = 0.95) -> int | None:

@@ -38,7 +38,7 @@ def from_scores(
         chosen = choose_threshold(first, delta, confidence, bound)
         said = f"chosen on the other half of the trials (seed {seed})"
         return bound(_own(second, chosen, independent), delta, confidence, independent=independent, threshold_how=said)
-    said = f"{float(threshold):g}, fixed before the trials"
+    said = f"threshold {float(threshold):g}, fixed before the trials"
     counts = trials.counts(float(threshold))
     return bound(counts, delta, confidence, independent=independent, threshold_how=said)
 

@@ -1,0 +1,90 @@
+"""Scores of an audit made anywhere: one per trial, npz or csv. The content decides which, never the name."""
+
+import csv
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+
+from undertow.audits.epsilon import ScoreSet
+from undertow.metrics.epsilon import Trials
+from undertow.storage.files import read_npz
+from undertow.types import Array, BadInput
+
+KEYS = ("score", "member", "run")
+_TRUTH = {"1": True, "true": True, "0": False, "false": False}
+
+
+def read_scores(path: str | Path) -> ScoreSet:
+    """The arrays or columns `score`, `member` (0/1 or true/false) and, where there is one, `run`; others are left.
+
+    Raises BadInput naming the file, the key or row, and the fix.
+    """
+    file = Path(path)
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError as error:
+        raise BadInput(f"{file}: no such file") from error
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error}") from error
+    if not raw:
+        raise BadInput(f"{file} is empty")
+    columns = read_npz(file) if raw[:4] == b"PK\x03\x04" else _csv_columns(file, raw)
+    for key in KEYS[:2]:
+        if key not in columns:
+            raise BadInput(f"{file}: {key!r} is missing; the columns (or arrays) are score, member and, if any, run")
+    scores = _numbers(file, columns["score"])
+    member = _truths(file, columns["member"], scores.shape)
+    run = columns.get("run")
+    if run is not None and run.shape != scores.shape:
+        raise BadInput(f"{file}: run has shape {run.shape}, score {scores.shape}; one of each per trial is needed")
+    bad = np.flatnonzero(np.isnan(scores))
+    if bad.size:
+        raise BadInput(f"{file}: {bad.size} scores are NaN, the first in trial {bad[0] + 1}; give every trial a number")
+    if member.all() or not member.any():
+        name = "non-members" if member.all() else "members"
+        raise BadInput(f"{file}: no {name} among {member.size} trials; both are needed")
+    return ScoreSet(file.name, hashlib.sha256(raw).hexdigest(), Trials(scores, member, run))
+
+
+def _csv_columns(file: Path, raw: bytes) -> dict[str, Array]:
+    try:
+        reader = csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline=""))
+        rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{file} is neither npz nor csv: {error}") from error
+    if not rows:
+        raise BadInput(f"{file}: no rows")
+    return {name: np.array([row[name] or "" for row in rows]) for name in reader.fieldnames or () if name in KEYS}
+
+
+def _numbers(file: Path, cells: Array) -> Array:
+    if cells.ndim != 1 or cells.size == 0:
+        raise BadInput(f"{file}: score has shape {cells.shape}; it must be (n,), one per trial")
+    if cells.dtype.kind in "fiu":
+        return cells.astype(float)
+    if cells.dtype.kind != "U":
+        raise BadInput(f"{file}: score holds {cells.dtype}; it must be numbers")
+    found = np.empty(cells.size)
+    for i, cell in enumerate(cells):
+        try:
+            found[i] = float(cell)
+        except ValueError as error:
+            raise BadInput(f"{file}: trial {i + 1}: score is {str(cell)!r}, not a number") from error
+    return found
+
+
+def _truths(file: Path, cells: Array, shape: tuple[int, ...]) -> Array:
+    if cells.shape != shape:
+        raise BadInput(f"{file}: member has shape {cells.shape}, score {shape}; one of each per trial is needed")
+    if cells.dtype == bool:
+        return cells
+    if cells.dtype.kind not in "fiuU":
+        raise BadInput(f"{file}: member holds {cells.dtype}; write 0/1 or true/false")
+    words = cells if cells.dtype.kind == "U" else [f"{cell:g}" for cell in cells]
+    truth = [_TRUTH.get(str(word).strip().lower()) for word in words]
+    if None in truth:
+        i = truth.index(None)
+        raise BadInput(f"{file}: trial {i + 1}: member is {str(words[i])!r}; write 0/1 or true/false")
+    return np.array(truth, bool)
