@@ -190,14 +190,12 @@ def growth_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
     """The headline bound after fewer runs, `at` so many in all."""
     config = tests.config
     total = len(reads["member"])
-    counts = [n for n in _doublings(config.runs) if n < config.runs]
     rows = []
-    for n in counts:
+    for n in _fewer(config.runs):
         if config.one_run:
             part = {name: values[:n] for name, values in reads.items()}
-            bound = _one_run_bound(
-                tests, config.headline, trials_of(part, config.access, True), config.access, config.confidence
-            )
+            trials = trials_of(part, config.access, True)
+            bound = _one_run_bound(tests, config.headline, trials, config.confidence)
         else:
             keep = np.concatenate([np.arange(n), np.arange(total // 2, total // 2 + n)])
             part = {name: values[keep] for name, values in reads.items()}
@@ -216,7 +214,7 @@ def claim_rows(tests: Tests, claims: Mapping[str, float], stated: bool) -> list[
     return rows
 
 
-def _doublings(most: int) -> Sequence[int]:
+def _fewer(most: int) -> Sequence[int]:
     """2, 5, 10, 20, 50, ... below `most`, the last five of them."""
     return [k * 10**p for p in range(6) for k in (1, 2, 5) if 1 < k * 10**p < most][-5:]
 
