@@ -160,9 +160,12 @@ def game_examples(game):
     return Examples(arrays["x"], arrays["y"], "t")
 
 
-@pytest.mark.parametrize("canary", ["random", "mislabelled", "gradient"])
-def test_other_canaries_play_too(canary):
-    config = replace(SMALL, canary=canary, runs=20)
+@pytest.mark.parametrize(
+    ("canary", "init"),
+    [("random", "fresh"), ("mislabelled", "fresh"), ("mislabelled", "pretrained"), ("gradient", "fresh")],
+)
+def test_other_canaries_play_too(canary, init):
+    config = replace(SMALL, canary=canary, init=init, runs=20)
     result = audit(config)
     views = {m.view for m in lower(result)}
     assert ("black-box" in views) == (canary != "gradient")

@@ -129,7 +129,7 @@ class Game:
             return to_params(initial_state(architecture, width, self.supply.classes, seed))
         auxiliary = self.supply.auxiliary
         key = self._put(auxiliary.x.reshape(len(auxiliary), -1).astype(np.float32), auxiliary.y)
-        stage = Pretrain(key, architecture, width, self.supply.classes, PRETRAIN, replace(self.plan, chunk=1))
+        stage = Pretrain(key, architecture, width, self.supply.classes, PRETRAIN, replace(self.plan, engine="sequential"))
         slot = Slot("base", 0, self.config.seed, None)
         return self.host.store.get(
             play([stage], [slot], self.host.store, self.host.executor, secret="").keys[stage.name][0]
