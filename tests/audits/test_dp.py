@@ -56,6 +56,9 @@ def test_the_contract(result):
         assert any(m.metric == metric and m.view == "weights" for m in result.measurements)
     assert all(m.confidence == 0.95 and m.bound and m.assumes for m in lower(result))
     assert {m.view for m in lower(result)} == {"black-box", "weights", "iterates"}
+    fixed = result.environment["fixed"]
+    assert fixed["headline"] == "gdp-accuracy"
+    assert fixed["threshold"] == pytest.approx(4, abs=0.7)  # midway between none and all of 8 steps
     (null,) = result.controls
     assert null.group == "no canary"
     assert null.headline is None

@@ -106,6 +106,18 @@ class Tests:
     def _planned(self) -> dict[tuple[int, bool], tuple[int, int]]:
         return {}
 
+    def fixed(self) -> dict[str, Any]:
+        """What is fixed before the runs, for the result: the headline, its threshold or numbers of guesses."""
+        config = self.config
+        found: dict[str, Any] = {"headline": config.headline}
+        if config.one_run:
+            if not self.apart:
+                return {**found, "guesses": "chosen on half of the canaries"}
+            numbers = self.guesses(config.runs * config.canaries, config.headline == "one-run-gdp")
+            return {**found, "guesses": list(numbers)}
+        found_at = self.threshold(config.headline, config.access, config.runs)
+        return {**found, "threshold": "chosen on half of the runs" if found_at is None else found_at}
+
     def claim_test(self, trials: Trials, access: str) -> Refutation:
         """Whether so many right guesses refute the claimed trade-off curve."""
         threshold = self.threshold("accuracy", access, 0)
