@@ -16,7 +16,7 @@ import torch
 from undertow.audits.chain import Host
 from undertow.audits.dp_canaries import Canaries, natural_canaries, trap_canaries
 from undertow.audits.dp_plan import Claim, claim_of
-from undertow.audits.dp_rows import Tests, bound_rows, claim_rows, control_rows, growth_rows
+from undertow.audits.dp_rows import Reader, bound_rows, claim_rows, control_rows, growth_rows
 from undertow.audits.dp_settings import ACCESSES, DpConfig
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.trap_supply import TrapSupply
@@ -113,8 +113,8 @@ class Game:
         return claim_of(self.promised)
 
     @cached_property
-    def tests(self) -> Tests:
-        return Tests(self.config, self.claim, self.apart, self.leak)
+    def tests(self) -> Reader:
+        return Reader(self.config, self.claim, self.apart, self.leak)
 
     @cached_property
     def records(self) -> Array:

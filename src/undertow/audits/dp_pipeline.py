@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from undertow.audits.dp_plan import Claim, claim_of
-from undertow.audits.dp_rows import Tests, bound_rows, claim_rows, control_rows, growth_rows
+from undertow.audits.dp_rows import Reader, bound_rows, claim_rows, control_rows, growth_rows
 from undertow.audits.dp_settings import ACCESSES, DpConfig, DpData, DpRecipe
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.engine.key import fingerprint
@@ -130,7 +130,7 @@ def _tests(
     confidence: float,
     access: str,
     records: int,
-) -> Tests:
+) -> Reader:
     asked = mechanism or Mechanism(0.5, 1)
     config = DpConfig(
         seed=seed, epsilon=epsilon, delta=delta, access=access, canary="random", runs=runs, confidence=confidence,  # type: ignore[arg-type]
@@ -141,4 +141,4 @@ def _tests(
         claim = claim_of(least_noise(Privacy(epsilon, delta), asked.rate, asked.steps, 1.001))
     else:
         claim = Claim(Noise(0.0, epsilon, delta, 1.0, 0.5, 1), approximate_dp_curve(epsilon, delta), known=False)
-    return Tests(config, claim, False, float("nan"), threshold)
+    return Reader(config, claim, False, float("nan"), threshold)

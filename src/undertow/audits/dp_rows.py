@@ -35,7 +35,7 @@ POOLED = "pooled: disjoint directions (measured), isotropic noise, independent c
 
 
 @dataclass(frozen=True, eq=False)
-class Tests:
+class Reader:
     """How the runs are read; everything here is fixed before them."""
 
     config: DpConfig
@@ -144,7 +144,7 @@ def trials_of(reads: Mapping[str, Array], access: str, one_run: bool) -> Trials:
     return Trials(scores.ravel().astype(float), member.ravel().astype(bool), runs)
 
 
-def bound_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
+def bound_rows(tests: Reader, reads: Mapping[str, Array]) -> list[Measurement]:
     """Every bound of every access, one of them the headline; point estimates, ceilings, tests of the claim."""
     rows = []
     for access in (a for a in ACCESSES if a in reads):
@@ -154,7 +154,7 @@ def bound_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
     return rows
 
 
-def _world_rows(tests: Tests, trials: Trials, access: str) -> list[Measurement]:
+def _world_rows(tests: Reader, trials: Trials, access: str) -> list[Measurement]:
     level, main = tests.config.confidence, tests.config.headline
     asked = access == tests.config.access
     names = [n for n in tests.bounds if asked or n in ("clopper-pearson", main)]
@@ -163,7 +163,7 @@ def _world_rows(tests: Tests, trials: Trials, access: str) -> list[Measurement]:
     return [*rows, _test_row(tests, trials, access)]
 
 
-def _one_run_rows(tests: Tests, trials: Trials, access: str) -> list[Measurement]:
+def _one_run_rows(tests: Reader, trials: Trials, access: str) -> list[Measurement]:
     level, found = tests.config.confidence, []
     for name in ("one-run", *(["one-run-gdp"] if tests.claim.noise.rate == 1 else [])):
         found.append(_one_run_bound(tests, name, trials, level))
@@ -177,7 +177,7 @@ def _one_run_rows(tests: Tests, trials: Trials, access: str) -> list[Measurement
     return [*rows, _point_row(tests, access, point)]
 
 
-def _one_run_bound(tests: Tests, name: str, trials: Trials, confidence: float) -> Bound:
+def _one_run_bound(tests: Reader, name: str, trials: Trials, confidence: float) -> Bound:
     gaussian, count = name == "one-run-gdp", trials.scores.size
     guesses: Any = "split"
     if tests.apart:
@@ -187,7 +187,7 @@ def _one_run_bound(tests: Tests, name: str, trials: Trials, confidence: float) -
     )  # fmt: skip
 
 
-def control_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
+def control_rows(tests: Reader, reads: Mapping[str, Array]) -> list[Measurement]:
     """The headline bound where there is no canary at all: one half of the runs without it against the other."""
     config = tests.config
     if config.one_run or config.runs < 4:
@@ -198,7 +198,7 @@ def control_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
     return [replace(_row(tests, config.access, bound), headline=None, group="no canary")]
 
 
-def growth_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
+def growth_rows(tests: Reader, reads: Mapping[str, Array]) -> list[Measurement]:
     """The headline bound after fewer runs, `at` so many in all."""
     config = tests.config
     total = len(reads["member"])
@@ -218,7 +218,7 @@ def growth_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
     return rows
 
 
-def claim_rows(tests: Tests, claims: Mapping[str, float], stated: bool) -> list[Measurement]:
+def claim_rows(tests: Reader, claims: Mapping[str, float], stated: bool) -> list[Measurement]:
     """What is claimed, by each accountant; `stated`: the epsilon that was typed, which the noise may not meet."""
     rows = [_plain(tests, "epsilon_claimed", value, bound=name) for name, value in claims.items()]
     if stated:
@@ -231,7 +231,7 @@ def _fewer(most: int) -> Sequence[int]:
     return [k * 10**p for p in range(6) for k in (1, 2, 5) if 1 < k * 10**p < most][-5:]
 
 
-def _row(tests: Tests, access: str, bound: Bound) -> Measurement:
+def _row(tests: Reader, access: str, bound: Bound) -> Measurement:
     config = tests.config
     head = bound.name == config.headline and access == config.access
     return replace(
@@ -241,22 +241,22 @@ def _row(tests: Tests, access: str, bound: Bound) -> Measurement:
     )  # fmt: skip
 
 
-def _point_row(tests: Tests, access: str, bound: Bound) -> Measurement:
+def _point_row(tests: Reader, access: str, bound: Bound) -> Measurement:
     row = replace(_row(tests, access, bound), metric="epsilon_point", headline=None)
     return replace(row, warning="the headline bound at confidence 0.5")
 
 
-def _ceiling_row(tests: Tests, access: str) -> Measurement:
+def _ceiling_row(tests: Reader, access: str) -> Measurement:
     return replace(_plain(tests, "epsilon_ceiling", tests.ceiling(access)), view=access)
 
 
-def _test_row(tests: Tests, trials: Trials, access: str) -> Measurement:
+def _test_row(tests: Reader, trials: Trials, access: str) -> Measurement:
     found = tests.claim_test(trials, access)
     row = _plain(tests, "claim_p_value", found.p_value, bound="accuracy")
     return replace(row, view=access, n=found.n, unit=found.unit, assumes="none", confidence=found.confidence)
 
 
-def _plain(tests: Tests, metric: str, value: float, bound: str | None = None) -> Measurement:
+def _plain(tests: Reader, metric: str, value: float, bound: str | None = None) -> Measurement:
     return Measurement(
         tests.config.canary, metric, float(value), None, None, 0, "runs", epsilon=tests.claim.noise.epsilon,
         delta=tests.delta, bound=bound,
