@@ -148,13 +148,18 @@ def subsampled(options: argparse.Namespace) -> None:
     names = ("claimed-pld-accuracy", "claimed-pld", "clopper-pearson")
     head("q", "steps", "access", "claimed", "ceiling of the access", "point", *names, "headline / ceiling")
     for config in (small, rare):
+        played = [play(replace(config, seed=seed)) for seed in options.seeds]
         for access in ("weights", "iterates"):
-            asked = replace(config, access=access)
-            found, points = of_seeds(asked, options.seeds, names)
-            game = Game(asked, load_dp(asked.data, 0), Host(MemoryStore(), Serial()))
-            ceiling, recipe = game.tests.ceiling(access), config.recipe
-            cells = (spread(points), *(spread(f) for f in found), spread([f / ceiling for f in found[0]]))
-            line(f"{recipe.rate:g}", recipe.steps, access, f"{game.noise.epsilon:.2f}", f"{ceiling:.2f}", *cells)
+            rows = []
+            for game, reads in played:
+                trials = trials_of(reads, access, False)
+                levels = ((config.headline, 0.5), *((name, 0.95) for name in names))
+                rows.append([game.tests.bound(name, trials, access, level).epsilon for name, level in levels])
+            ceiling, claimed = played[0][0].tests.ceiling(access), played[0][0].noise.epsilon
+            share = spread([row[1] / ceiling for row in rows])
+            cells = (spread(column) for column in zip(*rows, strict=True))
+            recipe = config.recipe
+            line(f"{recipe.rate:g}", recipe.steps, access, f"{claimed:.2f}", f"{ceiling:.2f}", *cells, share)
 
 
 def canaries(options: argparse.Namespace) -> None:

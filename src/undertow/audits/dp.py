@@ -16,7 +16,7 @@ import torch
 from undertow.audits.chain import Host
 from undertow.audits.dp_canaries import Canaries, natural_canaries, trap_canaries
 from undertow.audits.dp_plan import Claim, claim_of
-from undertow.audits.dp_rows import Tests, bound_rows, claim_rows, control_rows, growth_rows
+from undertow.audits.dp_rows import Reader, bound_rows, claim_rows, control_rows, growth_rows
 from undertow.audits.dp_settings import ACCESSES, DpConfig
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.trap_supply import TrapSupply
@@ -48,6 +48,7 @@ def audit_dp(config: DpConfig, supply: TrapSupply, host: Host) -> AuditResult:
     with clock.stage("accounting"):
         game = Game(config, supply, host)
         tests = game.tests
+        fixed = tests.fixed()
         said = _claims(game.noise.multiplier, game.noise.rate, game.noise.steps, config.delta)
     with clock.stage("runs"):
         reads = game.play()
@@ -62,7 +63,12 @@ def audit_dp(config: DpConfig, supply: TrapSupply, host: Host) -> AuditResult:
         audit="dp",
         config=plain(config),
         seed=config.seed,
-        environment={**host.environment, "privacy": {**vars(game.noise)}, "claim": {**vars(tests.claim.noise)}},
+        environment={
+            **host.environment,
+            "privacy": {**vars(game.noise)},
+            "claim": {**vars(tests.claim.noise)},
+            "fixed": fixed,
+        },
         data=supply.describe(),
         measurements=tuple(rows),
         controls=tuple(controls),
@@ -107,8 +113,8 @@ class Game:
         return claim_of(self.promised)
 
     @cached_property
-    def tests(self) -> Tests:
-        return Tests(self.config, self.claim, self.apart, self.leak)
+    def tests(self) -> Reader:
+        return Reader(self.config, self.claim, self.apart, self.leak)
 
     @cached_property
     def records(self) -> Array:
@@ -129,7 +135,8 @@ class Game:
             return to_params(initial_state(architecture, width, self.supply.classes, seed))
         auxiliary = self.supply.auxiliary
         key = self._put(auxiliary.x.reshape(len(auxiliary), -1).astype(np.float32), auxiliary.y)
-        stage = Pretrain(key, architecture, width, self.supply.classes, PRETRAIN, replace(self.plan, chunk=1))
+        plan = replace(self.plan, engine="sequential")
+        stage = Pretrain(key, architecture, width, self.supply.classes, PRETRAIN, plan)
         slot = Slot("base", 0, self.config.seed, None)
         return self.host.store.get(
             play([stage], [slot], self.host.store, self.host.executor, secret="").keys[stage.name][0]

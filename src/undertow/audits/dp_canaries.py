@@ -71,7 +71,7 @@ def separators(records: Array, canaries: Array) -> tuple[Array, Array, Array]:
     """Unit directions (K, d), thresholds (K,) midway, and margins (K,) between each canary and all the rest."""
     mean = records.mean(0)
     weight = canaries - mean
-    weight = weight / np.linalg.norm(weight, axis=1, keepdims=True)
+    weight = weight / np.maximum(np.linalg.norm(weight, axis=1, keepdims=True), 1e-12)
     cross = weight @ canaries.T
     own = np.diag(cross).copy()
     np.fill_diagonal(cross, -np.inf)

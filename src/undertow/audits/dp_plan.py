@@ -43,6 +43,7 @@ class Claim:
 
     noise: Noise  # its epsilon is the claimed one
     curve: Curve
+    known: bool = True  # False: only epsilon and delta are claimed, nothing is said of the mechanism
 
 
 def claim_of(noise: Noise) -> Claim:
@@ -91,6 +92,8 @@ def claimed_family_bound(
 def two_worlds(claim: Claim, poisson: bool) -> dict[str, TwoWorlds]:
     """The bounds that mean something for this mechanism, by name."""
     found: dict[str, TwoWorlds] = {"clopper-pearson": clopper_pearson, "joint-beta": joint_beta}
+    if not claim.known:
+        return found
     if claim.noise.rate == 1:
         return found | {"gdp": gdp, "gdp-accuracy": gdp_accuracy}
     if poisson:

@@ -35,13 +35,14 @@ POOLED = "pooled: disjoint directions (measured), isotropic noise, independent c
 
 
 @dataclass(frozen=True, eq=False)
-class Tests:
+class Reader:
     """How the runs are read; everything here is fixed before them."""
 
     config: DpConfig
     claim: Claim  # of what is claimed, not of what may have been done
     apart: bool  # canaries keep to themselves
     leak: float  # largest part of another record in a canary's direction, at the checkpoint
+    given: float | None = None  # a threshold that was fixed by other means; it serves every bound
 
     @property
     def delta(self) -> float:
@@ -61,8 +62,8 @@ class Tests:
 
     def threshold(self, name: str, access: str, runs: int) -> float | None:
         """Of the bound `name`; None where scores have no known distribution and half the runs must choose it."""
-        if not self.apart:
-            return None
+        if self.given is not None or not self.apart:
+            return self.given
         if name not in ("clopper-pearson", "joint-beta", "gdp"):
             return self._thresholds((access, "fair", 0))
         return self._thresholds((access, "clopper-pearson" if name == "joint-beta" else name, runs))
@@ -105,6 +106,18 @@ class Tests:
     def _planned(self) -> dict[tuple[int, bool], tuple[int, int]]:
         return {}
 
+    def fixed(self) -> dict[str, Any]:
+        """What is fixed before the runs, for the result: the headline, its threshold or numbers of guesses."""
+        config = self.config
+        found: dict[str, Any] = {"headline": config.headline}
+        if config.one_run:
+            if not self.apart:
+                return {**found, "guesses": "chosen on half of the canaries"}
+            numbers = self.guesses(config.runs * config.canaries, config.headline == "one-run-gdp")
+            return {**found, "guesses": list(numbers)}
+        found_at = self.threshold(config.headline, config.access, config.runs)
+        return {**found, "threshold": "chosen on half of the runs" if found_at is None else found_at}
+
     def claim_test(self, trials: Trials, access: str) -> Refutation:
         """Whether so many right guesses refute the claimed trade-off curve."""
         threshold = self.threshold("accuracy", access, 0)
@@ -118,7 +131,7 @@ class Tests:
     def ceiling(self, access: str) -> float:
         """What this access could show of canaries that keep to themselves; of others, the claim."""
         noise = self.claim.noise
-        if access == "iterates" or not self.apart or self.config.recipe.sampling != "poisson":
+        if access == "iterates" or not self.apart or not self.claim.known or self.config.recipe.sampling != "poisson":
             return noise.epsilon
         exact = final_iterate_epsilon(noise.multiplier, noise.rate, noise.steps, self.delta)
         return min(exact, noise.epsilon)
@@ -131,7 +144,7 @@ def trials_of(reads: Mapping[str, Array], access: str, one_run: bool) -> Trials:
     return Trials(scores.ravel().astype(float), member.ravel().astype(bool), runs)
 
 
-def bound_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
+def bound_rows(tests: Reader, reads: Mapping[str, Array]) -> list[Measurement]:
     """Every bound of every access, one of them the headline; point estimates, ceilings, tests of the claim."""
     rows = []
     for access in (a for a in ACCESSES if a in reads):
@@ -141,7 +154,7 @@ def bound_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
     return rows
 
 
-def _world_rows(tests: Tests, trials: Trials, access: str) -> list[Measurement]:
+def _world_rows(tests: Reader, trials: Trials, access: str) -> list[Measurement]:
     level, main = tests.config.confidence, tests.config.headline
     asked = access == tests.config.access
     names = [n for n in tests.bounds if asked or n in ("clopper-pearson", main)]
@@ -150,7 +163,7 @@ def _world_rows(tests: Tests, trials: Trials, access: str) -> list[Measurement]:
     return [*rows, _test_row(tests, trials, access)]
 
 
-def _one_run_rows(tests: Tests, trials: Trials, access: str) -> list[Measurement]:
+def _one_run_rows(tests: Reader, trials: Trials, access: str) -> list[Measurement]:
     level, found = tests.config.confidence, []
     for name in ("one-run", *(["one-run-gdp"] if tests.claim.noise.rate == 1 else [])):
         found.append(_one_run_bound(tests, name, trials, level))
@@ -164,7 +177,7 @@ def _one_run_rows(tests: Tests, trials: Trials, access: str) -> list[Measurement
     return [*rows, _point_row(tests, access, point)]
 
 
-def _one_run_bound(tests: Tests, name: str, trials: Trials, confidence: float) -> Bound:
+def _one_run_bound(tests: Reader, name: str, trials: Trials, confidence: float) -> Bound:
     gaussian, count = name == "one-run-gdp", trials.scores.size
     guesses: Any = "split"
     if tests.apart:
@@ -174,7 +187,7 @@ def _one_run_bound(tests: Tests, name: str, trials: Trials, confidence: float) -
     )  # fmt: skip
 
 
-def control_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
+def control_rows(tests: Reader, reads: Mapping[str, Array]) -> list[Measurement]:
     """The headline bound where there is no canary at all: one half of the runs without it against the other."""
     config = tests.config
     if config.one_run or config.runs < 4:
@@ -185,18 +198,16 @@ def control_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
     return [replace(_row(tests, config.access, bound), headline=None, group="no canary")]
 
 
-def growth_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
+def growth_rows(tests: Reader, reads: Mapping[str, Array]) -> list[Measurement]:
     """The headline bound after fewer runs, `at` so many in all."""
     config = tests.config
     total = len(reads["member"])
-    counts = [n for n in _doublings(config.runs) if n < config.runs]
     rows = []
-    for n in counts:
+    for n in _fewer(config.runs):
         if config.one_run:
             part = {name: values[:n] for name, values in reads.items()}
-            bound = _one_run_bound(
-                tests, config.headline, trials_of(part, config.access, True), config.access, config.confidence
-            )
+            trials = trials_of(part, config.access, True)
+            bound = _one_run_bound(tests, config.headline, trials, config.confidence)
         else:
             keep = np.concatenate([np.arange(n), np.arange(total // 2, total // 2 + n)])
             part = {name: values[keep] for name, values in reads.items()}
@@ -207,7 +218,7 @@ def growth_rows(tests: Tests, reads: Mapping[str, Array]) -> list[Measurement]:
     return rows
 
 
-def claim_rows(tests: Tests, claims: Mapping[str, float], stated: bool) -> list[Measurement]:
+def claim_rows(tests: Reader, claims: Mapping[str, float], stated: bool) -> list[Measurement]:
     """What is claimed, by each accountant; `stated`: the epsilon that was typed, which the noise may not meet."""
     rows = [_plain(tests, "epsilon_claimed", value, bound=name) for name, value in claims.items()]
     if stated:
@@ -215,12 +226,12 @@ def claim_rows(tests: Tests, claims: Mapping[str, float], stated: bool) -> list[
     return rows
 
 
-def _doublings(most: int) -> Sequence[int]:
+def _fewer(most: int) -> Sequence[int]:
     """2, 5, 10, 20, 50, ... below `most`, the last five of them."""
     return [k * 10**p for p in range(6) for k in (1, 2, 5) if 1 < k * 10**p < most][-5:]
 
 
-def _row(tests: Tests, access: str, bound: Bound) -> Measurement:
+def _row(tests: Reader, access: str, bound: Bound) -> Measurement:
     config = tests.config
     head = bound.name == config.headline and access == config.access
     return replace(
@@ -230,22 +241,22 @@ def _row(tests: Tests, access: str, bound: Bound) -> Measurement:
     )  # fmt: skip
 
 
-def _point_row(tests: Tests, access: str, bound: Bound) -> Measurement:
+def _point_row(tests: Reader, access: str, bound: Bound) -> Measurement:
     row = replace(_row(tests, access, bound), metric="epsilon_point", headline=None)
     return replace(row, warning="the headline bound at confidence 0.5")
 
 
-def _ceiling_row(tests: Tests, access: str) -> Measurement:
+def _ceiling_row(tests: Reader, access: str) -> Measurement:
     return replace(_plain(tests, "epsilon_ceiling", tests.ceiling(access)), view=access)
 
 
-def _test_row(tests: Tests, trials: Trials, access: str) -> Measurement:
+def _test_row(tests: Reader, trials: Trials, access: str) -> Measurement:
     found = tests.claim_test(trials, access)
     row = _plain(tests, "claim_p_value", found.p_value, bound="accuracy")
     return replace(row, view=access, n=found.n, unit=found.unit, assumes="none", confidence=found.confidence)
 
 
-def _plain(tests: Tests, metric: str, value: float, bound: str | None = None) -> Measurement:
+def _plain(tests: Reader, metric: str, value: float, bound: str | None = None) -> Measurement:
     return Measurement(
         tests.config.canary, metric, float(value), None, None, 0, "runs", epsilon=tests.claim.noise.epsilon,
         delta=tests.delta, bound=bound,

@@ -3,7 +3,8 @@
 The record joins X ~ Binomial(steps, rate) steps, each time moving its coordinate by one clipping norm, and all steps
 add N(0, noise^2 steps) to it: the final model tells N(0, s^2) from a mixture of N(X, s^2). The likelihood ratio grows
 with the coordinate, so thresholds are the best tests, and the best epsilon is a maximum over thresholds. The gap to
-the accountant's epsilon, which grants every iterate, is of the access, not of the attack (Feng and Tramer 2024).
+the accountant's epsilon, which grants every iterate, is of the access, not of the attack (Feng and Tramer 2024). A
+bound that assumes the claimed family of mechanisms infers the noise, not the epsilon, and may lie above this ceiling.
 """
 
 import numpy as np

@@ -18,6 +18,8 @@ WHAT = {
     "epsilon_lower": "lower bound",
 }
 
+SHORT = {"none": "nothing", "gdp": "Gaussian curve", "claimed-pld": "claimed training"}
+
 
 @dataclass(frozen=True)
 class Side:
@@ -27,7 +29,6 @@ class Side:
     how: str  # accountant or bound
     value: str
     assumes: str
-    confidence: str
     over: str
     headline: bool
 
@@ -53,6 +54,7 @@ def page(result: AuditResult) -> str:
             counted=counted(result),
             cards=list(cards(result)),
             warnings=result.warnings,
+            notes=list(dict.fromkeys(f"{m.bound}: {m.warning}." for m in result.measurements if m.warning and m.view)),
             groups=side_by_side(result),
             claim=against_claim(result),
             runs=against_runs(result),
@@ -104,8 +106,7 @@ def _side(m: Measurement) -> Side:
     how = m.bound or ""
     if m.metric == "epsilon_claimed":
         how = ACCOUNTANTS.get(how, how)
-    if m.warning:
-        how += f" ({m.warning})"
-    sure = "" if m.confidence is None else f"{100 * m.confidence:g}%"
-    assumes = ASSUMES.get(m.assumes, m.assumes) if m.assumes else ""
-    return Side(WHAT[m.metric], how, value(m), assumes, sure, count(m.n, m.unit) if m.n else "", bool(m.headline))
+    sure = f", {100 * m.confidence:g}%" if m.confidence is not None and m.metric == "epsilon_lower" else ""
+    assumes = SHORT.get(m.assumes, m.assumes) if m.assumes else ""
+    over = count(m.n, m.unit) if m.n else ""
+    return Side(WHAT[m.metric] + sure, how, value(m), assumes, over, bool(m.headline))

@@ -9,8 +9,9 @@ from undertow.report.drawing import BLUE, GREEN, GREY, INK, NARROW, RED, Drawing
 from undertow.types import AuditResult, Measurement
 
 FLAT = Shape("wide", 760, 260, 10.5, True)
-COLOURS = {"none": GREEN, "gdp": BLUE, "claimed-pld": BLUE}
+COLOURS = {"none": GREEN, "credible": GREY, "gdp": BLUE, "claimed-pld": BLUE}
 NAMES = {
+    "credible": "credible bound,\nnot proved",
     "none": "lower bound,\nnothing assumed",
     "gdp": "lower bound,\nGaussian",
     "claimed-pld": "lower bound,\nclaimed curve",
@@ -29,15 +30,14 @@ def against_claim(result: AuditResult) -> Drawing | None:
 
     def draw(axes: Axes) -> list[Key]:
         for y, m in enumerate(rows):
-            axes.barh(y, m.value or 0.0, 0.6, color=COLOURS.get(m.assumes or "", GREY), zorder=2)
-            text = f"{m.value:.2f}" + "  headline" * bool(m.headline)
-            axes.text((m.value or 0.0) + 0.01 * claim, y, text, va="center", color=INK, zorder=4)
+            axes.barh(y, m.value or 0.0, 0.6, color=COLOURS.get(_kind(m), GREY), zorder=2)
+            axes.text((m.value or 0.0) + 0.01 * claim, y, f"{m.value:.2f}", va="center", color=INK, zorder=4)
         axes.axvline(claim, color=RED, lw=1.6, zorder=3)
         if ceiling < 0.98 * claim:
             axes.axvline(ceiling, color=RED, lw=1.4, ls=(0, (4, 3)), zorder=3)
         if point is not None and point.value is not None:
             axes.axvline(point.value, color=GREY, lw=1.4, ls=(0, (1, 2)), zorder=1)
-        axes.set_yticks(range(len(rows)), [safe(m.bound or "") for m in rows])
+        axes.set_yticks(range(len(rows)), [safe(m.bound or "") + "\n(headline)" * bool(m.headline) for m in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, 1.25 * max(claim, *(m.value or 0.0 for m in rows)))
         axes.tick_params(axis="y", length=0)
@@ -51,7 +51,7 @@ def against_claim(result: AuditResult) -> Drawing | None:
 
 
 def _legend(rows: list[Measurement], ceiling: bool, point: bool) -> list[Key]:
-    kinds = list(dict.fromkeys(m.assumes or "" for m in rows))
+    kinds = list(dict.fromkeys(_kind(m) for m in rows))
     keys: list[Key] = [(Rectangle((0, 0), 1, 1, fc=COLOURS.get(k, GREY)), NAMES.get(k, k)) for k in kinds]
     keys.append((Line2D([], [], color=RED, lw=1.6), "claimed"))
     if ceiling:
@@ -92,6 +92,11 @@ def against_runs(result: AuditResult) -> Drawing | None:
 
     label = "Lower bound by training runs: " + ", ".join(f"{x:,.0f}: {v:.2f}" for x, v in zip(places, values)) + "."
     return both_shapes(draw, (FLAT, NARROW), "against-runs", label, 0.9)
+
+
+def _kind(m: Measurement) -> str:
+    """Pooled bounds and those from one run are coloured by what they assume; a credible bound is none of them."""
+    return "credible" if m.bound == "joint-beta" else m.assumes or ""
 
 
 def _at(m: Measurement) -> float:

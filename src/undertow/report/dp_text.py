@@ -33,7 +33,6 @@ def _table(result: AuditResult) -> str:
         lines.append(one_line(group.name))
         for side in group.lines:
             mark = "> " if side.headline else "  "
-            sure = f"{side.what} {side.confidence}".strip()
-            cells = [mark + sure, side.value, side.how.split(" (")[0], side.assumes, side.over]
+            cells = [mark + side.what, side.value, side.how, side.assumes, side.over]
             lines.append([one_line(cell) for cell in cells])
     return aligned(lines) + "\n> the headline, fixed before the runs"

@@ -63,7 +63,8 @@ def _findings(result: AuditResult, main: Measurement, ceiling: float) -> Iterato
     if ceiling < 0.98 * claim:
         yield (
             f"With access to {_seen(main.view)}, no test of such canaries could show more than {ceiling:.2f} of the "
-            f"{claim:.2f}: the accountant also protects against somebody who sees every step."
+            f"{claim:.2f} unassisted: the accountant also protects against somebody who sees every step. A bound that "
+            "assumes the claimed training may conclude more."
         )
     point = next((m for m in result.measurements if m.metric == "epsilon_point" and m.view == main.view), None)
     if point is not None and point.value is not None:

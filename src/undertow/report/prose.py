@@ -148,8 +148,9 @@ HOW_TO_READ_DP = (
     ),
     (
         "Most this access can show",
-        "The largest epsilon that any threshold test of a canary's own direction could show with infinitely "
-        "many runs. Below the claim where batches are sampled and only the end of training is seen.",
+        "The largest epsilon that any threshold test of a canary's own direction could show with infinitely many runs "
+        "and no assumption. Below the claim where batches are sampled and only the end of training is seen. A bound "
+        "that assumes the claimed training concludes more from the same guesses, so it may lie above.",
     ),
     (
         "Lower bound",

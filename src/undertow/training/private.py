@@ -80,7 +80,7 @@ def private_dense(
     for s in range(task.schedule.steps):
         _clipped_sums(shape, values, batches, s, noise.clip, sums)
         if crafted is not None:
-            joins = torch.as_tensor(crafted.joins[s], dtype=flat.dtype, device=flat.device)
+            joins = torch.as_tensor(crafted.joins[s].copy(), dtype=flat.dtype, device=flat.device)
             gradient[:, torch.as_tensor(crafted.coordinates, device=flat.device)] += noise.clip * joins
         if noise.multiplier:
             gradient.add_(source.draw(), alpha=noise.multiplier * noise.clip)

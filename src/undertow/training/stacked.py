@@ -87,6 +87,9 @@ class Slope:
         if self.fit.optimizer == "adamw":
             self._adamw(gradient, lr)
             return
+        if not self.fit.momentum and not self.fit.weight_decay:
+            self.value.add_(gradient, alpha=-lr)
+            return
         self.first.mul_(self.fit.momentum).add_(gradient)
         self._descend(lr)
 
