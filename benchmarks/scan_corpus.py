@@ -229,7 +229,7 @@ def untrained(family: str) -> Params:
 
 RECIPES: dict[str, Callable[[], Params]] = {
     **{f"mlp-{kind}": lambda kind=kind: mlp(kind) for kind in ("sgd", "sgd-decay", "momentum", "adamw", "adamw-decay")},
-    "mlp-long": lambda: mlp("momentum", 8000),
+    "mlp-long": lambda: mlp("momentum", 4000),
     "mlp-deep": lambda: mlp("adamw", 1500, (64, 256, 128, 128, 64, 10)),
     "mlp-narrow": lambda: mlp("momentum", 1500, (64, 32, 16, 10)),
     "mlp-distilled": distilled,

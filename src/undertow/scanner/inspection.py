@@ -1,21 +1,24 @@
 """Inspect the weights: every tensor is read once, then the evidence is weighed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from undertow.scanner.affine import constants
-from undertow.scanner.evidence import Evidence
+from undertow.scanner.difference import against
+from undertow.scanner.evidence import Evidence, Measured, compared
 from undertow.scanner.findings import Finding
 from undertow.scanner.health import health
-from undertow.scanner.layers import hidden_of, layers_of
+from undertow.scanner.layers import Layer, hidden_of, layers_of
 from undertow.scanner.limits import Limits, shipped
 from undertow.scanner.loudness import long, loud
 from undertow.scanner.statistics import Statistics, statistics
+from undertow.scanner.structure import quiet, structure
 from undertow.scanner.tensors import Tensor
 
 FLOATS = ("F64", "F32", "F16", "BF16")
+COUNTS = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")  # positions, masks; no weights as such
 SAID = {
     "path": "units whose weights times outgoing weights are {ratio} times what is usual in this layer",
     "gain": "units whose outgoing weights are {ratio} times as long as is usual in this layer",
@@ -47,21 +50,33 @@ def inspect(
     `config`: of the architecture, as Hugging Face's config.json has it. Memory does not grow with the tensors.
     """
     found = {name: statistics(one) for name, one in tensors.items() if one.dtype in FLOATS}
-    evidence, limits = evidence_of(found), shipped()
-    traps = data_traps(evidence, found, limits)
-    missing = []
-    others = sorted({one.dtype for one in tensors.values()} - {*FLOATS, "I64", "I32", "BOOL"})
-    if others:
-        missing.append(f"data traps in tensors of {', '.join(others)}: only floating-point weights are looked at")
-    if parent is None:
-        missing.append("loss poisoning: mostly invisible in weights alone; give a trusted parent with --parent")
+    limits, layers = shipped(), layers_of(found)
+    evidence = compared(measured(found, layers), limits.usual)
+    findings = [*data_traps(evidence, found, limits), *structure(layers), *health(found, config)]
+    findings += against(tensors, parent) if parent is not None else []
     settings = {"limits": dict(limits.excess), "false_alarm_rate": limits.rate, "score": score(evidence, limits)}
-    return Inspection((*traps, *health(tensors, found)), tuple(missing), settings)
+    return Inspection(tuple(findings), tuple(not_tested(tensors, parent, config)), settings)
 
 
-def evidence_of(found: Mapping[str, Statistics]) -> list[Evidence]:
-    """What every test says of every row it can be put to."""
-    layers = layers_of(found)
+def not_tested(
+    tensors: Mapping[str, Tensor], parent: Mapping[str, Tensor] | None, config: Mapping[str, object] | None
+) -> Iterator[str]:
+    """What could not be looked at, and why."""
+    others = sorted({one.dtype for one in tensors.values()} - {*FLOATS, *COUNTS})
+    if others:
+        yield f"data traps in tensors of {', '.join(others)}: only floating-point weights are looked at"
+    if parent is None:
+        yield "difference to a parent: give the trusted checkpoint it was made from with --parent"
+    yield (
+        "loss poisoning: it looks like any other training, in the weights and in their difference to a parent; "
+        "measure what leaks with undertow audit poisoning"
+    )
+    if config is None:
+        yield "tensors that the architecture does not use, and tied weights: give the config.json"
+
+
+def measured(found: Mapping[str, Statistics], layers: Sequence[Layer]) -> list[Measured]:
+    """What every test looks at, in every tensor that it can be put to."""
     return [*loud(hidden_of(layers)), *long(layers), *constants(found)]
 
 
@@ -74,12 +89,17 @@ def data_traps(evidence: Iterable[Evidence], found: Mapping[str, Statistics], li
     """One critical finding for each tensor with rows above a limit, the worst first."""
     by_tensor: dict[str, list[Evidence]] = {}
     for one in evidence:
-        if (one.excess > limits.excess[one.test]).any():
-            by_tensor.setdefault(one.tensor, []).append(one)
+        by_tensor.setdefault(one.tensor, []).append(one)
     findings = []
     for name, several in by_tensor.items():
         over = np.max([one.excess / limits.excess[one.test] for one in several], axis=0)
-        rows = tuple(np.flatnonzero(over > 1).tolist())
-        why = "; ".join(SAID[one.test].format(ratio=f"{10 ** float(one.excess.max()):.3g}") for one in several)
-        findings.append(Finding("data-trap", "critical", why, found[name].file, name, rows, float(over.max())))
+        if (over > 1).any():
+            out = [one for one in several if (one.excess > limits.excess[one.test]).any()]
+            why = [SAID[one.test].format(ratio=f"{10 ** float(one.excess.max()):.3g}") for one in out]
+            short = np.any([quiet(one.excess) for one in several if one.test == "norm"], axis=0)
+            why += [f"{short.sum()} rows beside them are next to nothing"] if short.any() else []
+            rows = tuple(np.flatnonzero((over > 1) | short).tolist())
+            findings.append(
+                Finding("data-trap", "critical", "; ".join(why), found[name].file, name, rows, float(over.max()))
+            )
     return sorted(findings, key=lambda one: -(one.score or 0))
