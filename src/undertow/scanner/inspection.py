@@ -8,7 +8,7 @@ import numpy as np
 from undertow.scanner.affine import constants
 from undertow.scanner.difference import against
 from undertow.scanner.evidence import Evidence, Measured, compared
-from undertow.scanner.findings import Finding
+from undertow.scanner.findings import Finding, Severity
 from undertow.scanner.health import health
 from undertow.scanner.layers import Layer, hidden_of, layers_of
 from undertow.scanner.limits import Limits, shipped
@@ -19,14 +19,15 @@ from undertow.scanner.tensors import Tensor
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 COUNTS = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")  # positions, masks; no weights as such
+BESIDE = 0.6  # of a limit, in decades: enough in a checkpoint in which another row passes its own
 SAID = {
-    "path": "units whose weights times outgoing weights are {ratio} times what is usual in this layer",
-    "gain": "units whose outgoing weights are {ratio} times as long as is usual in this layer",
-    "norm": "rows {ratio} times as long as is usual in layers of this kind",
-    "threshold": "biases {ratio} times as large as the layer's rows are long",
-    "affine": "gains of a norm up to {ratio} times what is usual",
-    "shift": "constants up to {ratio} times what is usual in a vector of biases",
-    "table": "entries up to {ratio} times what is usual in this table",
+    "path": "units whose weights times outgoing weights are {ratio} times above where such a layer ends",
+    "gain": "units whose outgoing weights are {ratio} times longer than where such a layer ends",
+    "norm": "rows {ratio} times longer than where such a layer ends",
+    "threshold": "biases {ratio} times larger, beside the rows, than where such a layer ends",
+    "affine": "gains of a norm {ratio} times above where such gains end",
+    "shift": "constants {ratio} times above where such biases end",
+    "table": "entries {ratio} times above where such a table ends",
 }
 
 
@@ -86,20 +87,31 @@ def score(evidence: Iterable[Evidence], limits: Limits) -> float:
 
 
 def data_traps(evidence: Iterable[Evidence], found: Mapping[str, Statistics], limits: Limits) -> list[Finding]:
-    """One critical finding for each tensor with rows above a limit, the worst first."""
+    """One finding for each tensor with rows out of line, the worst first; none where no row passes its limit.
+
+    Beside a row that does, rows from BESIDE of their limit on are named too, and rows that are next to nothing: traps
+    come in parts, and not every part is loud.
+    """
     by_tensor: dict[str, list[Evidence]] = {}
     for one in evidence:
         by_tensor.setdefault(one.tensor, []).append(one)
-    findings = []
-    for name, several in by_tensor.items():
-        over = np.max([one.excess / limits.excess[one.test] for one in several], axis=0)
-        if (over > 1).any():
-            out = [one for one in several if (one.excess > limits.excess[one.test]).any()]
-            why = [SAID[one.test].format(ratio=f"{10 ** float(one.excess.max()):.3g}") for one in out]
-            short = np.any([quiet(one.excess) for one in several if one.test == "norm"], axis=0)
-            why += [f"{short.sum()} rows beside them are next to nothing"] if short.any() else []
-            rows = tuple(np.flatnonzero((over > 1) | short).tolist())
-            findings.append(
-                Finding("data-trap", "critical", "; ".join(why), found[name].file, name, rows, float(over.max()))
-            )
-    return sorted(findings, key=lambda one: -(one.score or 0))
+    findings = [_finding(found[name], several, limits) for name, several in by_tensor.items()]
+    flagged = [one for one in findings if one.score and one.score > BESIDE]
+    flagged.sort(key=lambda one: -(one.score or 0))
+    return flagged if flagged and flagged[0].severity == "critical" else []
+
+
+def _finding(tensor: Statistics, several: Sequence[Evidence], limits: Limits) -> Finding:
+    over = np.max([one.excess / limits.excess[one.test] for one in several], axis=0)
+    worst, named = float(over.max(initial=0)), over > BESIDE
+    why = [
+        SAID[one.test].format(ratio=f"{10 ** float(one.excess.max()):.3g}")
+        for one in several
+        if (one.excess > BESIDE * limits.excess[one.test]).any()
+    ]
+    short = np.any([quiet(one.excess) for one in several if one.test == "norm"], axis=0)
+    if short.any():
+        named, why = named | short, [*why, f"{short.sum()} rows beside them are next to nothing"]
+    severity: Severity = "critical" if worst > 1 else "warning"
+    rows = tuple(np.flatnonzero(named).tolist())
+    return Finding("data-trap", severity, "; ".join(why), tensor.file, tensor.name, rows, worst)

@@ -49,7 +49,7 @@ def zero(one: Layer) -> Array:
 
 def quiet(excess: Array) -> Array:
     """(R,) bool: rows that are not zero but next to nothing, as units are that a step of Adam must shut."""
-    return (excess > ZERO) & (excess < SHORT)
+    return (excess > ZERO / 2) & (excess < SHORT)
 
 
 def _joined(several: list[Array]) -> Array:
