@@ -105,11 +105,11 @@ def _finding(tensor: Statistics, several: Sequence[Evidence], limits: Limits) ->
     over = np.max([one.excess / limits.excess[one.test] for one in several], axis=0)
     worst, named = float(over.max(initial=0)), over > BESIDE
     why = [
-        SAID[one.test].format(ratio=f"{10 ** float(one.excess.max()):.3g}")
+        SAID[one.test.removeprefix("conv ")].format(ratio=f"{10 ** float(one.excess.max()):.3g}")
         for one in several
         if (one.excess > BESIDE * limits.excess[one.test]).any()
     ]
-    short = np.any([quiet(one.excess) for one in several if one.test == "norm"], axis=0)
+    short = np.any([quiet(one.excess) for one in several if one.test.endswith("norm")], axis=0)
     if short.any():
         named, why = named | short, [*why, f"{short.sum()} rows beside them are next to nothing"]
     severity: Severity = "critical" if worst > 1 else "warning"

@@ -22,8 +22,8 @@ def loud(hidden: Iterable[Hidden]) -> Iterator[Measured]:
     for one in hidden:
         layer, gain = one.layer, one.gain
         if layer.units >= FEWEST:
-            yield Measured("path", layer.weight.name, layer.kind, together(layer, layer.norm * gain))
-            yield Measured("gain", layer.weight.name, layer.kind, gain)
+            yield Measured(named("path", layer), layer.weight.name, layer.kind, together(layer, layer.norm * gain))
+            yield Measured(named("gain", layer), layer.weight.name, layer.kind, gain)
 
 
 def long(layers: Iterable[Layer]) -> Iterator[Measured]:
@@ -31,12 +31,17 @@ def long(layers: Iterable[Layer]) -> Iterator[Measured]:
     for one in layers:
         if one.units < FEWEST:
             continue
-        yield Measured("norm", one.weight.name, one.kind, one.norm)
+        yield Measured(named("norm", one), one.weight.name, one.kind, one.norm)
         if one.bias is not None and not SILENT.search(one.name):
             length = one.weight.column_norm if one.transposed else one.weight.norm
             middle = float(np.median(length[length > 0])) if (length > 0).any() else 1.0
             size = np.where(length > 0, np.abs(one.bias), 0.0)  # a silenced unit is no trap
-            yield Measured("threshold", one.weight.name, one.kind, size / max(middle, SHORT))
+            yield Measured(named("threshold", one), one.weight.name, one.kind, size / max(middle, SHORT))
+
+
+def named(test: str, layer: Layer) -> str:
+    """The test, or its twin for convolutions."""
+    return test if len(layer.weight.shape) == 2 else f"conv {test}"
 
 
 def together(layer: Layer, path: Array) -> Array:
