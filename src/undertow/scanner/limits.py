@@ -49,10 +49,13 @@ def usual_of(middles: Array) -> tuple[float, float]:
 def limit_of(largest: Array, rate: float) -> float:
     """What a share `rate` of further values like `largest` (N,) passes, if they follow a Gumbel law, or a bit more.
 
-    >>> values = -np.log(-np.log((np.arange(1000) + 0.5) / 1000))
+    Values below 0 are of layers that end where they should: they count as 0.
+
+    >>> values = 10 - np.log(-np.log((np.arange(1000) + 0.5) / 1000))
     >>> round(limit_of(values, 1e-4), 1)
-    9.2
+    19.2
     """
+    largest = np.maximum(largest, 0)
     scale = max(float(np.std(largest, ddof=1)), 0.05) * np.sqrt(6) / np.pi
     middle = float(np.mean(largest)) - EULER * scale
     return float(max(LEAST, largest.max() + MARGIN, middle - scale * np.log(-np.log1p(-rate))))
