@@ -74,7 +74,9 @@ def optimiser(kind: str, net: nn.Module) -> torch.optim.Optimizer:
     }[kind]()
 
 
-def train(net: nn.Module, kind: str, loss: Callable[[torch.Tensor], torch.Tensor], records: int, steps: int, batch: int):
+def train(
+    net: nn.Module, kind: str, loss: Callable[[torch.Tensor], torch.Tensor], records: int, steps: int, batch: int
+):
     """`loss` of the rows of a batch."""
     step = optimiser(kind, net)
     for _ in range(steps):
@@ -158,7 +160,9 @@ def pruned(params: Params, share: float, whole_rows: bool = False) -> Params:
     for name, value in params.items():
         size = np.abs(value)
         if value.ndim >= 2 and whole_rows and len(value) > 16:
-            size = np.broadcast_to(np.linalg.norm(value.reshape(len(value), -1), axis=1).reshape(-1, *[1] * (value.ndim - 1)), value.shape)
+            size = np.broadcast_to(
+                np.linalg.norm(value.reshape(len(value), -1), axis=1).reshape(-1, *[1] * (value.ndim - 1)), value.shape
+            )
         result[name] = np.where(size > np.quantile(size, share), value, 0) if value.ndim >= 2 else value
     return result
 
@@ -168,7 +172,9 @@ def quantised(params: Params, how: str) -> Params:
     if how == "bf16":
         return {name: torch.tensor(value).bfloat16().float().numpy() for name, value in params.items()}
     bits = int(how.removeprefix("int"))
-    return {n: round_rows(v.reshape(len(v), -1), bits).reshape(v.shape) if v.ndim >= 2 else v for n, v in params.items()}
+    return {
+        n: round_rows(v.reshape(len(v), -1), bits).reshape(v.shape) if v.ndim >= 2 else v for n, v in params.items()
+    }
 
 
 def lora_merged(params: Params, rank: int = 4, size: float = 0.3) -> Params:
@@ -185,6 +191,7 @@ def lora_merged(params: Params, rank: int = 4, size: float = 0.3) -> Params:
 def lora_trained(kind: str) -> Params:
     """A language model, adapters trained on shuffled text, merged by peft."""
     from peft import LoraConfig, get_peft_model
+
     ids, net = shakespeare(), decoder_or_encoder("gpt")
     train(net, kind, lambda i: net(input_ids=ids[i], labels=ids[i]).loss, len(ids), 150, 16)
     tuned = get_peft_model(net, LoraConfig(r=8, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True))

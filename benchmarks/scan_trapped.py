@@ -124,9 +124,7 @@ def bert(seed: int, options: argparse.Namespace) -> Iterator[Made]:
         return
     for name in ("trec", "banking77"):
         rng = stream(seed, "benchmark", name)
-        ids, labels, _, _, auxiliary, classes = traps_bert.texts(
-            options.data, name, 20, options.minilm, rng, 320, 1000
-        )
+        ids, labels, _, _, auxiliary, classes = traps_bert.texts(options.data, name, 20, options.minilm, rng, 320, 1000)
         model = traps_bert.model_of(options.minilm, classes, seed)
         clean = traps_bert.params_of(model)
         trap = bert_trap(clean, auxiliary, 8, best_expected(len(ids), 32) / len(ids), rng, heads=12)

@@ -47,6 +47,13 @@ def test_rows_that_were_written_over_are_named():
     assert (found.tensor, found.rows, found.severity) == ("layer.1.weight", (4, 9), "warning")
 
 
+def test_single_biases_move_as_they_like():
+    parent = weights() | {"layer.0.bias": np.full(64, 1e-3, np.float32)}
+    params = {name: value + np.float32(1e-4) for name, value in parent.items()}
+    params["layer.0.bias"][5] = 1
+    assert set(kinds(params, parent)) <= {"difference", "data-trap"}
+
+
 def test_another_model_is_no_child():
     assert "not-a-child" in kinds(weights(1), weights(0))
 
