@@ -146,11 +146,8 @@ def speed(options: argparse.Namespace) -> None:
     print(
         f"share of read() bandwidth {best['read'] / best['scan']:.2f}; times torch {best['torch'] / best['scan']:.1f}"
     )
-    code = (
-        "import sys, resource; sys.path.insert(0, {0!r}); import scan; from pathlib import Path; "
-        "base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; scan.peak(Path({1!r}))"
-    ).format(str(Path(__file__).parent), str(path))
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys, scan; from pathlib import Path; scan.peak(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=Path(__file__).parent)
 
 
 def peak(path: Path) -> None:

@@ -34,7 +34,7 @@ from undertow.stages.plant import trapped_layers
 from undertow.storage.pairs import load_pair
 from undertow.storage.store import MemoryStore
 from undertow.storage.trap_data import load_traps
-from undertow.traps import MlpTrap, best_expected, bert_trap, plant, vit_trap
+from undertow.traps import MlpTrap, bert_trap, best_expected, plant, vit_trap
 from undertow.traps.black_box import membership_trap
 from undertow.traps.vit_room import HIDDEN
 from undertow.types import Params
