@@ -8,7 +8,7 @@ from undertow.types import Array
 
 NEAR = 0.99  # cosine of two sketches that counts as the same direction
 ALIVE = 1e-4  # of the largest row, below which a row says nothing
-ALL = 4096  # rows up to which every pair is compared
+ALL = 2048  # rows up to which every pair is compared
 ORDERS = 6  # beyond: random orders in which each row is compared with the next WINDOW ones
 WINDOW = 8
 
