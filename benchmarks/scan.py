@@ -115,10 +115,10 @@ def big_file(options: argparse.Namespace) -> Path:
     """A file of random float32 weights."""
     path = options.file or Path(tempfile.gettempdir()) / f"undertow-scan-{options.gb}.bin"
     if not path.is_file():
-        block = stream(0, "benchmark", "scan").standard_normal(1 << 20, np.float32)
+        rng = stream(0, "benchmark", "scan")
         with path.open("wb") as file:
-            for _ in range(int(options.gb * 1e9) // block.nbytes):
-                file.write(block.tobytes())
+            for _ in range(int(options.gb * 1e9) // (4 << 20)):
+                file.write(rng.standard_normal(1 << 20, np.float32).tobytes())
     return path
 
 
