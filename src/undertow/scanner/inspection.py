@@ -1,0 +1,116 @@
+"""Inspect the weights: every tensor is read once, then the evidence is weighed."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from undertow.scanner.affine import constants
+from undertow.scanner.difference import against
+from undertow.scanner.evidence import Evidence, Measured, compared
+from undertow.scanner.findings import Finding, Severity
+from undertow.scanner.health import health
+from undertow.scanner.layers import Layer, hidden_of, layers_of
+from undertow.scanner.limits import Limits, shipped
+from undertow.scanner.loudness import long, loud
+from undertow.scanner.statistics import FLOATS, Statistics, statistics
+from undertow.scanner.structure import quiet, structure
+from undertow.scanner.tensors import Tensor
+
+COUNTS = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")  # positions, masks; no weights as such
+BESIDE = 0.6  # of a limit, in decades: enough in a checkpoint in which another row passes its own
+SAID = {
+    "path": "units whose weights times outgoing weights are {ratio} times above where such a layer ends",
+    "gain": "units whose outgoing weights are {ratio} times longer than where such a layer ends",
+    "norm": "rows {ratio} times longer than where such a layer ends",
+    "threshold": "biases {ratio} times larger, beside the rows, than where such a layer ends",
+    "affine": "gains of a norm {ratio} times above where such gains end",
+    "shift": "constants {ratio} times above where such biases end",
+    "table": "rows {ratio} times longer than where such a table ends",
+}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the numbers of a checkpoint say."""
+
+    findings: tuple[Finding, ...]
+    not_tested: tuple[str, ...]  # checks that could not run, each with its reason
+    settings: Mapping[str, object] = field(default_factory=dict)  # limits, false-alarm rate, score of data traps
+
+
+def inspect(
+    tensors: Mapping[str, Tensor],
+    *,
+    parent: Mapping[str, Tensor] | None = None,
+    config: Mapping[str, object] | None = None,
+) -> Inspection:
+    """Evidence of data traps, of loss poisoning against a trusted `parent`, and of plain damage.
+
+    `config`: of the architecture, as Hugging Face's config.json has it. Memory does not grow with the tensors.
+    """
+    found = {name: statistics(one) for name, one in tensors.items() if one.dtype in FLOATS}
+    limits, layers = shipped(), layers_of(found)
+    evidence = compared(measured(found, layers), limits.usual)
+    findings = [*data_traps(evidence, found, limits), *structure(layers), *health(found, config)]
+    findings += against(tensors, parent) if parent is not None else []
+    settings = {"limits": dict(limits.excess), "false_alarm_rate": limits.rate, "score": score(evidence, limits)}
+    return Inspection(tuple(findings), tuple(not_tested(tensors, parent, config)), settings)
+
+
+def not_tested(
+    tensors: Mapping[str, Tensor], parent: Mapping[str, Tensor] | None, config: Mapping[str, object] | None
+) -> Iterator[str]:
+    """What could not be looked at, and why."""
+    others = sorted({one.dtype for one in tensors.values()} - {*FLOATS, *COUNTS})
+    if others:
+        yield f"data traps in tensors of {', '.join(others)}: only floating-point weights are looked at"
+    if parent is None:
+        yield "difference to a parent: give the trusted checkpoint it was made from with --parent"
+    yield (
+        "loss poisoning: it looks like any other training, in the weights and in their difference to a parent; "
+        "measure what leaks with undertow audit poisoning"
+    )
+    if config is None:
+        yield "tensors that the architecture does not use, and tied weights: give the config.json"
+
+
+def measured(found: Mapping[str, Statistics], layers: Sequence[Layer]) -> list[Measured]:
+    """What every test looks at, in every tensor that it can be put to."""
+    return [*loud(hidden_of(layers)), *long(layers), *constants(found)]
+
+
+def score(evidence: Iterable[Evidence], limits: Limits) -> float:
+    """The largest excess over its limit; above 1 is flagged."""
+    return max((float(one.excess.max(initial=-30)) / limits.excess[one.test] for one in evidence), default=0.0)
+
+
+def data_traps(evidence: Iterable[Evidence], found: Mapping[str, Statistics], limits: Limits) -> list[Finding]:
+    """One finding for each tensor with rows out of line, the worst first; none where no row passes its limit.
+
+    Beside a row that does, rows from BESIDE of their limit on are named too, and rows that are next to nothing: traps
+    come in parts, and not every part is loud.
+    """
+    by_tensor: dict[str, list[Evidence]] = {}
+    for one in evidence:
+        by_tensor.setdefault(one.tensor, []).append(one)
+    findings = [_finding(found[name], several, limits) for name, several in by_tensor.items()]
+    flagged = [one for one in findings if one.score and one.score > BESIDE]
+    flagged.sort(key=lambda one: -(one.score or 0))
+    return flagged if flagged and flagged[0].severity == "critical" else []
+
+
+def _finding(tensor: Statistics, several: Sequence[Evidence], limits: Limits) -> Finding:
+    over = np.max([one.excess / limits.excess[one.test] for one in several], axis=0)
+    worst, named = float(over.max(initial=0)), over > BESIDE
+    why = [
+        SAID[one.test.removeprefix("conv ")].format(ratio=f"{10 ** float(one.excess.max()):.3g}")
+        for one in several
+        if (one.excess > BESIDE * limits.excess[one.test]).any()
+    ]
+    short = np.any([quiet(one.excess) for one in several if one.test.endswith("norm")], axis=0)
+    if short.any():
+        named, why = named | short, [*why, f"{short.sum()} rows beside them are next to nothing"]
+    severity: Severity = "critical" if worst > 1 else "warning"
+    rows = tuple(np.flatnonzero(named).tolist())
+    return Finding("data-trap", severity, "; ".join(why), tensor.file, tensor.name, rows, worst)
