@@ -1,6 +1,10 @@
 """Reading weights for signs of tampering: NumPy only, block by block, nothing executed."""
 
 from undertow.scanner.findings import Finding, ScannedFile, ScanResult, Severity, Verdict, worst
+from undertow.scanner.inspection import Inspection, inspect
 from undertow.scanner.tensors import Tensor, of_arrays
 
-__all__ = ["Finding", "ScanResult", "ScannedFile", "Severity", "Tensor", "Verdict", "of_arrays", "worst"]
+__all__ = [
+    "Finding", "Inspection", "ScanResult", "ScannedFile", "Severity", "Tensor", "Verdict", "inspect", "of_arrays",
+    "worst",
+]  # fmt: skip
