@@ -1,13 +1,14 @@
 """Image and text classifiers of Hugging Face transformers, from a `config.json` alone."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, arange, nn
+from torch import Tensor, arange, from_numpy, nn
 
-from undertow.types import ConfigError, MissingExtra
+from undertow.types import ConfigError, MissingExtra, Params
 
 LABELS = ("id2label", "label2id", "num_labels")
 OWN_CODE = "auto_map"  # names Python files beside the configuration: never run
@@ -24,6 +25,16 @@ class HuggingFace:
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """Images (C, H, W) or token ids (L,); the number of labels and the image size follow the data."""
+        return self._built(shape, classes, _fresh)
+
+    def loaded(self, params: Params, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """The same with the weights `params`, named as any version of transformers names them.
+
+        What they lack, or hold in another shape (the head), is fresh. ConfigError where nothing fits.
+        """
+        return self._built(shape, classes, lambda kind, config: _with_weights(kind, config, params))
+
+    def _built(self, shape: tuple[int, ...], classes: int, make: Callable[[Any, Any], nn.Module]) -> nn.Module:
         transformers = _transformers()
         config = _parse(self.config, classes)
         kind, name = type(config), config.model_type
@@ -31,12 +42,12 @@ class HuggingFace:
         texts = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
         if kind in images and len(shape) == 3:
             _fit_image(config, shape)
-            return ImageClassifier(_fresh(images[kind], config))
+            return ImageClassifier(make(images[kind], config))
         if kind in texts and len(shape) == 1:
             longest = getattr(config, "max_position_embeddings", None) or shape[0]
             if shape[0] > longest:
                 raise ConfigError(f"model.checkpoint reads {longest} tokens, but the records have {shape[0]}")
-            return TextClassifier(_fresh(texts[kind], config), _padding(config))
+            return TextClassifier(make(texts[kind], config), _padding(config))
         if kind in images or kind in texts:
             wanted = "images (C, H, W)" if kind in images else "token ids (L,)"
             raise ConfigError(f"model.checkpoint is a {name} and needs {wanted}; these records have shape {shape}")
@@ -139,6 +150,25 @@ def _padding(config: Any) -> int:
         if found is not None:
             return int(found[0] if isinstance(found, list) else found)
     return -1
+
+
+def _with_weights(kind: Any, config: Any, params: Params) -> nn.Module:
+    """Tensors are handed over; no file is opened by transformers."""
+    logging = _transformers().logging
+    told, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    tensors = {name: from_numpy(value.copy()) for name, value in params.items()}
+    try:
+        model: nn.Module = kind.from_pretrained(None, config=config, state_dict=tensors, ignore_mismatched_sizes=True)
+    except (ValueError, RuntimeError, KeyError, OSError, AttributeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"these weights are not of the {config.model_type} that config.json describes: {first}") from error
+    finally:
+        logging.set_verbosity(told)
+        if bars:
+            logging.enable_progress_bar()
+    return model
 
 
 def _fresh(kind: Any, config: Any) -> nn.Module:
