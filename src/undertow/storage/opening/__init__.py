@@ -1,0 +1,9 @@
+"""Opening a checkpoint without executing it: safetensors, torch, NumPy and GGUF files, folders and hub caches.
+
+Content decides what a file is. Pickles are read by a machine of our own that calls nothing, in a process of its own.
+"""
+
+from undertow.storage.opening.opened import Limits, Opened, OpenedFile, verdict_of
+from undertow.storage.opening.opening import open_checkpoint
+
+__all__ = ["Limits", "Opened", "OpenedFile", "open_checkpoint", "verdict_of"]

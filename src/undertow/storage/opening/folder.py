@@ -1,0 +1,94 @@
+"""Which files a path names: one file, or a folder and what lies in it. Links are followed only inside a hub cache."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from undertow.storage.opening.opened import Limits
+from undertow.storage.opening.source import Refused, Source, open_regular
+from undertow.types import BadInput, MissingExtra
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
+SKIPPED = frozenset({".git", ".cache", "__pycache__"})
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file that was found: open, or why not."""
+
+    path: Path
+    source: Source | None
+    refused: Refused | None = None
+
+
+def listed(path: str | Path, limits: Limits, notes: list[str]) -> Iterator[Listed]:
+    """Every file of a path, a folder, or a Hugging Face repository id that is no path, in order of name.
+
+    `notes` receives what was left out. BadInput where there is no such path; MissingExtra where the path is a
+    repository id and huggingface_hub is absent.
+    """
+    root = Path(path)
+    if not os.path.lexists(root):
+        root = _downloaded(str(path))
+    if root.is_dir() and not root.is_symlink():
+        yield from _inside(root, limits, notes)
+    else:
+        yield _opened(root)
+
+
+def _inside(root: Path, limits: Limits, notes: list[str]) -> Iterator[Listed]:
+    count = 0
+    for place, folders, names in os.walk(root, followlinks=False):
+        here = Path(place)
+        links = [name for name in folders if (here / name).is_symlink()]
+        if len(here.relative_to(root).parts) >= limits.depth and folders:
+            yield Listed(here, None, Refused("limit", f"folders deeper than {limits.depth} were not opened"))
+            folders.clear()
+        if SKIPPED & set(folders):
+            notes.append(f"{here}: {', '.join(sorted(SKIPPED & set(folders)))} was not looked into")
+        folders[:] = sorted(set(folders) - SKIPPED - set(links))
+        for name in sorted([*names, *links]):
+            count += 1
+            if count > limits.files:
+                yield Listed(here, None, Refused("limit", f"it holds more than {limits.files:,} files"))
+                return
+            yield _opened(here / name)
+
+
+def _opened(path: Path) -> Listed:
+    try:
+        return Listed(path, open_regular(_blob(path) or path))
+    except Refused as refused:
+        return Listed(path, None, refused)
+
+
+def _blob(path: Path) -> Path | None:
+    """Where a link of the hub's cache leads: from .../snapshots/REVISION/... to .../blobs/HASH, nowhere else."""
+    if not path.is_symlink():
+        return None
+    place = Path(os.path.abspath(path))
+    for root in place.parents:
+        if root.name == "snapshots" and not (root.parent / "blobs").is_symlink():
+            target = Path(os.path.normpath(place.parent / os.readlink(path)))
+            return target if target.parent == root.parent / "blobs" else None
+    return None
+
+
+def _downloaded(name: str) -> Path:
+    """The folder of a repository of the hub; from its cache where there is no network."""
+    if not REPOSITORY.match(name):
+        raise BadInput(f"{name}: no such file or folder")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingExtra("huggingface_hub", "data") from error
+    try:
+        return Path(snapshot_download(name))
+    except Exception:
+        try:
+            return Path(snapshot_download(name, local_files_only=True))
+        except Exception as error:  # the client raises its own, its transport's and the system's
+            said = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise BadInput(f"{name!r} is no path here and cannot be downloaded from huggingface.co ({said})") from error

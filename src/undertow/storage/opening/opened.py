@@ -1,0 +1,81 @@
+"""What comes out of opening a checkpoint: files, tensors, findings. Unknown is never safe."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import TracebackType
+
+from undertow.scanner.findings import Finding, Verdict
+from undertow.scanner.tensors import Tensor
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a checkpoint may cost to open. What costs more is not opened, so its file is unknown."""
+
+    header_bytes: int = 100_000_000  # of a safetensors header, as the format says
+    header_tokens: int = 2_000_000  # braces, brackets and commas in a header or index: bounds the memory of its JSON
+    files: int = 10_000  # in a folder
+    depth: int = 8  # of folders in folders
+    opcodes: int = 5_000_000  # of the pickles of one file, together
+    depth_of_stack: int = 1_000_000  # objects on the stack, and in the memo
+    pickle_bytes: int = 256 << 20  # of the opcodes and short strings of one pickle; arrays in it do not count
+    inflated_bytes: int = 4 << 30  # of what is compressed in one file
+    inflated_ratio: int = 200  # of one compressed member; deflate reaches 1,032
+    members: int = 200_000  # of an archive
+    nodes: int = 2_000_000  # visited while the tensors of a pickle are collected
+    dense_ratio: int = 8  # tensors as numbers against the bytes of their file (views may share storage)
+    seconds: float = 60.0  # for one pickle or archive, and one more per 50 MB
+    memory: int = 1 << 30  # address space of the process that reads it
+
+
+DEFAULT = Limits()
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """One file of a checkpoint."""
+
+    path: str
+    sha256: str  # "" where it was not read, or changed while it was
+    kind: str  # by content: "safetensors", "torch-zip", "pickle", ...; "other" has no weights
+    complete: bool  # parsed and understood to its last byte; else the verdict is never safe
+
+
+@dataclass(eq=False)
+class Opened:
+    """A checkpoint that is open for reading; close it (or use `with`) when its tensors were read."""
+
+    path: str
+    tensors: Mapping[str, Tensor]  # by name; "file:name" where an earlier file has that name too
+    findings: tuple[Finding, ...]
+    not_tested: tuple[str, ...]
+    metadata: Mapping[str, str]  # of all safetensors, of the first that says it
+    pending: tuple[Callable[[], OpenedFile], ...] = field(repr=False)  # hashes are taken meanwhile
+    closing: tuple[Callable[[], None], ...] = field(default=(), repr=False)
+
+    @cached_property
+    def files(self) -> tuple[OpenedFile, ...]:
+        """Every file with its hash; waits until the hashes are there, so ask after reading the tensors."""
+        return tuple(wait() for wait in self.pending)
+
+    def close(self) -> None:
+        """Close the files; the hashes are finished first."""
+        _ = self.files
+        for close in self.closing:
+            close()
+
+    def __enter__(self) -> "Opened":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def verdict_of(file: OpenedFile, findings: Iterable[Finding]) -> Verdict:
+    """unsafe: a critical finding names the file. unknown: it was not fully read. Else safe."""
+    if any(found.severity == "critical" and found.file == file.path for found in findings):
+        return "unsafe"
+    return "safe" if file.complete else "unknown"
