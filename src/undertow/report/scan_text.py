@@ -9,6 +9,7 @@ WIDTH = 88
 ROWS = 12  # of a finding, that are named
 HASH = 12  # digits of a hash that are shown
 COLOURS = {"safe": "\033[32m", "unsafe": "\033[31m", "unknown": "\033[33m", "critical": "\033[31m"}
+NOTHING_SCANNED = "nothing scanned: no file there holds weights"
 SENTENCES: dict[Verdict, str] = {
     "safe": "Opened without executing, every tensor read, no evidence above the threshold. This is no proof of "
     "innocence: what could not be tested is listed.",
