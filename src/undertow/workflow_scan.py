@@ -95,7 +95,7 @@ def scan_paths(paths: Sequence[str | Path], request: ScanRequest) -> Scan:
         tuple(found for one in results for found in one.findings),
         tuple(dict.fromkeys(text for one in results for text in one.not_tested)),
         tuple(file for one in results for file in one.files),
-        {key: value for one in results for key, value in one.settings.items()},
+        _settings(results),
     )
     norms = {key: value for one in scans for key, value in one.norms.items()}
     return Scan(merged, sum(one.checkpoints for one in scans), norms)
@@ -127,7 +127,7 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         tuple(findings),
         tuple(dict.fromkeys([*opened.not_tested, *(text for part in parts for text in part.not_tested)])),
         scanned,
-        {key: value for part in parts for key, value in part.settings.items()},
+        _settings(parts),
     )
     return Scan(result, len(weights), norms)
 
@@ -171,12 +171,23 @@ def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Sca
     if request.prove is not None:
         from undertow.workflow_prove import prove_checkpoint
 
-        proof = prove_checkpoint(one, request.prove, request.progress)
+        proof = prove_checkpoint(one.tensors, one.config, request.prove, request.progress)
         findings += proof.findings
         not_tested += proof.not_tested
-        settings |= proof.settings
+        settings |= {"prove": {next(iter(one.files), "weights"): proof.settings}} if proof.settings else {}
     allowed = [_accepted(each) if each.kind in request.allow else each for each in findings]
     return ScanResult("unknown", tuple(allowed), tuple(not_tested), (), settings)
+
+
+def _settings(parts: Iterable[ScanResult]) -> dict[str, object]:
+    """What all scans share, and the proofs of each by file."""
+    merged: dict[str, object] = {}
+    proofs: dict[str, object] = {}
+    for part in parts:
+        merged |= part.settings
+        found = part.settings.get("prove", {})
+        proofs |= found if isinstance(found, Mapping) else {}
+    return {**merged, "prove": proofs} if proofs else merged
 
 
 def _accepted(found: Finding) -> Finding:

@@ -1,7 +1,7 @@
 """Image and text classifiers of Hugging Face transformers, from a `config.json` alone."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,12 @@ def huggingface(checkpoint: str) -> HuggingFace:
         raise ConfigError(f"model.checkpoint = {checkpoint!r} has no readable config.json: {first}") from error
     if not isinstance(found, dict) or "model_type" not in found:
         raise ConfigError(f"model.checkpoint = {checkpoint!r}: its config.json names no model_type")
-    architecture = HuggingFace(json.dumps(found, sort_keys=True))
+    return described(found)
+
+
+def described(config: Mapping[str, object]) -> HuggingFace:
+    """The architecture of the content of a config.json; ConfigError where transformers does not know it."""
+    architecture = HuggingFace(json.dumps(config, sort_keys=True))
     _parse(architecture.config, 2)  # refuses what cannot be built
     return architecture
 
