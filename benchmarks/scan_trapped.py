@@ -1,0 +1,163 @@
+"""Trapped checkpoints for `undertow scan`, each as planted and as a victim's finetuning leaves it.
+
+    python benchmarks/scan_trapped.py --data DIR --minilm FOLDER --vit FOLDER --out DIR [--seeds 0 1] [--only dense]
+
+Writes OUT/trapped/NAME-SEED.safetensors and, beside it, .json with the rows of every tensor that the traps took. FOLDER
+of --vit holds what `benchmarks/traps_vit.py --out FOLDER` pretrained. Seeds from 100 on are for development.
+"""
+
+import argparse
+import json
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import traps_bert
+import traps_vit
+from safetensors.numpy import save_file
+
+from undertow.audits.chain import Host
+from undertow.audits.datatrap import Table
+from undertow.audits.datatrap_settings import DataTrapConfig, TrapData, preset
+from undertow.audits.settings import DataSettings
+from undertow.engine.executor import Serial
+from undertow.rng import stream
+from undertow.stages.plant import trapped_layers
+from undertow.storage.pairs import load_pair
+from undertow.storage.store import MemoryStore
+from undertow.storage.trap_data import load_traps
+from undertow.traps import MlpTrap, best_expected, bert_trap, plant, vit_trap
+from undertow.traps.black_box import membership_trap
+from undertow.traps.vit_room import HIDDEN
+from undertow.types import Params
+
+Made = tuple[str, Params, dict[str, list[int]]]  # name, weights, rows of traps by tensor
+
+
+def dense_settings(data: Path) -> Iterator[tuple[str, DataTrapConfig]]:
+    """Presets, with few and many traps, single and nested, planned and given loudness."""
+    for name in ("digits-mlp", "digits-momentum", "digits-adamw"):
+        for count in (8, 32, 64):
+            yield f"{name}-{count}", replace(preset(name), traps=replace(preset(name).traps, count=count))
+    digits = preset("digits-mlp")
+    yield "digits-planned", replace(digits, traps=replace(digits.traps, slope=0.0, count=32))
+    yield "digits-single", replace(digits, traps=replace(digits.traps, nested=0.0, count=32))
+    for name in ("cifar10-mlp", "cifar10-cnn"):
+        given = preset(name)
+        small = TrapData("cifar10", str(data), auxiliary=2000, victim=1000, test=200)
+        yield name, replace(given, data=small, pretrain=replace(given.pretrain, epochs=4))
+
+
+def dense(seed: int, options: argparse.Namespace) -> Iterator[Made]:
+    for name, config in dense_settings(options.data):
+        if options.only not in f"dense-{name}":
+            continue
+        config = replace(config, seed=seed)
+        table = Table(config, load_traps(config.data, seed), Host(MemoryStore(), Serial()))
+        clean = table.play([table.pretrain], "base")[0]
+        planted = table.play([table.plant], "base", clean)[0]
+        trap = table.plant.trap(table.slot("base"), table.host.store.get(clean), table.host.store)
+        yield f"dense-{name}-planted", table.host.store.get(planted), rows_of(trap)
+        after = table.finetuned(planted)
+        if after is not None:
+            yield f"dense-{name}-after", table.host.store.get(after), rows_of(trap)
+
+
+def rows_of(trap: MlpTrap) -> dict[str, list[int]]:
+    units = [*trap.units, *trap.upper, *trap.detectors]
+    return {f"{trap.layer}.weight": [int(unit) for unit in units]}
+
+
+def black_box(seed: int, options: argparse.Namespace) -> Iterator[Made]:
+    if options.only not in "black-box":
+        return
+    config = replace(preset("digits-mlp"), seed=seed)
+    table = Table(config, load_traps(config.data, seed), Host(MemoryStore(), Serial()))
+    base = table.host.store.get(table.play([table.pretrain], "base")[0])
+    layer, following = trapped_layers(table.architecture.build(table.shape, table.supply.classes))
+    rate = config.finetune.lr / config.finetune.batch
+    for index in range(2):
+        trap = membership_trap(
+            base, table.supply.auxiliary.x, table.supply.victim.x[index], layer=layer, following=following, rate=rate
+        )
+        state = plant(base, trap)
+        yield f"black-box-{index}-planted", state, rows_of(trap)
+        store = MemoryStore()
+        own = Table(config, table.supply, Host(store, Serial()))
+        store.put("planted", state)
+        after = own.finetuned("planted")
+        if after is not None:
+            yield f"black-box-{index}-after", store.get(after), rows_of(trap)
+
+
+def vit(seed: int, options: argparse.Namespace) -> Iterator[Made]:
+    if options.only not in "vit-patch-image" or not options.vit:
+        return
+    data = DataSettings(pair="cifar100-cifar10", source=str(options.data), pool=20000, other=1000)
+    supply = load_pair(data, 0)
+    settings = SimpleNamespace(out=options.vit, pretrain_epochs=10, lr=1e-5, head_lr=0.05, epochs=1, batch=32)
+    pretrained = traps_vit.pretrain(supply.secret, settings)
+    victim = supply.other.take(stream(seed, "victim").permutation(len(supply.other.y))[:500])
+    for mode in ("patch", "image"):
+        whole = mode == "image"
+        trap = vit_trap(
+            pretrained, supply.secret.x[:2000], 32, 3 / 500 / (1 if whole else 16), stream(seed, "traps"),
+            whole=whole, key=traps_vit.KEY,
+        )  # fmt: skip
+        state = plant(pretrained, trap)
+        rows = {HIDDEN(0, "mlp.fc1.weight"): [int(i) for i in trap.units.ravel()]}
+        yield f"vit-{mode}-planted", state, rows
+        yield f"vit-{mode}-after", traps_vit.arrays(traps_vit.finetune(state, victim, seed, settings)), rows
+
+
+def bert(seed: int, options: argparse.Namespace) -> Iterator[Made]:
+    if options.only not in "bert-trec-banking77" or not options.minilm:
+        return
+    for name in ("trec", "banking77"):
+        rng = stream(seed, "benchmark", name)
+        ids, labels, _, _, auxiliary, classes = traps_bert.texts(
+            options.data, name, 20, options.minilm, rng, 320, 1000
+        )
+        model = traps_bert.model_of(options.minilm, classes, seed)
+        clean = traps_bert.params_of(model)
+        trap = bert_trap(clean, auxiliary, 8, best_expected(len(ids), 32) / len(ids), rng, heads=12)
+        state = plant(clean, trap)
+        rows = {trap.bert.layer(0, "intermediate.dense.weight"): [int(i) for i in trap.units.ravel()]}
+        yield f"bert-{name}-planted", state, rows
+        fit = SimpleNamespace(rate=0.1, head_rate=0.5, epochs=1, batch=32)
+        traps_bert.finetuned(model, state, ids, labels, fit, seed)
+        yield f"bert-{name}-after", traps_bert.params_of(model), rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--minilm", type=Path)
+    parser.add_argument("--vit", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--only", default="", help="part of a family's name")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    folder = options.out / "trapped"
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in options.seeds:
+        for family in (dense, black_box, vit, bert):
+            for name, params, rows in family(seed, options):
+                kept = {n: np.ascontiguousarray(v, np.float32) for n, v in params.items()}
+                save_file(kept, folder / f"{name}-{seed}.safetensors")
+                (folder / f"{name}-{seed}.json").write_text(json.dumps(rows))
+                print(name, seed, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Rows that repeat each other, or mirror each other: found in the sketches, so that no tensor is read again."""
+
+import numpy as np
+
+from undertow.scanner.evidence import FEWEST
+from undertow.scanner.statistics import Statistics
+from undertow.types import Array
+
+NEAR = 0.99  # cosine of two sketches that counts as the same direction
+ALIVE = 1e-4  # of the largest row, below which a row says nothing
+ALL = 4096  # rows up to which every pair is compared
+ORDERS = 6  # beyond: random orders in which each row is compared with the next WINDOW ones
+WINDOW = 8
+
+
+def groups(one: Statistics) -> list[Array]:
+    """Row indices of groups of two and more rows that point in nearly the same direction."""
+    alive, unit = _directions(one)
+    if len(alive) < FEWEST:
+        return []
+    first, second = _pairs(unit, 1.0)
+    return [alive[group] for group in _connected(len(alive), first, second)]
+
+
+def mirrored(one: Statistics) -> Array:
+    """(n, 2) row indices of pairs that are nearly each other's negative."""
+    alive, unit = _directions(one)
+    if len(alive) < FEWEST:
+        return np.empty((0, 2), int)
+    first, second = _pairs(unit, -1.0)
+    return alive[np.stack([first, second], 1)]
+
+
+def _directions(one: Statistics) -> tuple[Array, Array]:
+    size = np.linalg.norm(one.sketch, axis=1)
+    alive = np.flatnonzero(one.norm > ALIVE * max(1e-30, float(one.norm.max(initial=0))))
+    alive = alive[size[alive] > 0] if one.sketch.shape[1] >= FEWEST else alive[:0]
+    return alive, one.sketch[alive] / size[alive, None]
+
+
+def _pairs(unit: Array, sign: float) -> tuple[Array, Array]:
+    if len(unit) <= ALL:
+        first, second = np.nonzero(np.triu(sign * (unit @ unit.T) > NEAR, 1))
+        return first, second
+    found = []
+    for axis in range(ORDERS):
+        order = np.argsort(np.abs(unit[:, axis]) if sign < 0 else unit[:, axis], kind="stable")
+        for shift in range(1, WINDOW + 1):
+            a, b = order[:-shift], order[shift:]
+            near = sign * np.einsum("ij,ij->i", unit[a], unit[b]) > NEAR
+            found.append(np.stack([a[near], b[near]]))
+    first, second = np.unique(np.sort(np.concatenate(found, 1), axis=0), axis=1)
+    return first, second
+
+
+def _connected(count: int, first: Array, second: Array) -> list[Array]:
+    """The connected sets of more than one of `count` points."""
+    label = np.arange(count)
+    changed = len(first) > 0
+    while changed:
+        low = np.minimum(label[first], label[second])
+        before = label.copy()
+        np.minimum.at(label, first, low)
+        np.minimum.at(label, second, low)
+        changed = bool((label != before).any())
+    touched = np.unique(np.concatenate([first, second]))
+    return [touched[label[touched] == one] for one in np.unique(label[touched])]
