@@ -21,7 +21,7 @@ class Limits:
     depth_of_stack: int = 1_000_000  # objects on the stack, and in the memo
     pickle_bytes: int = 256 << 20  # of the opcodes and short strings of one pickle; arrays in it do not count
     inflated_bytes: int = 4 << 30  # of what is compressed in one file
-    inflated_ratio: int = 200  # of one compressed member; deflate reaches 1,032
+    inflated_ratio: int = 200  # of an archive beyond 100 MB; deflate reaches 1,032
     members: int = 200_000  # of an archive
     nodes: int = 2_000_000  # visited while the tensors of a pickle are collected
     dense_ratio: int = 8  # tensors as numbers against the bytes of their file (views may share storage)

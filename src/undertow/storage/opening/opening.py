@@ -9,13 +9,18 @@ from pathlib import Path
 from undertow.scanner.findings import Severity
 from undertow.scanner.tensors import Tensor
 from undertow.storage.opening.folder import Listed, listed
+from undertow.storage.opening.inside.opcodes import OPCODES
+from undertow.storage.opening.isolated import ask, read_isolated
 from undertow.storage.opening.opened import DEFAULT, Limits, Opened, OpenedFile
+from undertow.storage.opening.opinions import second_opinions
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.safe_header import safetensors
 from undertow.storage.opening.shards import check_shards
 from undertow.storage.opening.sniff import PICKLES, WEIGHTS, claims, kind_of
 from undertow.storage.opening.source import Refused, Source
 from undertow.types import BadInput
+
+READERS = ("zip", "torch-legacy", "pickle", "gguf", "npy")  # of isolated files
 
 
 def open_checkpoint(path: str | Path, limits: Limits = DEFAULT) -> Opened:
@@ -26,7 +31,7 @@ def open_checkpoint(path: str | Path, limits: Limits = DEFAULT) -> Opened:
     BadInput where there is no such path, MissingExtra where a repository id needs huggingface_hub.
     """
     notes: list[str] = []
-    readings = [_reading(item, limits) for item in listed(path, limits, notes)]
+    readings = [_reading(item, limits, notes) for item in listed(path, limits, notes)]
     check_shards(readings, limits)
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
@@ -37,18 +42,26 @@ def open_checkpoint(path: str | Path, limits: Limits = DEFAULT) -> Opened:
     findings = tuple(finding for reading in readings for finding in reading.findings)
     pool = ThreadPoolExecutor(1)  # sha256 leaves the interpreter free, so it runs beside whoever reads the tensors
     pending = tuple(_hashed(reading, pool) for reading in readings)
-    closing = tuple(reading.source.close for reading in readings if reading.source)
-    return Opened(str(path), tensors, findings, tuple(notes), metadata, pending, (pool.shutdown, *closing))
+    held = [source for reading in readings for source in (reading.source, reading.scratch) if source]
+    return Opened(
+        str(path),
+        tensors,
+        findings,
+        tuple(notes),
+        metadata,
+        pending,
+        (pool.shutdown, *(source.close for source in held)),
+    )
 
 
-def _reading(item: Listed, limits: Limits) -> Reading:
+def _reading(item: Listed, limits: Limits, notes: list[str]) -> Reading:
     reading = Reading(item.path, source=item.source)
     if item.refused:
         reading.stop(item.refused.kind, item.refused.text)
     if item.source:
         with _refusals(reading):
             reading.kind = kind_of(item.source)
-            _read(reading, item.source, limits)
+            _read(reading, item.source, limits, notes)
     return reading
 
 
@@ -62,20 +75,44 @@ def _refusals(reading: Reading) -> Iterator[None]:
         reading.stop("unreadable", str(error))
 
 
-def _read(reading: Reading, source: Source, limits: Limits) -> None:
+def _read(reading: Reading, source: Source, limits: Limits, notes: list[str]) -> None:
     """Fill `reading` from the content of its file."""
+    kind = reading.kind
+    if _maybe_pickle(reading, source) and ask(source, "probe", limits).kind:
+        if kind == "safetensors":
+            reading.stop("polyglot", "it is safetensors and, read otherwise, a pickle that runs code", "critical")
+        else:
+            reading.kind = kind = "pickle"
+    if kind == "safetensors":
+        _read_safetensors(reading, source, limits)
+    elif kind in READERS:
+        read_isolated(reading, source, kind, limits)
+    elif kind in ("text", "binary", "empty") and reading.path.suffix.lower() not in WEIGHTS:
+        reading.kind = "other"
+    else:
+        reading.stop("unread", f"files of this kind ({kind}) are not read, so nothing is known of it")
+    _check_name(reading)
+    if reading.kind in PICKLES:
+        second_opinions(reading, source, notes)
+
+
+def _read_safetensors(reading: Reading, source: Source, limits: Limits) -> None:
+    reading.tensors, reading.metadata, unread = safetensors(source, limits)
+    for text in unread[:10]:
+        reading.stop("unread-tensor", f"{text}, which is not read yet")
+
+
+def _maybe_pickle(reading: Reading, source: Source) -> bool:
+    """Whether a content without the mark of a pickle begins as one could: old protocols have no mark."""
+    return reading.kind in ("text", "binary", "safetensors") and source.read(0, 1)[0] in OPCODES
+
+
+def _check_name(reading: Reading) -> None:
+    """A name that promises another content is odd; a pickle under the name of a safe format is an attack."""
     promised = claims(reading.path)
     if promised is not None and reading.kind not in promised:
         worst: Severity = "critical" if reading.kind in PICKLES else "warning"
         reading.say("extension", worst, f"its name ends in {reading.path.suffix}, its content is {reading.kind}")
-    if reading.kind == "safetensors":
-        reading.tensors, reading.metadata, unread = safetensors(source, limits)
-        for text in unread[:10]:
-            reading.stop("unread-tensor", f"{text}, which is not read yet")
-    elif reading.kind in ("text", "binary") and reading.path.suffix.lower() not in WEIGHTS:
-        reading.kind = "other"
-    else:
-        reading.stop("unread", f"{reading.kind} files are not read yet, so it is unknown")
 
 
 def _hashed(reading: Reading, pool: ThreadPoolExecutor) -> Callable[[], OpenedFile]:

@@ -16,6 +16,7 @@ class Reading:
     kind: str = "unknown"
     complete: bool = True
     source: Source | None = None
+    scratch: Source | None = None  # inflated bytes of it
     tensors: dict[str, Tensor] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)

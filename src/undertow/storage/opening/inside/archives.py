@@ -1,0 +1,97 @@
+"""Zip archives: those of torch.save, of NumPy (.npz), and others, whose members are looked at all the same."""
+
+import re
+
+from .allowed import WIDTHS
+from .collect import Place, leaves, records
+from .machine import MALFORMED
+from .npy import npy
+from .pickles import Job, Storages, machine, run
+from .stream import Malformed, Stream, TooMuch
+from .values import shown
+from .zipped import Member, content, members
+
+PICKLE = re.compile(r"([^/]+)/data\.pkl\Z")
+NOTES = ("version", "byteorder", ".data/serialization_id", ".format_version", ".storage_alignment")
+ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf", b"Rar!", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+
+
+def archive(job: Job) -> None:
+    """Read an archive: its kind, its tensors, and what is odd about it."""
+    found = members(job.stream, job.report, job.limits["members"])
+    _check_sizes(job, found)
+    names = {member.name: member for member in found}
+    roots = [match[1] for name in names if (match := PICKLE.match(name))]
+    if any(name.endswith("constants.pkl") or "/code/" in f"/{name}" for name in names):
+        job.kind = "torchscript"
+        job.report.stop("program", "it is a TorchScript archive: it holds a program, which was not run")
+    elif len(roots) == 1:
+        job.kind = "torch-zip"
+    elif found and all(name.endswith(".npy") for name in names):
+        job.kind = "npz"
+    streams = {member.name: _checked(job, member) for member in found}
+    if job.kind == "torch-zip":
+        _torch(job, roots[0], streams)
+    elif job.kind == "npz":
+        for name, stream in streams.items():
+            npy(job, stream, name.removesuffix(".npy"))
+    else:
+        for name, stream in streams.items():
+            _peek(job, name, stream)
+        job.report.stop("unread", "it is an archive that is neither of torch nor of NumPy")
+
+
+def _check_sizes(job: Job, found: list[Member]) -> None:
+    inflated = sum(member.size for member in found if member.method)
+    if inflated > job.scratch.most or inflated > (100 << 20) + job.limits["inflated_ratio"] * job.stream.size:
+        raise TooMuch(f"it would inflate to {inflated:,} bytes")
+
+
+def _checked(job: Job, member: Member) -> Stream:
+    """The bytes of a member, their CRC checked: where they lie, or inflated into the scratch file."""
+    if member.method == 0:
+        for _ in content(job.stream, member):
+            pass
+        return job.stream.part(member.data, member.size)
+    start = job.scratch.used
+    for piece in content(job.stream, member):
+        job.scratch.add(piece)
+    return Stream(job.scratch.fd, start, member.size, "scratch")
+
+
+def _torch(job: Job, root: str, streams: dict[str, Stream]) -> None:
+    for name, stream in streams.items():
+        inside = name.removeprefix(f"{root}/")
+        if inside == name or not (inside in (*NOTES, "data.pkl") or re.match(r"data/\w+\Z", inside)):
+            job.report.stop("extra-member", f"member {shown(name)} has no place in a file of torch.save")
+            _peek(job, name, stream)
+    order = streams.get(f"{root}/byteorder")
+    if order and order.read(0, order.size) != b"little":
+        raise Malformed("its numbers are big-endian, which is not read")
+    storages = Storages(job.report, legacy=False)
+    pickled = streams[f"{root}/data.pkl"]
+    value, end = run(job, machine(job, pickled, storages), 0)
+    if end != pickled.size:
+        job.report.stop(MALFORMED, f"{pickled.size - end:,} bytes follow its pickle")
+        run(job, machine(job, pickled, storages), end)
+    places = {
+        name.removeprefix(f"{root}/data/"): Place(stream.place, stream.start, stream.size)
+        for name, stream in streams.items()
+        if name.startswith(f"{root}/data/")
+    }
+    for key, storage in storages.found.items():
+        if key in places and places[key].size != storage.numel * WIDTHS[storage.dtype]:
+            raise Malformed("a storage of it has another length than its tensors say")
+    job.tensors = records(leaves(value, job.limits["nodes"]), places, job.scratch, job.dense, job.report)
+
+
+def _peek(job: Job, name: str, stream: Stream) -> None:
+    """A member that is not needed: say so if it is an archive, or a pickle that would import something."""
+    start = stream.read(0, min(8, stream.size))
+    if start.startswith(ARCHIVES):
+        job.report.stop("nested", f"member {shown(name)} is an archive in the archive")
+    if start[:1] == b"\x80" or name.endswith((".pkl", ".pickle")):
+        try:
+            run(job, machine(job, stream, lambda _: None), 0)
+        except (Malformed, TooMuch) as error:
+            job.report.stop(MALFORMED, f"member {shown(name)}: {error}")

@@ -1,0 +1,69 @@
+"""The process that reads one untrusted file: standard input is the file, standard output takes one line of JSON."""
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .archives import archive
+from .collect import Scratch
+from .gguf import gguf
+from .machine import MALFORMED, Budget
+from .npy import npy
+from .pickles import Job, bare, legacy, probe
+from .stream import Malformed, Stream, TooMuch
+
+READERS: dict[str, Callable[[Job], None]] = {
+    "zip": archive,
+    "torch-legacy": legacy,
+    "pickle": bare,
+    "probe": probe,
+    "gguf": gguf,
+    "npy": lambda job: npy(job, job.stream, "array"),
+}
+
+
+def read(fd: int, size: int, kind: str, limits: Mapping[str, int], scratch: int) -> dict[str, Any]:
+    """What one file holds. Every fault of the file becomes a finding."""
+    budget = Budget(limits["opcodes"], limits["depth_of_stack"], limits["pickle_bytes"])
+    job = Job(Stream(fd, 0, size), limits, Scratch(scratch, limits["inflated_bytes"]), budget)
+    job.kind = "" if kind == "probe" else kind
+    try:
+        READERS[kind](job)
+    except Malformed as error:
+        job.report.stop(MALFORMED, f"malformed: {error}")
+    except TooMuch as error:
+        job.report.stop("limit", str(error))
+    except RecursionError:
+        job.report.stop("limit", "it is nested too deeply")
+    return {
+        "kind": job.kind,
+        "complete": job.report.complete,
+        "findings": job.report.findings,
+        "tensors": [list(found.__dict__.values()) for found in job.tensors],
+        "scratch": job.scratch.used,
+    }
+
+
+def confine(limits: Mapping[str, int], seconds: int) -> None:
+    """Give up what reading does not need; the system ends the process where it takes more."""
+    for what, most in (
+        (resource.RLIMIT_AS, limits["memory"]),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, limits["inflated_bytes"] + (1 << 20)),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (wanted, wanted))
+
+
+def main() -> None:
+    """Arguments: one JSON object with kind, size, limits, scratch (a file descriptor) and seconds."""
+    said = json.loads(sys.argv[1])
+    confine(said["limits"], said["seconds"])
+    found = read(0, said["size"], said["kind"], said["limits"], said["scratch"])
+    sys.stdout.write(json.dumps(found))
+    sys.stdout.flush()

@@ -1,0 +1,101 @@
+"""GGUF (llama.cpp): the header and where the tensors lie. Format: ggml/docs/gguf.md, versions 2 and 3."""
+
+import struct
+
+from .allowed import WIDTHS
+from .collect import Found
+from .pickles import Job
+from .stream import Malformed, TooMuch
+from .values import shown
+
+TYPES = {0: "F32", 1: "F16", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: "BF16"}
+FIXED = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+TEXT, LIST = 8, 9
+MOST = 4_000_000  # texts in lists (vocabularies), tensors
+
+
+class Cursor:
+    """Where the header is being read."""
+
+    def __init__(self, job: Job) -> None:
+        self.stream, self.at, self.texts = job.stream, 8, 0
+
+    def number(self, code: str) -> int:
+        raw = self.stream.read(self.at, struct.calcsize(code))
+        self.at += len(raw)
+        return int(struct.unpack("<" + code, raw)[0])
+
+    def text(self) -> str:
+        size = self.number("Q")
+        self.texts += 1
+        if size > 1 << 24 or self.texts > MOST:
+            raise TooMuch("a text of its header is too long, or there are too many")
+        raw = self.stream.read(self.at, size)
+        self.at += size
+        return raw.decode("utf8", "replace")
+
+    def skip(self, kind: int, depth: int = 0) -> int:
+        """Past one value; a whole number is returned, for the alignment."""
+        if kind in FIXED:
+            self.at += struct.calcsize(FIXED[kind])
+            return int.from_bytes(self.stream.read(self.at - 4, 4), "little") if kind == 4 else 0
+        if kind == TEXT:
+            self.text()
+            return 0
+        if kind != LIST or depth > 4:
+            raise Malformed("a value of its header has no type of this format")
+        inner, count = self.number("I"), self.number("Q")
+        if inner in FIXED:
+            self.at += count * struct.calcsize(FIXED[inner])
+            self.stream.read(self.at, 0)
+            return 0
+        for _ in range(count):
+            self.skip(inner, depth + 1)
+        return 0
+
+
+def gguf(job: Job) -> None:
+    """Add the tensors whose numbers are plain; blocks of quantised numbers are not read."""
+    if struct.unpack("<I", job.stream.read(4, 4))[0] not in (2, 3):
+        raise Malformed("it is a GGUF of a version that is not read")
+    cursor = Cursor(job)
+    tensors, pairs, alignment = cursor.number("Q"), cursor.number("Q"), 32
+    if max(tensors, pairs) > MOST:
+        raise TooMuch("its header lists too many things")
+    for _ in range(pairs):
+        key = cursor.text()
+        value = cursor.skip(cursor.number("I"))
+        alignment = value if key == "general.alignment" else alignment
+    if not 1 <= alignment <= 1 << 20:
+        raise Malformed("its alignment is none")
+    entries = [_entry(cursor) for _ in range(tensors)]
+    start = -(-cursor.at // alignment) * alignment
+    if len({name for name, *_ in entries}) != len(entries):
+        raise Malformed("two tensors of it have one name")
+    place = 0
+    for name, shape, kind, offset in sorted(entries, key=lambda entry: entry[3]):
+        place = _add(job, name, shape, kind, (start, offset, place))
+
+
+def _entry(cursor: Cursor) -> tuple[str, tuple[int, ...], int, int]:
+    name, axes = cursor.text(), cursor.number("I")
+    if axes > 8:
+        raise Malformed("a tensor of it has more than 8 axes")
+    sizes = [cursor.number("Q") for _ in range(axes)]
+    if any(size >= 2**60 for size in sizes):
+        raise Malformed("a tensor of it has more numbers than a computer can count")
+    return name, tuple(sizes[::-1]), cursor.number("I"), cursor.number("Q")  # the last axis comes first
+
+
+def _add(job: Job, name: str, shape: tuple[int, ...], kind: int, place: tuple[int, int, int]) -> int:
+    start, offset, free = place
+    if kind not in TYPES:
+        job.report.stop("unread-tensor", f"{shown(name)} and others are quantised (type {kind}), which is not read yet")
+        return free
+    size = WIDTHS[TYPES[kind]]
+    for count in shape:
+        size *= count
+    if start + offset + size > job.stream.size or offset < free:
+        raise Malformed("a tensor of it overlaps another or reaches beyond the file")
+    job.tensors.append(Found(name, TYPES[kind], shape, None, "file", start + offset))
+    return offset + size

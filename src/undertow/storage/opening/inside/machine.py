@@ -1,0 +1,123 @@
+"""The state of a pickle machine that calls nothing: stack, marks, memo, and what it found.
+
+Every global must be on the list of `allowed`; what the rules there do not know is refused.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .opcodes import Blob
+from .stream import Malformed, Stream, TooMuch
+from .values import Global, Opaque
+
+CODE, OBJECT, MALFORMED = "pickle-code", "pickle-object", "malformed"
+SHOWN = 20  # findings of one file
+
+
+@dataclass
+class Budget:
+    """What all pickles of one file may take together."""
+
+    opcodes: int
+    stack: int
+    text: int
+
+
+@dataclass
+class Report:
+    """Findings of one file: (kind, severity, text); `complete` as of the file."""
+
+    complete: bool = True
+    findings: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def say(self, kind: str, severity: str, text: str) -> None:
+        found = (kind, severity, text)
+        if found not in self.findings and len(self.findings) < SHOWN:
+            self.findings.append(found)
+
+    def stop(self, kind: str, text: str, severity: str = "warning") -> None:
+        self.complete = False
+        self.say(kind, severity, text)
+
+
+Rule = Callable[["Machine", tuple[object, ...]], object]
+
+
+class Machine:
+    """One pickle. `rules`: what each allowed global does when called (None: it is only a name)."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        report: Report,
+        budget: Budget,
+        rules: dict[tuple[str, str], Rule | None],
+        build: Rule,
+        persistent: Callable[[object], object] | None = None,
+        inert: Callable[[Global], bool] = lambda _: False,
+    ) -> None:
+        self.stream, self.report, self.budget = stream, report, budget
+        self.rules, self.build, self.persistent, self.inert = rules, build, persistent, inert
+        self.stack: list[object] = []
+        self.below: list[list[object]] = []  # stacks under the marks
+        self.memo: dict[int, object] = {}
+        self.literals: list[bytes | Blob] = []  # bytes in which another pickle may hide
+        self.held = self.spent = 0
+        self.calls = 0  # of what was refused
+
+    def spend(self, size: int) -> None:
+        """Count bytes that a rule copied."""
+        self.spent += size
+        if self.spent > self.budget.text:
+            raise TooMuch(f"a pickle of it has more than {self.budget.text:,} bytes of text")
+
+    # the stack
+
+    def push(self, value: object) -> None:
+        self.held += 1
+        self.stack.append(value)
+
+    def pop(self) -> object:
+        if not self.stack:
+            raise Malformed("a pickle of it takes from an empty stack")
+        self.held -= 1
+        return self.stack.pop()
+
+    def top(self) -> object:
+        if not self.stack:
+            raise Malformed("a pickle of it takes from an empty stack")
+        return self.stack[-1]
+
+    def marked(self) -> list[object]:
+        """Everything above the last mark, which goes too."""
+        if not self.below:
+            raise Malformed("a pickle of it lacks a mark")
+        items, self.stack = self.stack, self.below.pop()
+        self.held -= len(items)
+        return items
+
+    # globals and calls
+
+    def find(self, module: object, name: object) -> object:
+        """The description of a global: itself where it is on the list, else a finding and an Opaque."""
+        if not (isinstance(module, str) and isinstance(name, str)):
+            self.report.stop(CODE, "it imports under a name that is no text", "critical")
+            return Opaque("global")
+        found = Global(module, name)
+        if (module, name) in self.rules:
+            return found
+        if self.inert(found):
+            self.report.stop(OBJECT, f"it holds an object of {found}, which was not built")
+        else:
+            self.report.stop(CODE, f"loading it would import and may run {found}", "critical")
+        return Opaque(str(found))
+
+    def call(self, function: object, args: object) -> object:
+        """What the rules say of a call; an Opaque where its function was refused."""
+        if isinstance(function, Opaque):
+            self.calls += 1
+            return function
+        rule = self.rules.get((function.module, function.name)) if isinstance(function, Global) else None
+        if rule is None or not isinstance(args, tuple):
+            raise Malformed(f"a pickle of it calls {function if isinstance(function, Global) else 'no function'}")
+        return rule(self, args)

@@ -1,0 +1,212 @@
+"""The opcodes of pickle, protocols 0 to 5 -> names and arguments. Reads; does nothing.
+
+The list and the shape of the arguments are those of CPython's Lib/pickletools.py.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .stream import Malformed, Stream, TooMuch
+
+LONGEST_LINE = 1 << 20
+SHORT = 1 << 16  # longer bytes stay in the file; longer texts count against the limit
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Bytes that stay where they are: position and length in the open file."""
+
+    offset: int
+    size: int
+    place: str = "file"  # or "scratch"
+
+
+@dataclass(frozen=True)
+class Opcode:
+    """One instruction."""
+
+    name: str
+    argument: object
+    offset: int
+    end: int  # of the next instruction
+
+
+# name, how the argument is written: "" none; a struct format; "line", "lines" (two), or (length's format, what)
+OPCODES: dict[int, tuple[str, str]] = {
+    ord(mark): (name, how)
+    for mark, name, how in (
+        ("(", "MARK", ""),
+        (".", "STOP", ""),
+        ("0", "POP", ""),
+        ("1", "POP_MARK", ""),
+        ("2", "DUP", ""),
+        ("F", "FLOAT", "float line"),
+        ("I", "INT", "int line"),
+        ("J", "BININT", "<i"),
+        ("K", "BININT1", "<B"),
+        ("L", "LONG", "long line"),
+        ("M", "BININT2", "<H"),
+        ("N", "NONE", ""),
+        ("P", "PERSID", "ascii line"),
+        ("Q", "BINPERSID", ""),
+        ("R", "REDUCE", ""),
+        ("S", "STRING", "string line"),
+        ("T", "BINSTRING", "<i text"),
+        ("U", "SHORT_BINSTRING", "<B text"),
+        ("V", "UNICODE", "unicode line"),
+        ("X", "BINUNICODE", "<I utf8"),
+        ("a", "APPEND", ""),
+        ("b", "BUILD", ""),
+        ("c", "GLOBAL", "two lines"),
+        ("d", "DICT", ""),
+        ("}", "EMPTY_DICT", ""),
+        ("e", "APPENDS", ""),
+        ("g", "GET", "int line"),
+        ("h", "BINGET", "<B"),
+        ("i", "INST", "two lines"),
+        ("j", "LONG_BINGET", "<I"),
+        ("l", "LIST", ""),
+        ("]", "EMPTY_LIST", ""),
+        ("o", "OBJ", ""),
+        ("p", "PUT", "int line"),
+        ("q", "BINPUT", "<B"),
+        ("r", "LONG_BINPUT", "<I"),
+        ("s", "SETITEM", ""),
+        ("t", "TUPLE", ""),
+        (")", "EMPTY_TUPLE", ""),
+        ("u", "SETITEMS", ""),
+        ("G", "BINFLOAT", ">d"),
+        ("B", "BINBYTES", "<I bytes"),
+        ("C", "SHORT_BINBYTES", "<B bytes"),
+        ("\x80", "PROTO", "<B"),
+        ("\x81", "NEWOBJ", ""),
+        ("\x82", "EXT1", "<B"),
+        ("\x83", "EXT2", "<H"),
+        ("\x84", "EXT4", "<i"),
+        ("\x85", "TUPLE1", ""),
+        ("\x86", "TUPLE2", ""),
+        ("\x87", "TUPLE3", ""),
+        ("\x88", "NEWTRUE", ""),
+        ("\x89", "NEWFALSE", ""),
+        ("\x8a", "LONG1", "<B long"),
+        ("\x8b", "LONG4", "<i long"),
+        ("\x8c", "SHORT_BINUNICODE", "<B utf8"),
+        ("\x8d", "BINUNICODE8", "<Q utf8"),
+        ("\x8e", "BINBYTES8", "<Q bytes"),
+        ("\x8f", "EMPTY_SET", ""),
+        ("\x90", "ADDITEMS", ""),
+        ("\x91", "FROZENSET", ""),
+        ("\x92", "NEWOBJ_EX", ""),
+        ("\x93", "STACK_GLOBAL", ""),
+        ("\x94", "MEMOIZE", ""),
+        ("\x95", "FRAME", "<Q"),
+        ("\x96", "BYTEARRAY8", "<Q bytes"),
+        ("\x97", "NEXT_BUFFER", ""),
+        ("\x98", "READONLY_BUFFER", ""),
+    )
+}
+
+
+def opcodes(stream: Stream, offset: int, longest: int) -> Iterator[Opcode]:
+    """The instructions from `offset` to STOP. Malformed where one is unknown or cut; TooMuch for texts > `longest`."""
+    taken = 0
+    while True:
+        code = stream.read(offset, 1)[0]
+        if code not in OPCODES:
+            raise Malformed(f"byte {offset} is no opcode of a pickle")
+        name, how = OPCODES[code]
+        argument, end = _argument(stream, offset + 1, how)
+        if isinstance(argument, str | bytes):
+            taken += len(argument)
+            if taken > longest:
+                raise TooMuch(f"a pickle of it has more than {longest:,} bytes of text")
+        yield Opcode(name, argument, offset, end)
+        if name == "STOP":
+            return
+        offset = end
+
+
+def _argument(stream: Stream, offset: int, how: str) -> tuple[object, int]:
+    """The argument and where the next instruction begins."""
+    if not how:
+        return None, offset
+    if how.endswith("line"):
+        line = stream.line(offset, LONGEST_LINE)
+        return _of_line(line, how), offset + len(line) + 1
+    if how == "two lines":
+        module = stream.line(offset, LONGEST_LINE)
+        name = stream.line(offset + len(module) + 1, LONGEST_LINE)
+        return (_utf8(module), _utf8(name)), offset + len(module) + len(name) + 2
+    code, _, what = how.partition(" ")
+    width = struct.calcsize(code)
+    (number,) = struct.unpack(code, stream.read(offset, width))
+    if not what:
+        return number, offset + width
+    return _counted(stream, offset + width, number, what), offset + width + number
+
+
+def _counted(stream: Stream, offset: int, size: int, what: str) -> object:
+    if size < 0 or offset + size > stream.size:
+        raise Malformed("it is cut, or a length in it is false")
+    if what == "bytes" and size > SHORT and stream.place != "held":
+        return Blob(stream.start + offset, size, stream.place)
+    if size > 1 << 28:
+        raise TooMuch(f"a text or number in it has {size:,} bytes")
+    raw = stream.read(offset, size)
+    if what == "bytes":
+        return raw
+    if what == "utf8":
+        return _utf8(raw)
+    if what == "text":  # of Python 2: bytes or text, whichever the loader likes
+        return raw.decode("latin1")
+    if size > 4096:
+        raise TooMuch("a number in it has more than 4,096 bytes")
+    return int.from_bytes(raw, "little", signed=True)
+
+
+def _of_line(line: bytes, how: str) -> object:
+    """The value of a text opcode of protocol 0."""
+    try:
+        kind = how.split()[0]
+        if kind == "int":
+            return line == b"01" if line in (b"00", b"01") else _decimal(line)
+        if kind == "long":
+            return _decimal(line.removesuffix(b"L"))
+        if kind == "float":
+            return float(_short(line))
+        if kind == "unicode":
+            return line.decode("raw-unicode-escape")
+        if kind == "string":
+            return _quoted(line)
+        return line.decode("ascii")
+    except ValueError as error:
+        raise Malformed("a number or text in it is none") from error
+
+
+def _short(line: bytes) -> bytes:
+    if len(line) > 4000:
+        raise TooMuch("a number in it has more than 4,000 digits")
+    return line
+
+
+def _decimal(line: bytes) -> int:
+    """Readers differ on signs, spaces, underscores and 0x: only plain digits mean the same to all of them."""
+    if not line.removeprefix(b"-").isdigit():
+        raise ValueError("no plain number")
+    return int(_short(line))
+
+
+def _quoted(line: bytes) -> str:
+    """A text of protocol 0; its escapes stay as written, so that no name with one is on the list."""
+    line = line.strip()
+    if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
+        raise Malformed("a text in it has no quotes")
+    return line[1:-1].decode("latin1")
+
+
+def _utf8(raw: bytes) -> str:
+    try:
+        return raw.decode("utf8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise Malformed("a text in it is not UTF-8") from error

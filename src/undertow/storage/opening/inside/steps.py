@@ -1,0 +1,268 @@
+"""What each opcode does to the machine, as CPython's Lib/pickle.py says, except that nothing is imported or called."""
+
+from collections.abc import Callable
+
+from .machine import CODE, MALFORMED, Machine
+from .opcodes import Blob, Opcode, opcodes
+from .stream import Malformed, TooMuch
+from .values import Bag, Opaque, Table
+
+
+def execute(m: Machine, offset: int) -> tuple[object, int]:
+    """The object of the pickle at `offset`, as the machine describes it, and where the pickle ends.
+
+    Malformed where it breaks a rule (what its rest would import is named all the same); TooMuch beyond the budget.
+    """
+    frame = at = offset
+    try:
+        for code in opcodes(m.stream, offset, m.budget.text):
+            at = code.end
+            m.budget.opcodes -= 1
+            if m.budget.opcodes < 0 or max(m.held, len(m.memo)) > m.budget.stack:
+                raise TooMuch("its pickles have more instructions or objects than the limit")
+            if code.name == "FRAME":
+                frame = _frame(m, code, frame)
+            elif code.offset < frame < code.end:
+                raise Malformed("an instruction crosses the end of its frame")
+            if code.name == "STOP":
+                return _stop(m), code.end
+            _step(m, code)
+    except Malformed:
+        _glance(m, at)
+        raise
+    raise Malformed("a pickle of it has no end")
+
+
+def _frame(m: Machine, code: Opcode, frame: int) -> int:
+    length = code.argument
+    if not isinstance(length, int) or code.end + length > m.stream.size or code.offset < frame:
+        raise Malformed("a frame of it is false")
+    return code.end + length
+
+
+def _stop(m: Machine) -> object:
+    if len(m.stack) != 1 or m.below:
+        raise Malformed("a pickle of it ends with more or less than one object")
+    return m.stack[0]
+
+
+def _step(m: Machine, code: Opcode) -> None:
+    if code.name in STEPS:
+        STEPS[code.name](m, code.argument)
+    elif code.name in NUMBERS or code.name in TEXTS:
+        m.push(code.argument)
+    elif code.name in BYTES and isinstance(code.argument, bytes | Blob):
+        m.literals.append(code.argument)
+        m.push(code.argument)
+    else:
+        raise Malformed(f"the opcode {code.name} has no place in a checkpoint")
+
+
+def _glance(m: Machine, at: int) -> None:
+    """After a fault: name what the rest would still import, so far as it can be read."""
+    try:
+        for code in opcodes(m.stream, at, m.budget.text):
+            m.budget.opcodes -= 1
+            if m.budget.opcodes < 0:
+                return
+            if code.name in ("GLOBAL", "INST"):
+                _find_global(m, code.argument)
+    except (Malformed, TooMuch):
+        return
+
+
+def _find_global(m: Machine, names: object) -> object:
+    module, name = names if isinstance(names, tuple) else (None, None)
+    return m.find(module, name)
+
+
+def _reduce(m: Machine, _: object) -> None:
+    args, function = m.pop(), m.pop()
+    m.push(m.call(function, args))
+
+
+def _new_ex(m: Machine, _: object) -> None:
+    words, args, function = m.pop(), m.pop(), m.pop()
+    if not isinstance(words, Table) or words.pairs:
+        m.report.stop(MALFORMED, "a pickle of it makes an object with named arguments")
+    m.push(m.call(function, args))
+
+
+def _obj(m: Machine, _: object) -> None:
+    function, *args = m.marked() or [None]
+    m.push(m.call(function, tuple(args)))
+
+
+def _inst(m: Machine, names: object) -> None:
+    args = tuple(m.marked())
+    m.push(m.call(_find_global(m, names), args))
+
+
+def _stack_global(m: Machine, _: object) -> None:
+    name, module = m.pop(), m.pop()
+    m.push(m.find(module, name))
+
+
+def _extension(m: Machine, number: object) -> None:
+    m.report.stop(CODE, f"it imports number {number} of a registry of extensions", "critical")
+    m.push(Opaque("extension"))
+
+
+def _persistent(m: Machine, argument: object) -> None:
+    identity = m.pop() if argument is None else argument
+    if m.persistent is None or argument is not None:
+        m.report.stop(MALFORMED, "a pickle of it asks for an object from outside")
+        m.push(Opaque("persistent"))
+    else:
+        m.push(m.persistent(identity))
+
+
+def _build(m: Machine, _: object) -> None:
+    state, target = m.pop(), m.top()
+    if not isinstance(target, Opaque):
+        m.build(m, (target, state))
+
+
+def _append(m: Machine, items: list[object]) -> None:
+    target = m.top()
+    if isinstance(target, list):
+        m.held += len(items)
+        target.extend(items)
+    elif not isinstance(target, Opaque):
+        raise Malformed("a pickle of it appends to what is no list")
+
+
+def _set_items(m: Machine, items: list[object]) -> None:
+    target = m.top()
+    if len(items) % 2:
+        raise Malformed("a pickle of it sets a key without a value")
+    if isinstance(target, Table):
+        m.held += len(items)
+        target.pairs.extend(zip(items[::2], items[1::2], strict=True))
+    elif not isinstance(target, Opaque):
+        raise Malformed("a pickle of it sets items of what is no dict")
+
+
+def _add_items(m: Machine, _: object) -> None:
+    items = m.marked()
+    target = m.top()
+    if isinstance(target, Bag):
+        m.held += len(items)
+        target.items.extend(items)
+    elif not isinstance(target, Opaque):
+        raise Malformed("a pickle of it adds to what is no set")
+
+
+def _dict(m: Machine, _: object) -> None:
+    items = m.marked()
+    m.push(Table())
+    _set_items(m, items)
+
+
+def _set_item(m: Machine, _: object) -> None:
+    value, key = m.pop(), m.pop()
+    _set_items(m, [key, value])
+
+
+def _tuple(count: int) -> Callable[[Machine, object], None]:
+    def step(m: Machine, _: object) -> None:
+        items = [m.pop() for _ in range(count)]
+        m.push(tuple(items[::-1]))
+
+    return step
+
+
+def _marked_as(build: Callable[[list[object]], object]) -> Callable[[Machine, object], None]:
+    def step(m: Machine, _: object) -> None:
+        items = m.marked()
+        m.push(build(items))
+        m.held += len(items)
+
+    return step
+
+
+def _pop(m: Machine, _: object) -> None:
+    if m.stack:
+        m.pop()
+    else:
+        m.marked()
+
+
+def _pop_mark(m: Machine, _: object) -> None:
+    m.marked()
+
+
+def _mark(m: Machine, _: object) -> None:
+    if len(m.below) > 100_000:
+        raise TooMuch("a pickle of it has more than 100,000 marks")
+    m.below.append(m.stack)
+    m.stack = []
+
+
+def _put(m: Machine, number: object) -> None:
+    if not isinstance(number, int) or number < 0:
+        raise Malformed("a pickle of it numbers its memo below 0")
+    m.memo[number] = m.top()
+
+
+def _get(m: Machine, number: object) -> None:
+    if not isinstance(number, int) or number not in m.memo:
+        raise Malformed("a pickle of it takes from its memo what was not put there")
+    m.push(m.memo[number])
+
+
+def _proto(_: Machine, number: object) -> None:
+    if not isinstance(number, int) or number > 5:
+        raise Malformed("it is a pickle of a protocol that does not exist yet")
+
+
+def _push(make: Callable[[], object]) -> Callable[[Machine, object], None]:
+    return lambda m, _: m.push(make())
+
+
+NUMBERS = frozenset({"FLOAT", "INT", "BININT", "BININT1", "LONG", "BININT2", "BINFLOAT", "LONG1", "LONG4"})
+TEXTS = frozenset(
+    {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
+)
+BYTES = frozenset({"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"})
+STEPS: dict[str, Callable[[Machine, object], None]] = {
+    "MARK": _mark,
+    "POP": _pop,
+    "POP_MARK": _pop_mark,
+    "DUP": lambda m, _: m.push(m.top()),
+    "NONE": _push(lambda: None),
+    "NEWTRUE": _push(lambda: True),
+    "NEWFALSE": _push(lambda: False),
+    "EMPTY_TUPLE": _push(tuple),
+    "EMPTY_LIST": _push(list),
+    "EMPTY_DICT": _push(Table),
+    "EMPTY_SET": _push(Bag),
+    "PERSID": _persistent,
+    "BINPERSID": _persistent,
+    "REDUCE": _reduce,
+    "NEWOBJ": _reduce,
+    "NEWOBJ_EX": _new_ex,
+    "OBJ": _obj,
+    "INST": _inst,
+    "GLOBAL": lambda m, names: m.push(_find_global(m, names)),
+    "STACK_GLOBAL": _stack_global,
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), _extension),
+    "BUILD": _build,
+    "APPEND": lambda m, _: _append(m, [m.pop()]),
+    "APPENDS": lambda m, _: _append(m, m.marked()),
+    "SETITEM": _set_item,
+    "SETITEMS": lambda m, _: _set_items(m, m.marked()),
+    "ADDITEMS": _add_items,
+    "DICT": _dict,
+    "LIST": _marked_as(list),
+    "TUPLE": _marked_as(tuple),
+    "FROZENSET": _marked_as(Bag),
+    "TUPLE1": _tuple(1),
+    "TUPLE2": _tuple(2),
+    "TUPLE3": _tuple(3),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
+    "MEMOIZE": lambda m, _: _put(m, len(m.memo)),
+    "PROTO": _proto,
+    "FRAME": lambda m, _: None,
+}
