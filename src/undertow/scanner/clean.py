@@ -4,20 +4,23 @@ A named unit is edited whole: its weights, its bias, and the weights of the laye
 comes from the same layer's other units, or from a trusted parent. Architecture, names, shapes and dtypes stay.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from undertow.scanner.affine import NORM
 from undertow.scanner.findings import Finding
-from undertow.scanner.layers import Hidden, hidden_of, layers_of
+from undertow.scanner.layers import hidden_of, layers_of
 from undertow.scanner.statistics import statistics
 from undertow.scanner.tensors import of_arrays
 from undertow.types import Array, BadInput, Params
 
 How = Literal["reinit", "rescale", "clip", "prune", "noise", "average"]
 KEPT = 0.999  # clip: quantile of the other units' weights, in absolute value
+LENGTH = 1.0  # of a row where no other can be asked
 HALF = 0.5  # average: share of the parent
 
 
@@ -36,93 +39,112 @@ def repair(
 ) -> tuple[Params, list[Change]]:
     """The weights with every named row edited, and what was changed; tensors that were not named are the same arrays.
 
-    reinit: the parent's rows, where there is one, else fresh ones of the size of the layer's other units, not read by
-    anybody yet. rescale: to that size. clip: to the range of the other units. prune: to zero. noise: as much noise as
-    signal. In all of these a named unit's bias, or a named number of a vector, becomes the median of the others. average: half of the parent everywhere. BadInput for `average` without a parent, or one of another shape.
+    reinit: the parent's rows, where there is one, else fresh ones as long as others of the layer (or of its like in
+    other blocks), and nothing reads them yet. rescale: to that length. clip: to the range of the others. prune: to
+    zero. noise: as much noise as signal. In all of these a named unit's bias becomes 0, and a named gain of a norm the
+    usual one. average: half of the parent everywhere.
+    BadInput for `average` without a parent, or with one that shares no tensor.
     """
     if how == "average":
         return _averaged(params, parent)
-    draft = dict(params)
-    changes: list[Change] = []
-    hidden = {f"{one.layer.name}.weight".lstrip("."): one for one in _hidden(params)}
-    for name, rows in _named(findings, params).items():
-        one = hidden.get(name)
-        parts = [(name, rows, one is not None and one.layer.transposed)]
-        parts += _beside(one, rows, params) if one is not None else []
-        for tensor, units, columns in parts:
-            before = params[tensor].swapaxes(0, 1) if columns else params[tensor]
-            after = (draft[tensor].swapaxes(0, 1) if columns else draft[tensor]).copy()
-            trusted = _rows_of(parent, tensor, params[tensor].shape, columns)
-            read = one is not None and tensor.startswith(f"{one.reader.name}." if one.reader else "\0")
-            after[units] = _edited(before, units, how, trusted, read, rng).astype(after.dtype)
-            draft[tensor] = after.swapaxes(0, 1) if columns else after
-            changes.append(Change(tensor, how, tuple(units.tolist()), columns))
-    return draft, changes
+    draft, parts = dict(params), _parts(findings, params)
+    for part in parts:
+        value = _turned(params[part.tensor], part.columns)
+        trusted = None if parent is None else parent.get(part.tensor)
+        if how == "reinit" and trusted is not None and trusted.shape == params[part.tensor].shape:
+            new = _turned(trusted, part.columns)[part.rows]
+        elif value.ndim == 1:
+            new = np.full(len(part.rows), _usual_number(part.tensor, params, parts))
+        else:
+            new = _edited(value[part.rows], _others(part, params, parts), how, part.reads, rng)
+        after = _turned(draft[part.tensor], part.columns).copy()
+        after[part.rows] = new.astype(after.dtype)
+        draft[part.tensor] = _turned(after, part.columns)
+    return draft, [Change(part.tensor, how, tuple(part.rows.tolist()), part.columns) for part in parts]
 
 
-def _named(findings: Iterable[Finding], params: Params) -> dict[str, Array]:
-    """Tensor -> the rows that findings name in it."""
-    rows: dict[str, set[int]] = {}
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Rows of one tensor that are edited; `columns`: its columns; `reads`: they read units that were named."""
+
+    tensor: str
+    rows: Array
+    columns: bool = False
+    reads: bool = False
+
+
+def _parts(findings: Iterable[Finding], params: Params) -> list[Part]:
+    """What findings name, the biases of named units, and what reads them."""
+    named: dict[str, set[int]] = {}
     for found in findings:
         if found.severity == "critical" and found.rows and found.tensor in params:
-            rows.setdefault(found.tensor, set()).update(found.rows)
-    return {name: np.array(sorted(found), int) for name, found in rows.items()}
-
-
-def _hidden(params: Params) -> list[Hidden]:
+            named.setdefault(found.tensor, set()).update(found.rows)
     floats = {name: value for name, value in params.items() if value.dtype.kind == "f"}
-    return hidden_of(layers_of({name: statistics(one) for name, one in of_arrays(floats).items()}))
+    layers = layers_of({name: statistics(one) for name, one in of_arrays(floats).items()})
+    readers = {one.layer.weight.name: one.reader for one in hidden_of(layers)}
+    parts: list[Part] = []
+    for name, rows in named.items():
+        units = np.array(sorted(rows), int)
+        layer = next((one for one in layers if one.weight.name == name), None)
+        parts.append(Part(name, units, layer is not None and layer.transposed))
+        if layer is not None and layer.bias is not None:
+            parts.append(Part(f"{layer.name}.bias", units))
+        if layer is not None and name in readers:
+            reader = readers[name]
+            spread = reader.inputs // layer.units
+            inputs = (units[:, None] * spread + np.arange(spread)).ravel()
+            parts.append(Part(reader.weight.name, inputs, not reader.transposed, True))
+    return parts
 
 
-def _beside(one: Hidden, units: Array, params: Params) -> list[tuple[str, Array, bool]]:
-    """The bias of named units, and the columns of the layer that reads them: (tensor, indices, whether columns)."""
-    parts = [(f"{one.layer.name}.bias", units, False)] if one.layer.bias is not None else []
-    if one.reader is None:
-        return parts
-    name = next(n for n in (f"{one.reader.name}.weight", f"{one.reader.name}.kernel") if n in params)
-    spread = one.reader.inputs // one.layer.units
-    inputs = (units[:, None] * spread + np.arange(spread)).ravel()
-    return [*parts, (name, inputs, not one.reader.transposed)]
+def _turned(value: Array, columns: bool) -> Array:
+    return value.swapaxes(0, 1) if columns else value
 
 
-def _edited(
-    value: Array, rows: Array, how: How, trusted: Array | None, reads: bool, rng: np.random.Generator
-) -> Array:
-    """What replaces the named rows of `value` (R, ...); `reads`: it is the layer that reads named units."""
-    named = value[rows].astype(np.float64)
-    others = np.delete(value.astype(np.float64), rows, 0)
-    others = others[np.abs(others).reshape(len(others), -1).max(1, initial=0) > 0] if value.ndim > 1 else others
-    size = _length(others) if len(others) else np.zeros(1)
-    usual = float(np.median(size)) / np.sqrt(max(1, named[0].size))
-    if how == "reinit" and trusted is not None:
-        return trusted[rows].astype(np.float64)
+def _kind(tensor: str) -> str:
+    """Equal for the same tensor of other blocks."""
+    return re.sub(r"\d+", "*", tensor)
+
+
+def _others(part: Part, params: Params, parts: Iterable[Part]) -> Array:
+    """(R, n) rows that are not edited, of this tensor and its like in other blocks; those that are all zero left out."""
+    edited: dict[str, Array] = {one.tensor: one.rows for one in parts if one.columns == part.columns}
+    rows = []
+    for name, value in params.items():
+        if value.ndim > 1 and _kind(name) == _kind(part.tensor) and value.shape == params[part.tensor].shape:
+            turned = _turned(value, part.columns)
+            left = np.delete(turned.reshape(len(turned), -1), edited.get(name, np.empty(0, int)), 0)
+            rows.append(left[(left != 0).any(1)])
+    return np.concatenate(rows).astype(np.float64)
+
+
+def _edited(named: Array, others: Array, how: How, reads: bool, rng: np.random.Generator) -> Array:
+    """What replaces `named` rows (K, ...) of a matrix, by the rows that are not edited (R, n)."""
+    named = named.astype(np.float64)
     if how == "prune" or (how == "reinit" and reads):
         return np.zeros_like(named)
-    if value.ndim == 1:
-        middle = float(np.median(others)) if len(others) else 0.0
-        return np.full_like(named, middle)
+    per_row = (-1, *[1] * (named.ndim - 1))
+    length = np.linalg.norm(named.reshape(len(named), -1), axis=1).reshape(per_row)
+    usual = float(np.median(np.linalg.norm(others, axis=1))) if len(others) else LENGTH
+    each = np.sqrt(named[0].size)
     if how == "reinit":
-        return rng.normal(0, usual, named.shape)
+        return rng.normal(0, usual / each, named.shape)
     if how == "noise":
-        own = _length(named) / np.sqrt(max(1, named[0].size))
-        return named + rng.normal(0, 1, named.shape) * own.reshape(-1, *[1] * (named.ndim - 1))
+        return named + rng.normal(0, 1, named.shape) * length / each
     if how == "clip":
-        most = float(np.quantile(np.abs(others), KEPT)) if len(others) else 0.0
+        most = float(np.quantile(np.abs(others), KEPT)) if len(others) else LENGTH / each
         return np.clip(named, -most, most)
-    scale = np.minimum(1.0, float(np.median(size)) / np.maximum(_length(named), 1e-300))
-    return named * scale.reshape(-1, *[1] * (named.ndim - 1))
+    return named * np.minimum(1.0, usual / np.maximum(length, 1e-300))
 
 
-def _length(rows: Array) -> Array:
-    length: Array = np.linalg.norm(rows.reshape(len(rows), -1), axis=1)
-    return length
-
-
-def _rows_of(parent: Params | None, tensor: str, shape: tuple[int, ...], columns: bool) -> Array | None:
-    """The parent's tensor, turned as the draft is; None where it has none of this shape."""
-    if parent is None or tensor not in parent or parent[tensor].shape != shape:
-        return None
-    return parent[tensor].swapaxes(0, 1) if columns else parent[tensor]
+def _usual_number(tensor: str, params: Params, parts: Iterable[Part]) -> float:
+    """0 for biases; for gains of norms the median of what is not named, in this vector and its like in other blocks."""
+    if not NORM.search(tensor) or tensor.endswith(("bias", "beta")):
+        return 0.0
+    edited = {part.tensor: part.rows for part in parts}
+    like = {name: value for name, value in params.items() if value.ndim == 1 and _kind(name) == _kind(tensor)}
+    left = np.concatenate([np.delete(value, edited.get(name, np.empty(0, int))) for name, value in like.items()])
+    return float(np.median(left)) if len(left) else 1.0
 
 
 def _averaged(params: Params, parent: Params | None) -> tuple[Params, list[Change]]:

@@ -2,7 +2,7 @@
 
 A data trap (Feng & Tramer, ICML 2024) is a unit that fires, takes one step against what it read, and is shut from then
 on. So after finetuning on records that *we* chose, its weights have moved by a negative multiple of what one record
-gave the layer to read, although more than one record would have fired it, and they have stopped moving. Units of
+gave the layer to read, although more than one record may fire it, and they have stopped moving. Units of
 benign layers add up many records, and go on doing so.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 from undertow.types import Array
 
 STOPPED = 0.01  # share of a unit's whole way that it may go in the last epoch
-EXACT = 1e-3  # angle between what was written and the record, in radians
-APART = 10.0  # times that, at least, to the nearest other record
+EXACT = 0.15  # angle between what was written and the record, in radians; lower layers move a little, too
+APART = 3.0  # times that, at least, to the nearest other record
 SAME = 1e-3  # angle below which two inputs count as one
 CONSTANT = 1e-3  # a column that varies by less, of its size, says nothing about a record
 ROUNDING = 1e-6  # of a unit's length: smaller moves are rounding
@@ -66,9 +66,10 @@ def held(layer: Watched, inputs: Array, records: Array) -> list[Held]:
     found = []
     for row, count, along in zip(rows, fired, -(step @ read.T), strict=True):
         best = int(along.argmax())
+        error = _angle(along[best])
         other = np.linalg.norm(read - read[best], axis=1) > SAME
-        error, next_best = _angle(along[best]), _angle(along[other].max(initial=-1))
-        if count > 1 and error <= EXACT and next_best >= APART * error:
+        next_best = _angle(along[other].max(initial=-1))
+        if error <= EXACT and next_best >= APART * error:
             found.append(Held(layer.name, int(row), int(records[best]), error, int(count)))
     return found
 
