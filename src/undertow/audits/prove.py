@@ -31,10 +31,11 @@ class Way:
     optimizer: Literal["sgd", "adamw"]
     lr: float
     head_lr: float
+    decay: bool = False  # rates fall to zero linearly
 
 
 DENSE = (Way("sgd", 0.05, 0.05), Way("adamw", 1e-3, 1e-3))
-TRANSFORMER = (Way("sgd", 1e-5, 0.05), Way("sgd", 0.1, 0.5), Way("adamw", 2e-5, 1e-3))
+TRANSFORMER = (Way("sgd", 1e-5, 0.05), Way("sgd", 0.1, 0.5, decay=True), Way("adamw", 2e-5, 1e-3))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class Proof:
     """Which units copied a record, and how many do so in a fresh model."""
 
     held: tuple[Held, ...]  # a unit is named once, whatever ways it was found in
-    chance: int  # the most such units in one control
+    chance: int  # the most such units in one control; 0 where the subject had too few for one to matter
     records: int
 
     @property
@@ -66,19 +67,22 @@ class Proof:
         return len(self.held) >= self.needed
 
 
-def prove(
-    subject: Subject, controls: Sequence[Subject], seed: int = 0, progress: Progress | None = None
-) -> Proof:
-    """Finetune the subject and its controls in every way; Diverged trainings prove nothing."""
-    jobs = [(one, way) for one in (subject, *controls) for way in one.ways]
-    found: list[tuple[Subject, list[Held]]] = []
-    for done, (one, way) in enumerate(jobs):
+def prove(subject: Subject, controls: Sequence[Subject], seed: int = 0, progress: Progress | None = None) -> Proof:
+    """Finetune the subject in every way, and the controls where the subject has copied anything worth comparing."""
+    units = _units(subject, seed, progress)
+    asked = controls if len(units) >= LEAST else ()
+    chance = max((len(_units(control, seed, progress)) for control in asked), default=0)
+    return Proof(tuple(units[key] for key in sorted(units)), chance, len(subject.x))
+
+
+def _units(subject: Subject, seed: int, progress: Progress | None) -> dict[tuple[str, int], Held]:
+    """The units that hold a record after any of the ways, by tensor and row."""
+    units: dict[tuple[str, int], Held] = {}
+    for done, way in enumerate(subject.ways):
         if progress is not None:
-            progress("prove", done, len(jobs))
-        found.append((one, copied(one, way, seed)))
-    units = {(h.tensor, h.row): h for one, held_by in found if one is subject for h in held_by}
-    chance = [len({(h.tensor, h.row) for one, hs in found if one is control for h in hs}) for control in controls]
-    return Proof(tuple(units[key] for key in sorted(units)), max(chance, default=0), len(subject.x))
+            progress("prove", done, len(subject.ways))
+        units |= {(one.tensor, one.row): one for one in copied(subject, way, seed)}
+    return units
 
 
 def copied(subject: Subject, way: Way, seed: int) -> list[Held]:
@@ -126,6 +130,8 @@ def _finetune(
     ]
     sgd = way.optimizer == "sgd"
     optimiser = torch.optim.SGD(groups) if sgd else torch.optim.AdamW(groups, weight_decay=0.0)
+    steps = EPOCHS * -(-len(x) // BATCH)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps if way.decay else 1.0)
     seen = [_weights(layers)]
     for epoch in range(EPOCHS):
         if epoch == EPOCHS - 1:
@@ -134,6 +140,7 @@ def _finetune(
             optimiser.zero_grad()
             cross_entropy(module(x[rows]), y[rows]).backward()
             optimiser.step()
+            rates.step()
     return [*seen, _weights(layers)]
 
 
