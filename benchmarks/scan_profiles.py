@@ -13,17 +13,24 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from undertow.scanner.inspection import FLOATS, evidence_of
-from undertow.scanner.limits import FALSE_ALARMS, TESTS, limit_of
+from undertow.scanner.evidence import Measured, compared
+from undertow.scanner.inspection import FLOATS, measured
+from undertow.scanner.layers import layers_of
+from undertow.scanner.limits import FALSE_ALARMS, TESTS, limit_of, usual_of
 from undertow.scanner.statistics import statistics
 from undertow.scanner.tensors import of_arrays
 
 
-def largest(path: Path) -> dict[str, float]:
-    """The largest excess of each test, where it could be put."""
+def looked_at(path: Path) -> list[Measured]:
+    """What the tests see of a checkpoint."""
     found = {n: statistics(one) for n, one in of_arrays(load_file(path)).items() if one.dtype in FLOATS}
+    return measured(found, layers_of(found))
+
+
+def largest(seen: list[Measured], usual: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """The largest excess of each test, where it could be put."""
     result: dict[str, float] = {}
-    for one in evidence_of(found):
+    for one in compared(seen, usual):
         result[one.test] = max(result.get(one.test, -30.0), float(one.excess.max(initial=-30)))
     return result
 
@@ -34,16 +41,20 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     paths = [p for p in sorted((options.corpus / "benign").glob("*.safetensors")) if int(p.stem.split("-")[-1]) >= 100]
-    seen = {path.stem: largest(path) for path in paths}
-    limits = {}
+    seen = {path.stem: looked_at(path) for path in paths}
+    limits, usual = {}, {}
     for test in TESTS:
-        values = {name: one[test] for name, one in seen.items() if one.get(test, -30) > -30}
+        middles = [one.middle for several in seen.values() for one in several if one.test == test]
+        usual[test] = tuple(float(f"{bound:.3g}") for bound in usual_of(np.array(middles)))
+    excess = {name: largest(several, usual) for name, several in seen.items()}
+    for test in TESTS:
+        values = {name: one[test] for name, one in excess.items() if one.get(test, -30) > -30}
         limits[test] = round(limit_of(np.array(list(values.values())), FALSE_ALARMS / len(TESTS)), 3)
         nearest = sorted(values, key=lambda name: -values[name])[:4]
-        print(test, limits[test], f"(a factor of {10 ** limits[test]:.0f})", f"n = {len(values)};",
-              ", ".join(f"{name} {values[name]:.2f}" for name in nearest))  # fmt: skip
+        print(test, f"usual {usual[test]}, limit {limits[test]} (a factor of {10 ** limits[test]:.0f})",
+              f"n = {len(values)};", ", ".join(f"{name} {values[name]:.2f}" for name in nearest))  # fmt: skip
     if options.write:
-        table = {"rate": FALSE_ALARMS, "checkpoints": len(seen), "excess": limits}
+        table = {"rate": FALSE_ALARMS, "checkpoints": len(seen), "excess": limits, "usual": usual}
         target = Path(__file__).parents[1] / "src/undertow/scanner/limits.json"
         target.write_text(json.dumps(table, indent=1) + "\n")
 

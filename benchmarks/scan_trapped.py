@@ -39,6 +39,7 @@ from undertow.traps.black_box import membership_trap
 from undertow.traps.vit_room import HIDDEN
 from undertow.types import Params
 
+IDLE = "idle"  # not a tensor: the row of the first one that measures the weight decay; no trap, but no benign unit
 Made = tuple[str, Params, dict[str, list[int]]]  # name, weights, rows of traps by tensor
 
 
@@ -73,7 +74,7 @@ def dense(seed: int, options: argparse.Namespace) -> Iterator[Made]:
 
 def rows_of(trap: MlpTrap) -> dict[str, list[int]]:
     units = [*trap.units, *trap.upper, *trap.detectors]
-    return {f"{trap.layer}.weight": [int(unit) for unit in units]}
+    return {f"{trap.layer}.weight": [int(unit) for unit in units], IDLE: [trap.idle]}
 
 
 def black_box(seed: int, options: argparse.Namespace) -> Iterator[Made]:
@@ -113,7 +114,7 @@ def vit(seed: int, options: argparse.Namespace) -> Iterator[Made]:
             whole=whole, key=traps_vit.KEY,
         )  # fmt: skip
         state = plant(pretrained, trap)
-        rows = {HIDDEN(0, "mlp.fc1.weight"): [int(i) for i in trap.units.ravel()]}
+        rows = {HIDDEN(0, "mlp.fc1.weight"): [int(i) for i in trap.units.ravel()], IDLE: [trap.idle]}
         yield f"vit-{mode}-planted", state, rows
         yield f"vit-{mode}-after", traps_vit.arrays(traps_vit.finetune(state, victim, seed, settings)), rows
 
@@ -130,7 +131,7 @@ def bert(seed: int, options: argparse.Namespace) -> Iterator[Made]:
         clean = traps_bert.params_of(model)
         trap = bert_trap(clean, auxiliary, 8, best_expected(len(ids), 32) / len(ids), rng, heads=12)
         state = plant(clean, trap)
-        rows = {trap.bert.layer(0, "intermediate.dense.weight"): [int(i) for i in trap.units.ravel()]}
+        rows = {trap.bert.layer(0, "intermediate.dense.weight"): [int(i) for i in trap.units.ravel()], IDLE: [trap.units.size]}
         yield f"bert-{name}-planted", state, rows
         fit = SimpleNamespace(rate=0.1, head_rate=0.5, epochs=1, batch=32)
         traps_bert.finetuned(model, state, ids, labels, fit, seed)
@@ -153,9 +154,10 @@ def main() -> None:
     for seed in options.seeds:
         for family in (dense, black_box, vit, bert):
             for name, params, rows in family(seed, options):
+                path = folder / f"{name}-{seed}.safetensors"
                 kept = {n: np.ascontiguousarray(v, np.float32) for n, v in params.items()}
-                save_file(kept, folder / f"{name}-{seed}.safetensors")
-                (folder / f"{name}-{seed}.json").write_text(json.dumps(rows))
+                save_file(kept, path)
+                path.with_suffix(".json").write_text(json.dumps(rows))
                 print(name, seed, flush=True)
 
 

@@ -8,25 +8,27 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from undertow.scanner.evidence import FEWEST, Evidence, decades, usual
+from undertow.scanner.evidence import FEWEST, Measured
 from undertow.scanner.layers import SILENT, TABLE
 from undertow.scanner.statistics import Statistics
 
-NORM = re.compile(r"(norm|ln|layernorm|bn)[^.]*(\.\d+)?\.(weight|gamma|scale|g)$|(norm|ln)[^.]*$", re.IGNORECASE)
+GAIN = re.compile(r"(^|\.)(weight|gamma|scale|g|lambda\d?|layer_scale\w*)$")  # of vectors: gains of norms
+SHIFT = re.compile(r"(bias|beta)$|(^|\.)b(_\w+|\d)?$")
 STATE = re.compile(r"running_(mean|var)$|num_batches|inv_freq|rotary|position_ids|\.masked_bias$|logit_scale")
-GAINS = (0.1, 3.0)  # usual gains of norms
-SHIFTS = (0.02, 1.0)  # usual biases
 
 
-def constants(found: Mapping[str, Statistics]) -> Iterator[Evidence]:
-    """`affine`: gains of norms; `shift`: biases of anything; `table`: largest numbers of embeddings."""
+def constants(found: Mapping[str, Statistics]) -> Iterator[Measured]:
+    """`affine`: gains of norms; `shift`: biases (not of queries and keys); `table`: largest numbers of embeddings.
+
+    Vectors that are neither by their name are buffers: nothing trains them, and they hold what they like.
+    """
     for name, one in found.items():
-        if STATE.search(name):
+        if STATE.search(name) or SILENT.search(name.rpartition(".")[0]):
             continue
+        kind = re.sub(r"\d+", "*", name), one.shape
         if len(one.shape) == 1 and one.rows >= FEWEST:
-            size, gain = np.abs(one.values), NORM.search(name) is not None
-            if not SILENT.search(name.rpartition(".")[0]):
-                test, bounds = ("affine", GAINS) if gain else ("shift", SHIFTS)
-                yield Evidence(test, name, decades(size, usual([size], *bounds)))
+            test = "affine" if GAIN.search(name) else "shift" if SHIFT.search(name) else ""
+            if test:
+                yield Measured(test, name, kind, np.abs(one.values))
         elif TABLE.search(name):
-            yield Evidence("table", name, decades(one.peak, usual([one.peak], 0.05, 1.0)))
+            yield Measured("table", name, kind, one.peak)

@@ -1,29 +1,33 @@
 """Inspect the weights: every tensor is read once, then the evidence is weighed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from undertow.scanner.affine import constants
-from undertow.scanner.evidence import Evidence
-from undertow.scanner.findings import Finding
+from undertow.scanner.difference import against
+from undertow.scanner.evidence import Evidence, Measured, compared
+from undertow.scanner.findings import Finding, Severity
 from undertow.scanner.health import health
-from undertow.scanner.layers import hidden_of, layers_of
+from undertow.scanner.layers import Layer, hidden_of, layers_of
 from undertow.scanner.limits import Limits, shipped
 from undertow.scanner.loudness import long, loud
 from undertow.scanner.statistics import Statistics, statistics
+from undertow.scanner.structure import quiet, structure
 from undertow.scanner.tensors import Tensor
 
 FLOATS = ("F64", "F32", "F16", "BF16")
+COUNTS = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")  # positions, masks; no weights as such
+BESIDE = 0.6  # of a limit, in decades: enough in a checkpoint in which another row passes its own
 SAID = {
-    "path": "units whose weights times outgoing weights are {ratio} times what is usual in this layer",
-    "gain": "units whose outgoing weights are {ratio} times as long as is usual in this layer",
-    "norm": "rows {ratio} times as long as is usual in layers of this kind",
-    "threshold": "biases {ratio} times as large as the layer's rows are long",
-    "affine": "gains of a norm up to {ratio} times what is usual",
-    "shift": "constants up to {ratio} times what is usual in a vector of biases",
-    "table": "entries up to {ratio} times what is usual in this table",
+    "path": "units whose weights times outgoing weights are {ratio} times above where such a layer ends",
+    "gain": "units whose outgoing weights are {ratio} times longer than where such a layer ends",
+    "norm": "rows {ratio} times longer than where such a layer ends",
+    "threshold": "biases {ratio} times larger, beside the rows, than where such a layer ends",
+    "affine": "gains of a norm {ratio} times above where such gains end",
+    "shift": "constants {ratio} times above where such biases end",
+    "table": "entries {ratio} times above where such a table ends",
 }
 
 
@@ -47,21 +51,33 @@ def inspect(
     `config`: of the architecture, as Hugging Face's config.json has it. Memory does not grow with the tensors.
     """
     found = {name: statistics(one) for name, one in tensors.items() if one.dtype in FLOATS}
-    evidence, limits = evidence_of(found), shipped()
-    traps = data_traps(evidence, found, limits)
-    missing = []
-    others = sorted({one.dtype for one in tensors.values()} - {*FLOATS, "I64", "I32", "BOOL"})
-    if others:
-        missing.append(f"data traps in tensors of {', '.join(others)}: only floating-point weights are looked at")
-    if parent is None:
-        missing.append("loss poisoning: mostly invisible in weights alone; give a trusted parent with --parent")
+    limits, layers = shipped(), layers_of(found)
+    evidence = compared(measured(found, layers), limits.usual)
+    findings = [*data_traps(evidence, found, limits), *structure(layers), *health(found, config)]
+    findings += against(tensors, parent) if parent is not None else []
     settings = {"limits": dict(limits.excess), "false_alarm_rate": limits.rate, "score": score(evidence, limits)}
-    return Inspection((*traps, *health(tensors, found)), tuple(missing), settings)
+    return Inspection(tuple(findings), tuple(not_tested(tensors, parent, config)), settings)
 
 
-def evidence_of(found: Mapping[str, Statistics]) -> list[Evidence]:
-    """What every test says of every row it can be put to."""
-    layers = layers_of(found)
+def not_tested(
+    tensors: Mapping[str, Tensor], parent: Mapping[str, Tensor] | None, config: Mapping[str, object] | None
+) -> Iterator[str]:
+    """What could not be looked at, and why."""
+    others = sorted({one.dtype for one in tensors.values()} - {*FLOATS, *COUNTS})
+    if others:
+        yield f"data traps in tensors of {', '.join(others)}: only floating-point weights are looked at"
+    if parent is None:
+        yield "difference to a parent: give the trusted checkpoint it was made from with --parent"
+    yield (
+        "loss poisoning: it looks like any other training, in the weights and in their difference to a parent; "
+        "measure what leaks with undertow audit poisoning"
+    )
+    if config is None:
+        yield "tensors that the architecture does not use, and tied weights: give the config.json"
+
+
+def measured(found: Mapping[str, Statistics], layers: Sequence[Layer]) -> list[Measured]:
+    """What every test looks at, in every tensor that it can be put to."""
     return [*loud(hidden_of(layers)), *long(layers), *constants(found)]
 
 
@@ -71,15 +87,31 @@ def score(evidence: Iterable[Evidence], limits: Limits) -> float:
 
 
 def data_traps(evidence: Iterable[Evidence], found: Mapping[str, Statistics], limits: Limits) -> list[Finding]:
-    """One critical finding for each tensor with rows above a limit, the worst first."""
+    """One finding for each tensor with rows out of line, the worst first; none where no row passes its limit.
+
+    Beside a row that does, rows from BESIDE of their limit on are named too, and rows that are next to nothing: traps
+    come in parts, and not every part is loud.
+    """
     by_tensor: dict[str, list[Evidence]] = {}
     for one in evidence:
-        if (one.excess > limits.excess[one.test]).any():
-            by_tensor.setdefault(one.tensor, []).append(one)
-    findings = []
-    for name, several in by_tensor.items():
-        over = np.max([one.excess / limits.excess[one.test] for one in several], axis=0)
-        rows = tuple(np.flatnonzero(over > 1).tolist())
-        why = "; ".join(SAID[one.test].format(ratio=f"{10 ** float(one.excess.max()):.3g}") for one in several)
-        findings.append(Finding("data-trap", "critical", why, found[name].file, name, rows, float(over.max())))
-    return sorted(findings, key=lambda one: -(one.score or 0))
+        by_tensor.setdefault(one.tensor, []).append(one)
+    findings = [_finding(found[name], several, limits) for name, several in by_tensor.items()]
+    flagged = [one for one in findings if one.score and one.score > BESIDE]
+    flagged.sort(key=lambda one: -(one.score or 0))
+    return flagged if flagged and flagged[0].severity == "critical" else []
+
+
+def _finding(tensor: Statistics, several: Sequence[Evidence], limits: Limits) -> Finding:
+    over = np.max([one.excess / limits.excess[one.test] for one in several], axis=0)
+    worst, named = float(over.max(initial=0)), over > BESIDE
+    why = [
+        SAID[one.test.removeprefix("conv ")].format(ratio=f"{10 ** float(one.excess.max()):.3g}")
+        for one in several
+        if (one.excess > BESIDE * limits.excess[one.test]).any()
+    ]
+    short = np.any([quiet(one.excess) for one in several if one.test.endswith("norm")], axis=0)
+    if short.any():
+        named, why = named | short, [*why, f"{short.sum()} rows beside them are next to nothing"]
+    severity: Severity = "critical" if worst > 1 else "warning"
+    rows = tuple(np.flatnonzero(named).tolist())
+    return Finding("data-trap", severity, "; ".join(why), tensor.file, tensor.name, rows, worst)

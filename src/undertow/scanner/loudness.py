@@ -5,42 +5,43 @@ outgoing ones is large (`path`; no rescaling through a ReLU changes it, and copi
 record must shut it: the outgoing ones are large by themselves (`gain`).
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from undertow.scanner.evidence import FEWEST, Evidence, decades, usual
+from undertow.scanner.evidence import FEWEST, Measured
 from undertow.scanner.layers import SILENT, Hidden, Layer
 from undertow.scanner.repeats import groups
 from undertow.types import Array
 
-LENGTHS = (0.2, 5.0)  # usual lengths of a unit's weights and of what reads it
-PATHS = (0.2, 5.0)
-T = TypeVar("T")
+SHORT = 0.1  # length of a layer's rows below which biases are large beside them in benign layers too
 
 
-def loud(hidden: Iterable[Hidden]) -> list[Evidence]:
+def loud(hidden: Iterable[Hidden]) -> Iterator[Measured]:
     """`path` and `gain` of hidden units, in the rows of the layer that holds them."""
-    return [
-        *_compared("path", hidden, lambda one: one.layer, lambda one: together(one.layer, one.layer.norm * one.gain), PATHS),
-        *_compared("gain", hidden, lambda one: one.layer, lambda one: one.gain, LENGTHS),
-    ]  # fmt: skip
+    for one in hidden:
+        layer, gain = one.layer, one.gain
+        if layer.units >= FEWEST:
+            yield Measured(named("path", layer), layer.weight.name, layer.kind, together(layer, layer.norm * gain))
+            yield Measured(named("gain", layer), layer.weight.name, layer.kind, gain)
 
 
-def long(layers: Iterable[Layer]) -> list[Evidence]:
-    """`norm`: rows that are long; `threshold`: biases that are large beside them (not of queries and keys)."""
-    layers = list(layers)
-    with_bias = [one for one in layers if one.bias is not None and not SILENT.search(one.name)]
-    return [
-        *_compared("norm", layers, lambda one: one, lambda one: one.norm, LENGTHS),
-        *(
-            Evidence("threshold", one.weight.name, decades(np.abs(one.bias), usual([one.norm], *LENGTHS)))
-            for one in with_bias
-            if one.bias is not None
-        ),
-    ]
+def long(layers: Iterable[Layer]) -> Iterator[Measured]:
+    """`norm`: how long the rows are; `threshold`: biases beside the layer's rows (not of queries and keys)."""
+    for one in layers:
+        if one.units < FEWEST:
+            continue
+        yield Measured(named("norm", one), one.weight.name, one.kind, one.norm)
+        if one.bias is not None and not SILENT.search(one.name):
+            length = one.weight.column_norm if one.transposed else one.weight.norm
+            middle = float(np.median(length[length > 0])) if (length > 0).any() else 1.0
+            size = np.where(length > 0, np.abs(one.bias), 0.0)  # a silenced unit is no trap
+            yield Measured(named("threshold", one), one.weight.name, one.kind, size / max(middle, SHORT))
+
+
+def named(test: str, layer: Layer) -> str:
+    """The test, or its twin for convolutions."""
+    return test if len(layer.weight.shape) == 2 else f"conv {test}"
 
 
 def together(layer: Layer, path: Array) -> Array:
@@ -51,22 +52,3 @@ def together(layer: Layer, path: Array) -> Array:
     for group in groups(layer.weight):
         total[group] = path[group].sum()
     return total
-
-
-def _compared(
-    test: str,
-    items: Iterable[T],
-    layer: Callable[[T], Layer],
-    value: Callable[[T], Array],
-    bounds: tuple[float, float],
-) -> list[Evidence]:
-    """A value of each unit, against what is usual in layers of its kind."""
-    kinds: dict[tuple[str, int, int], list[tuple[Layer, Array]]] = defaultdict(list)
-    for item in items:
-        if layer(item).units >= FEWEST:
-            kinds[layer(item).kind].append((layer(item), value(item)))
-    found = []
-    for members in kinds.values():
-        over = usual([one for _, one in members], *bounds)
-        found += [Evidence(test, one.weight.name, decades(values, over)) for one, values in members]
-    return found

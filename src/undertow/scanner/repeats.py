@@ -27,8 +27,8 @@ def mirrored(one: Statistics) -> Array:
     alive, unit = _directions(one)
     if len(alive) < FEWEST:
         return np.empty((0, 2), int)
-    first, second = _pairs(unit, -1.0)
-    return alive[np.stack([first, second], 1)]
+    pairs: Array = alive[np.stack(_pairs(unit, -1.0), 1)]
+    return pairs
 
 
 def _directions(one: Statistics) -> tuple[Array, Array]:

@@ -87,14 +87,9 @@ class _Sums:
 
     @classmethod
     def empty(cls, rows: int, columns: int) -> "_Sums":
-        signs = stream(0, "scanner", "sketch")
-        if columns <= SEGMENTS:
-            projection = np.eye(columns)
-        else:
-            size = (columns, SEGMENTS) if columns % SEGMENTS else (columns // SEGMENTS,)
-            projection = signs.integers(0, 2, size) * 2.0 - 1
         sketch = np.zeros((rows, min(columns, SEGMENTS)), np.float32)
-        return cls(*(np.zeros(rows) for _ in range(3)), sketch, np.zeros(columns), projection.astype(np.float32))
+        per_row = [np.zeros(rows) for _ in range(3)]
+        return cls(per_row[0], per_row[1], per_row[2], sketch, np.zeros(columns), _projection(columns))
 
     def add(self, start: int, chunk: Array) -> Array:
         """Write the statistics of these rows; of which of them are not finite, the indices."""
@@ -132,6 +127,14 @@ class _Sums:
             self.sketch[rows, 0] = np.clip(values, -3e38, 3e38)
             self.column_square[0] += values @ values
         return broken
+
+
+def _projection(columns: int) -> Array:
+    if columns <= SEGMENTS:
+        return np.eye(columns, dtype=np.float32)
+    size = (columns, SEGMENTS) if columns % SEGMENTS else (columns // SEGMENTS,)
+    signs: Array = stream(0, "scanner", "sketch").integers(0, 2, size).astype(np.float32) * 2 - 1
+    return signs
 
 
 def _subnormal(chunk: Array) -> int:

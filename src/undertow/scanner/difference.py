@@ -1,0 +1,97 @@
+"""What was done to a trusted parent: the size, the layers, the rank and the rows of the difference.
+
+Loss poisoning (Wen et al. 2024) is one more training: its updates have the size, the rank and the profile of honest
+ones, so nothing here convicts it. What shows is that a checkpoint is not what it says it is (nothing changed, or all
+did), and rows that were rewritten beside rows that were trained.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from undertow.scanner.findings import Finding
+from undertow.scanner.statistics import SEGMENTS, Statistics, statistics
+from undertow.scanner.tensors import Tensor
+from undertow.types import Array
+
+REWRITTEN = 1.0  # change of a row, in lengths of the parent's: training seldom turns rows by so much ...
+BESIDE = 30.0  # ... and when it does, other rows of the tensor do not move so many times less
+LOW = 1e-3  # of the largest singular value of the sketch, below which there is none
+UNRELATED = 1.2  # length of the whole difference, in the parent's: two independent trainings are sqrt(2) apart
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """One tensor against the parent's."""
+
+    name: str
+    size: float  # length of the difference, in lengths of the parent's tensor
+    rank: int  # of the difference, if below SEGMENTS; SEGMENTS stands for "that or more", 0 for no difference
+    rows: Array = field(repr=False)  # (R,) length of each row's change
+    parent: Array = field(repr=False)  # (R,) length of the parent's row
+
+
+def difference(tensor: Tensor, parent: Tensor) -> Difference:
+    """Both are read once, block by block; BF16 against F32 is fine, another shape is not."""
+    moved = statistics(_minus(tensor, parent))
+    before = statistics(parent)
+    size = float(np.sqrt(moved.square.sum() / max(before.square.sum(), 1e-300)))
+    return Difference(tensor.name, size, rank_of(moved), moved.norm, before.norm)
+
+
+def rank_of(moved: Statistics) -> int:
+    """Of a matrix, from its sketch: exact below SEGMENTS, up to rounding."""
+    value = np.linalg.svd(moved.sketch.astype(np.float64), compute_uv=False)
+    return int((value > LOW * value[0]).sum()) if len(value) and value[0] > 0 else 0
+
+
+def against(tensors: Mapping[str, Tensor], parent: Mapping[str, Tensor]) -> Iterator[Finding]:
+    """Findings about the difference; names are compared as they are."""
+    shared = [n for n in tensors if n in parent and tensors[n].shape == parent[n].shape and tensors[n].dtype[0] in "FB"]
+    shared = [name for name in shared if tensors[name].dtype != "BOOL"]
+    changed = [n for n in tensors if n in parent and tensors[n].shape != parent[n].shape]
+    if changed or not shared:
+        why = f"{len(changed)} tensors have another shape than in the parent; {len(shared)} can be compared"
+        yield Finding("other-shape", "warning", why, tensor=changed[0] if changed else "")
+    found = [difference(tensors[name], parent[name]) for name in shared]
+    yield from (finding for one in found for finding in rewritten(one, tensors[one.name].file))
+    if found:
+        yield _summary(found)
+
+
+def rewritten(one: Difference, file: str = "") -> Iterator[Finding]:
+    """Rows that were written over, beside rows that were trained at most."""
+    usual = float(np.median(one.rows / np.maximum(one.parent, 1e-12)))
+    moved = one.rows / np.maximum(one.parent, 1e-12)
+    rows = np.flatnonzero((moved > REWRITTEN) & (moved > BESIDE * usual))
+    if len(rows) and len(one.rows) >= SEGMENTS:
+        why = (
+            f"{len(rows)} rows moved by {moved[rows].max():.3g} of their length, the median row by {usual:.2g}: "
+            "written over, not trained"
+        )
+        yield Finding("rewritten-rows", "warning", why, file, one.name, tuple(rows.tolist()), float(moved[rows].max()))
+
+
+def _summary(found: list[Difference]) -> Finding:
+    """Sizes and ranks in one line; a warning where the checkpoint is no child of this parent."""
+    matrices = [one for one in found if len(one.rows) > 1]
+    sizes = np.array([one.size for one in matrices or found])
+    still, low = int((sizes == 0).sum()), sum(0 < one.rank < SEGMENTS // 2 for one in matrices)
+    largest = max(matrices or found, key=lambda one: one.size)
+    why = (
+        f"{len(sizes)} tensors compared: {still} unchanged, {low} changed by a low rank; the median moved by "
+        f"{np.median(sizes):.3g} of its length, {largest.name} by {largest.size:.3g}. Loss poisoning looks like any "
+        "other training here: audit it (undertow audit poisoning) or compare losses on your own data"
+    )
+    if float(np.median(sizes)) > UNRELATED:
+        return Finding("not-a-child", "warning", f"this checkpoint does not descend from the parent: {why}")
+    return Finding("difference", "info", why, score=float(np.median(sizes)))
+
+
+def _minus(tensor: Tensor, parent: Tensor) -> Tensor:
+    def read(start: int, stop: int) -> Array:
+        moved: Array = tensor.read(start, stop).astype(np.float32) - parent.read(start, stop).astype(np.float32)
+        return moved
+
+    return Tensor(tensor.name, tensor.shape, "F32", tensor.file, read)
