@@ -3,24 +3,18 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from undertow.storage.files import storage_errors, write_atomic
-from undertow.types import Array, BadInput, Params, StoreError
+from undertow.storage.opening.blocks import NATIVE
+from undertow.storage.opening.safe_file import PICKLES, REFUSED, reading_safetensors
+from undertow.types import BadInput, Params, StoreError
 
 PLANTED = "undertow.planted"  # metadata of a checkpoint that Undertow poisoned itself: "true"
 WRITER = "undertow.checkpoint"  # metadata of every checkpoint that Undertow wrote: the number of its layout
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
-BFLOAT16 = "BF16"
-DTYPES = {
-    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
-    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
-}
 
 
 def write_checkpoint(path: Path, params: Params, metadata: Mapping[str, str]) -> None:
@@ -66,7 +60,7 @@ def _read_folder(folder: Path) -> tuple[Params, dict[str, str]]:
         raise BadInput(f"{folder}: {len(files)} safetensors files ({names}, ...) and no {INDEX}; name one file")
     pickles = [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLES]
     if pickles:
-        raise BadInput(f"{folder} holds no safetensors, only {pickles[0]}: {_REFUSED}")
+        raise BadInput(f"{folder} holds no safetensors, only {pickles[0]}: {REFUSED}")
     raise BadInput(f"{folder} holds no safetensors file")
 
 
@@ -99,47 +93,13 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 
 def _read_file(path: Path) -> tuple[Params, dict[str, str]]:
-    raw = _bytes(path)
-    try:
-        found = deserialize(raw)
-        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is torn or no safetensors file: {_first_line(error)}") from error
-    return {name: _array(path, name, entry) for name, entry in found}, dict(header.get("__metadata__") or {})
-
-
-def _bytes(path: Path) -> bytes:
-    """The content of a file that is not a pickle."""
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file")
-    if path.suffix.lower() in PICKLES:
-        raise BadInput(f"{path}: {_REFUSED}")
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error}") from error
-    if _looks_pickled(raw[:16]):
-        raise BadInput(f"{path} is a pickle by content, whatever its name: {_REFUSED}")
-    return raw
-
-
-_REFUSED = "a pickle can run code when it is opened, so it was not; save the weights as safetensors"
-
-
-def _looks_pickled(start: bytes) -> bool:
-    """A zip (torch.save), or the mark of pickle protocols 2 to 5 where no safetensors header follows."""
-    return start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and start[8:9] != b"{")
-
-
-def _array(path: Path, name: str, entry: Mapping[str, Any]) -> Array:
-    """One tensor, in memory of its own."""
-    kind, data = entry["dtype"], entry["data"]
-    if kind == BFLOAT16:  # the upper half of a float32
-        wide = np.frombuffer(data, "<u2").astype("<u4") << 16
-        return wide.view("<f4").reshape(entry["shape"])
-    if kind not in DTYPES:
-        raise BadInput(f"{path}: {name!r} has type {kind}, which cannot be audited; save it as float32 or bfloat16")
-    return np.frombuffer(data, DTYPES[kind]).reshape(entry["shape"]).copy()
+    """The arrays of one file, in memory of their own and of the type they are stored in (bfloat16: float32)."""
+    with reading_safetensors(path) as (found, said):
+        for tensor in found.values():
+            if tensor.dtype not in NATIVE and tensor.dtype != "BF16":
+                kind = f"{tensor.name!r} has type {tensor.dtype}"
+                raise BadInput(f"{path}: {kind}, which cannot be audited; save it as float32 or bfloat16")
+        return {name: np.asarray(tensor.whole(), NATIVE.get(tensor.dtype)) for name, tensor in found.items()}, said
 
 
 def _check_finite(params: Params, path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undertow.storage.files import read_text
+from undertow.storage.opening.safe_file import reading_safetensors
 from undertow.storage.tokens import FastTokens
 from undertow.types import BadInput, MissingExtra, Params
 
@@ -84,16 +85,11 @@ def _tensors(folder: Path) -> "dict[str, Tensor]":
 def safe_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Tensors and metadata of one file; floating ones as float32, which is what is trained."""
     try:
-        from safetensors import SafetensorError, safe_open
-        from torch import float32
+        from torch import float32, from_numpy
     except ImportError as error:
         raise MissingExtra("torch", "train") from error
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-            said = dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise BadInput(f"{path} cannot be read as safetensors: {error}") from error
+    with reading_safetensors(path) as (tensors, said):
+        found = {name: from_numpy(tensor.whole()) for name, tensor in tensors.items()}
     return {n: v.to(float32) if v.is_floating_point() else v for n, v in found.items()}, said
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from undertow.models.architecture import Shape
 from undertow.models.clip import PREFIX, TEMPLATES, Captions, Clip, caption_texts, clip_config, library, table_of
+from undertow.storage.opening.safe_file import reading_safetensors
 from undertow.types import Array, BadInput, MissingExtra, Params
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json")
@@ -136,10 +135,8 @@ def _preprocessor(path: Path) -> Preprocessor:
 
 def _weights(path: Path, shapes: Mapping[str, Shape]) -> Params:
     """The tensors of the file as float32; BadInput where they are not exactly those of `shapes`."""
-    try:
-        found = {PREFIX + name: value for name, value in load(path.read_bytes()).items()}
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} cannot be read as safetensors: {error}") from error
+    with reading_safetensors(path) as (tensors, _):
+        found = {PREFIX + name: tensor.whole() for name, tensor in tensors.items()}
     found = {name: value for name, value in found.items() if not name.endswith(".position_ids")}  # of old releases
     for name in sorted(shapes.keys() ^ found.keys()):
         state = "missing" if name in shapes else "not in the model of config.json"

@@ -21,11 +21,11 @@ def _small_floats(exponent: int, mantissa: int, bias: int, kind: str) -> Array:
     code = np.arange(256)
     high, low = (code >> mantissa) & (2**exponent - 1), code & (2**mantissa - 1)
     value = np.where(high == 0, low * 2.0 ** (1 - bias), (low + 2**mantissa) * 2.0 ** (high - bias)) * 2.0**-mantissa
-    value = np.where(code < 128, value, -value)
     if kind == "ieee":
-        value = np.where(high == 2**exponent - 1, np.where(low == 0, np.copysign(np.inf, value), np.nan), value)
+        value = np.where(high == 2**exponent - 1, np.where(low == 0, np.inf, np.nan), value)
     if kind == "fn":
         value[[127, 255]] = np.nan
+    value = np.where(code < 128, value, -value)
     if kind == "fnuz":
         value[128] = np.nan
     return np.asarray(value, np.float32)

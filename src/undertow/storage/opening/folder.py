@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,11 @@ def listed(path: str | Path, limits: Limits, notes: list[str]) -> Iterator[Liste
         yield from _inside(root, limits, notes)
     else:
         yield _opened(root)
+
+
+def each(paths: Iterable[Path]) -> Iterator[Listed]:
+    """The files at `paths`, opened."""
+    return (_opened(path) for path in paths)
 
 
 def _inside(root: Path, limits: Limits, notes: list[str]) -> Iterator[Listed]:

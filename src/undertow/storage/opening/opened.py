@@ -23,7 +23,7 @@ class Limits:
     inflated_bytes: int = 4 << 30  # of what is compressed in one file
     inflated_ratio: int = 200  # of an archive beyond 100 MB; deflate reaches 1,032
     members: int = 200_000  # of an archive
-    nodes: int = 2_000_000  # visited while the tensors of a pickle are collected
+    nodes: int = 500_000  # visited while the tensors of a pickle are collected
     dense_ratio: int = 8  # tensors as numbers against the bytes of their file (views may share storage)
     seconds: float = 60.0  # for one pickle or archive, and one more per 50 MB
     memory: int = 1 << 30  # address space of the process that reads it

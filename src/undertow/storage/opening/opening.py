@@ -8,31 +8,38 @@ from pathlib import Path
 
 from undertow.scanner.findings import Severity
 from undertow.scanner.tensors import Tensor
-from undertow.storage.opening.folder import Listed, listed
+from undertow.storage.opening.companions import check_companion, signature_notes
+from undertow.storage.opening.folder import Listed, each, listed
 from undertow.storage.opening.inside.opcodes import OPCODES
 from undertow.storage.opening.isolated import ask, read_isolated
 from undertow.storage.opening.opened import DEFAULT, Limits, Opened, OpenedFile
 from undertow.storage.opening.opinions import second_opinions
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.safe_header import safetensors
-from undertow.storage.opening.shards import check_shards
-from undertow.storage.opening.sniff import PICKLES, WEIGHTS, claims, kind_of
+from undertow.storage.opening.shards import check_shards, is_index, shards_beside
+from undertow.storage.opening.sniff import PICKLES, WEIGHTS, claims, ends_as_zip, kind_of
 from undertow.storage.opening.source import Refused, Source
 from undertow.types import BadInput
 
+ZIPS = ("zip", "torch-zip", "torchscript", "npz")
 READERS = ("zip", "torch-legacy", "pickle", "gguf", "npy")  # of isolated files
 
 
-def open_checkpoint(path: str | Path, limits: Limits = DEFAULT) -> Opened:
+def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool = True) -> Opened:
     """The files and tensors of a file, a folder, or a Hugging Face repository id; nothing in them is executed.
 
     A file that is no weights, malformed, too large for `limits`, or of a kind that is not read is `complete=False`
-    and says why in a finding. Tensors are read from the open files when asked for, so use `with`.
+    and says why in a finding. `opinions`: ask picklescan and fickling about pickles, where installed. Tensors are
+    read from the open files when asked for, so use `with`.
     BadInput where there is no such path, MissingExtra where a repository id needs huggingface_hub.
     """
     notes: list[str] = []
-    readings = [_reading(item, limits, notes) for item in listed(path, limits, notes)]
+    readings = [_reading(item, limits, notes, opinions) for item in listed(path, limits, notes)]
+    if len(readings) == 1 and is_index(readings[0].path):
+        places = shards_beside(readings[0], limits)
+        readings += [_reading(item, limits, notes, opinions) for item in each(places)]
     check_shards(readings, limits)
+    notes += signature_notes(readings)
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for reading in readings:
@@ -54,14 +61,14 @@ def open_checkpoint(path: str | Path, limits: Limits = DEFAULT) -> Opened:
     )
 
 
-def _reading(item: Listed, limits: Limits, notes: list[str]) -> Reading:
+def _reading(item: Listed, limits: Limits, notes: list[str], opinions: bool) -> Reading:
     reading = Reading(item.path, source=item.source)
     if item.refused:
         reading.stop(item.refused.kind, item.refused.text)
     if item.source:
         with _refusals(reading):
             reading.kind = kind_of(item.source)
-            _read(reading, item.source, limits, notes)
+            _read(reading, item.source, limits, notes, opinions)
     return reading
 
 
@@ -75,7 +82,7 @@ def _refusals(reading: Reading) -> Iterator[None]:
         reading.stop("unreadable", str(error))
 
 
-def _read(reading: Reading, source: Source, limits: Limits, notes: list[str]) -> None:
+def _read(reading: Reading, source: Source, limits: Limits, notes: list[str], opinions: bool) -> None:
     """Fill `reading` from the content of its file."""
     kind = reading.kind
     if _maybe_pickle(reading, source) and ask(source, "probe", limits).kind:
@@ -91,8 +98,11 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str]) ->
         reading.kind = "other"
     else:
         reading.stop("unread", f"files of this kind ({kind}) are not read, so nothing is known of it")
+    if reading.kind not in (*ZIPS, "other") and ends_as_zip(source):
+        reading.stop("polyglot", "its end is that of a zip archive, its start is not")
     _check_name(reading)
-    if reading.kind in PICKLES:
+    check_companion(reading)
+    if opinions and reading.kind in (*PICKLES, "zip"):
         second_opinions(reading, source, notes)
 
 

@@ -1,5 +1,6 @@
 """Checkpoints in shards: the index (a JSON table, tensor -> file) against what the files hold."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,20 @@ def is_index(path: Path) -> bool:
     return path.name.endswith(SUFFIXES)
 
 
+def shards_beside(index: Reading, limits: Limits) -> list[Path]:
+    """The shards of an index that are there."""
+    try:
+        names = sorted(set(weight_map(index, limits).values()))
+    except Refused:
+        return []
+    places = [index.path.parent / name for name in names if _is_beside(name)]
+    return [place for place in places if os.path.lexists(place)]
+
+
+def _is_beside(name: str) -> bool:
+    return name not in ("", ".", "..") and "\0" not in name and Path(name).name == name and "\\" not in name
+
+
 def check_shards(readings: Sequence[Reading], limits: Limits) -> None:
     """Compare every index with the files beside it: absent, elsewhere, not as said, in two places."""
     by_path = {reading.path: reading for reading in readings}
@@ -30,7 +45,8 @@ def check_shards(readings: Sequence[Reading], limits: Limits) -> None:
 
 def weight_map(reading: Reading, limits: Limits) -> dict[str, str]:
     """tensor -> file of an index; Refused where it is none."""
-    assert reading.source
+    if reading.source is None:
+        raise Refused("unreadable", "it cannot be read")
     if reading.source.size > limits.header_bytes:
         raise Refused("limit", f"it is longer than {limits.header_bytes:,} bytes")
     table = strict_json(reading.source.read(0, reading.source.size), limits)
@@ -44,7 +60,7 @@ def _compare(index: Reading, places: dict[str, str], by_path: dict[Path, Reading
     index.kind = "index"
     inside = set()
     for name in sorted(set(places.values())):
-        if name in ("", ".", "..") or Path(name).name != name or "\\" in name:
+        if not _is_beside(name):
             index.stop("path-traversal", f"it points to {name!r}; shards are files beside it", "critical")
         elif index.path.parent / name not in by_path:
             index.stop("missing-shard", f"shard {name!r} is not there")

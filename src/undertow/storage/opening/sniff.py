@@ -44,12 +44,14 @@ def kind_of(source: Source) -> str:
     for kind, offset, mark in MARKS:
         if start[offset : offset + len(mark)] == mark:
             return kind
-    if start[:4] in (b"PK\x03\x04", b"PK\x05\x06") or _ends_as_zip(source):
+    if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "zip"
     if _is_safetensors(start, source.size):
         return "safetensors"
-    if start[:1] == b"\x80" and 2 <= start[1] <= 5 if len(start) > 1 else False:
+    if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return "torch-legacy" if start[2:14] == b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19" else "pickle"
+    if ends_as_zip(source):
+        return "zip"
     return "text" if _is_text(start) else "binary"
 
 
@@ -63,7 +65,7 @@ def _is_safetensors(start: bytes, size: int) -> bool:
     return len(start) > 8 and start[8:9] == b"{" and 8 + int.from_bytes(start[:8], "little") <= size
 
 
-def _ends_as_zip(source: Source) -> bool:
+def ends_as_zip(source: Source) -> bool:
     """Whether a zip's last record closes the file: readers find a zip from its end, whatever is before it."""
     tail = source.read(max(0, source.size - 22), min(22, source.size))
     return tail[:4] == b"PK\x05\x06" and tail[20:22] == b"\0\0"

@@ -1,6 +1,7 @@
 """Zip archives: those of torch.save, of NumPy (.npz), and others, whose members are looked at all the same."""
 
 import re
+from contextlib import suppress
 
 from .allowed import WIDTHS
 from .collect import Place, leaves, records
@@ -13,12 +14,17 @@ from .zipped import Member, content, members
 
 PICKLE = re.compile(r"([^/]+)/data\.pkl\Z")
 NOTES = ("version", "byteorder", ".data/serialization_id", ".format_version", ".storage_alignment")
+GLANCE, SEEN = 16 << 20, 64  # bytes and members of a broken archive
 ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf", b"Rar!", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
 def archive(job: Job) -> None:
     """Read an archive: its kind, its tensors, and what is odd about it."""
-    found = members(job.stream, job.report, job.limits["members"])
+    try:
+        found = members(job.stream, job.report, job.limits["members"])
+    except Malformed:
+        _glance(job)
+        raise
     _check_sizes(job, found)
     names = {member.name: member for member in found}
     roots = [match[1] for name in names if (match := PICKLE.match(name))]
@@ -49,14 +55,26 @@ def _check_sizes(job: Job, found: list[Member]) -> None:
 
 def _checked(job: Job, member: Member) -> Stream:
     """The bytes of a member, their CRC checked: where they lie, or inflated into the scratch file."""
-    if member.method == 0:
-        for _ in content(job.stream, member):
-            pass
-        return job.stream.part(member.data, member.size)
     start = job.scratch.used
-    for piece in content(job.stream, member):
-        job.scratch.add(piece)
-    return Stream(job.scratch.fd, start, member.size, "scratch")
+    try:
+        for piece in content(job.stream, member):
+            if member.method:
+                job.scratch.add(piece)
+    except Malformed as error:  # some loaders do not check: say it, and see what is in there
+        job.report.stop(MALFORMED, f"malformed: {error}")
+    if member.method == 0:
+        return job.stream.part(member.data, member.size)
+    return Stream(job.scratch.fd, start, job.scratch.used - start, "scratch")
+
+
+def _glance(job: Job) -> None:
+    """In an archive that breaks the rules: name what its stored pickles would import, for loaders that are lenient."""
+    start = job.stream.read(0, min(GLANCE, job.stream.size))
+    for match in list(re.finditer(rb"PK\x03\x04(?s:.{22})(?s:(..))(?s:(..))", start))[:SEEN]:
+        at = match.end() + int.from_bytes(match[1], "little") + int.from_bytes(match[2], "little")
+        if at < job.stream.size and job.stream.read(at, 1) in b"\x80c(":
+            with suppress(Malformed, TooMuch):
+                run(job, machine(job, job.stream.part(at, job.stream.size - at), lambda _: None), 0)
 
 
 def _torch(job: Job, root: str, streams: dict[str, Stream]) -> None:
