@@ -1,6 +1,6 @@
 """Cleaning trapped checkpoints: traps fired, records copied, and accuracy, before and after.
 
-    python benchmarks/clean.py [--presets digits-mlp digits-momentum digits-adamw] [--seeds 8] [--how reinit] [--data DIR]
+    python benchmarks/clean.py [--presets digits-mlp digits-momentum digits-adamw] [--seeds 8] [--how reinit]
 
 Per seed: a checkpoint is pretrained and trapped, `undertow clean` writes a new one from what the scan alone says, and
 the victim finetunes all three (trapped, cleaned, clean twin) with the same fresh head and batches. Copied: traps that

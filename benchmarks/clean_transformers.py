@@ -37,12 +37,8 @@ def cleaned(planted, clean, with_parent):
 
 
 def vit(options, with_parent):
-    supply = traps_vit.load_pair(
-        traps_vit.DataSettings(
-            pair="cifar100-cifar10", source=str(options.data), pool=options.pool, other=traps_vit.TESTS + options.records
-        ),
-        0,
-    )
+    wanted = {"source": str(options.data), "pool": options.pool, "other": traps_vit.TESTS + options.records}
+    supply = traps_vit.load_pair(traps_vit.DataSettings(pair="cifar100-cifar10", **wanted), 0)
     pretrained = traps_vit.pretrain(supply.secret, options)
     whole = options.mode == "image"
     for seed in options.seeds:

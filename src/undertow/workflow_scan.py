@@ -180,13 +180,16 @@ def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Sca
 
 
 def _settings(parts: Iterable[ScanResult]) -> dict[str, object]:
-    """What all scans share, and the proofs of each by file."""
+    """What all scans share; the largest score; the proofs of each file."""
     merged: dict[str, object] = {}
     proofs: dict[str, object] = {}
+    scores: list[float] = []
     for part in parts:
         merged |= part.settings
-        found = part.settings.get("prove", {})
+        found, score = part.settings.get("prove", {}), part.settings.get("score")
         proofs |= found if isinstance(found, Mapping) else {}
+        scores += [score] if isinstance(score, float) else []
+    merged |= {"score": max(scores)} if scores else {}
     return {**merged, "prove": proofs} if proofs else merged
 
 
@@ -227,7 +230,7 @@ def _config(folder: Path) -> Mapping[str, object] | None:
 
 def _norms(checkpoints: Iterable[Checkpoint], findings: Sequence[Finding]) -> dict[tuple[str, str], Array]:
     """Row lengths of the first layers that findings name."""
-    wanted = list(dict.fromkeys((found.file, found.tensor) for found in findings if found.rows))[:PICTURES]
+    wanted = list(dict.fromkeys((found.file, found.tensor) for found in findings if _pictured(found)))[:PICTURES]
     every = {(tensor.file, name): tensor for one in checkpoints for name, tensor in one.tensors.items()}
     return {key: _lengths(every[key]) for key in wanted if key in every}
 
@@ -240,3 +243,7 @@ def _lengths(tensor: Tensor) -> Array:
 def _id(path: str | Path) -> bool:
     """Whether this may be the id of a hub repository."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) is not None
+
+
+def _pictured(found: Finding) -> bool:
+    return found.severity == "critical" and bool(found.rows)

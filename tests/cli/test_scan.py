@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-
 from tests.e2e import commands
 from tests.scanner.perceptrons import benign, trapped
+
 from undertow import BadInput, require_safe, scan_checkpoint
 from undertow.cli import main
 from undertow.types import UnsafeCheckpoint
@@ -134,7 +134,8 @@ def test_findings_about_weights_can_be_accepted_but_code_cannot(undertow, files)
     code, out, _ = undertow("scan", files / "trap.safetensors", "--allow", "data-trap")
     assert code == 0
     assert "accepted by --allow data-trap" in " ".join(out.split())
-    kinds = {found["kind"] for found in json.loads(undertow("scan", files / "evil.pt", "--format", "json")[1])["findings"]}
+    found = json.loads(undertow("scan", files / "evil.pt", "--format", "json")[1])["findings"]
+    kinds = {one["kind"] for one in found}
     assert undertow("scan", files / "evil.pt", "--allow", ",".join(kinds))[0] == 1
 
 
@@ -173,7 +174,7 @@ def test_a_scan_loads_nothing_heavy(files):
         f"app(['scan', {str(files / 'clean.safetensors')!r}], standalone_mode=False); "
         f"print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=commands.environment(), check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=commands.environment())
     assert done.stderr.strip().endswith("[]"), done.stderr
 
 

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 import pytest
-
 from tests.report.test_html import EVIL, Tags, text_of
+
 from undertow.report.scan_json import to_json, to_sarif
 from undertow.report.scan_page import page
 from undertow.report.scan_text import summary
@@ -81,8 +81,8 @@ def test_sarif_of_nothing_is_a_log_without_results():
 
 
 def test_text_says_everything_and_obeys_no_name():
-    evil = ScanResult("unsafe", (Finding("data-trap", "critical", "w\x1b[2Jhy", "m\x1b[31m.pt", "t\nensor", (1,), 2.0),))
-    text = summary(evil)
+    evil = Finding("data-trap", "critical", "w\x1b[2Jhy", "m\x1b[31m.pt", "t\nensor", (1,), 2.0)
+    text = summary(ScanResult("unsafe", (evil,)))
     assert "\x1b" not in text
     assert "t\nensor" not in text
     whole = summary(RESULT)

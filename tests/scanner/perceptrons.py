@@ -1,5 +1,7 @@
 """A small benign perceptron, and the same with data traps."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from undertow.rng import stream
@@ -18,7 +20,7 @@ def records(seed, count=600):
 def benign(seed=0):
     """Weights as torch draws them."""
     rng, params = stream(seed, "benign"), {}
-    for i, (a, b) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(WIDTHS)):
         reach = 1 / np.sqrt(a)
         params[f"{2 * i + 1}.weight"] = rng.uniform(-reach, reach, (b, a)).astype(np.float32)
         params[f"{2 * i + 1}.bias"] = rng.uniform(-reach, reach, b).astype(np.float32)

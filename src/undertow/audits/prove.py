@@ -92,18 +92,14 @@ def copied(subject: Subject, way: Way, seed: int) -> list[Held]:
     x, y = torch.as_tensor(subject.x), torch.as_tensor(subject.y.astype(np.int64))
     start = {name: value.detach().clone() for name, value in module.state_dict().items()}
     seen = _finetune(module, layers, x, y, way, seed)
-    watched = {
-        name: Watched(
-            subject.named(f"{name}.weight"), tuple(_rows(layers[name], one[name]) for one in seen),
-            None if layers[name].bias is None else start[f"{name}.bias"].double().numpy(),
-        )  # fmt: skip
-        for name in layers
-    }
     module.load_state_dict(start)
     found: list[Held] = []
-    for name, layer in watched.items():
+    for name, part in layers.items():
+        before, late, after = (_rows(part, one[name]) for one in seen)
+        bias = None if part.bias is None else part.bias.detach().double().numpy()
+        layer = Watched(subject.named(f"{name}.weight"), (before, late, after), bias)
         if len(layer.candidates):
-            found += held(layer, *_inputs(module, layers[name], x))
+            found += held(layer, *_inputs(module, part, x))
     return found
 
 

@@ -1,4 +1,4 @@
-"""What can be put to the proof: a perceptron known by its shapes, a Hugging Face classifier, or the user's own model."""
+"""What can be put to the proof: a perceptron, a Hugging Face classifier, or the user's own model."""
 
 import json
 from dataclasses import dataclass

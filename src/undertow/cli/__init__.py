@@ -14,7 +14,8 @@ from undertow.cli.screen import ERROR, OK, apply, errors, gates, progress, show
 from undertow.types import ConfigError
 
 UsageProblem = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
-COMMANDS = ("audit", "scan", "clean", "score", "report", "theory", "init-config", "doctor")  # in the order a newcomer needs them
+# in the order a newcomer needs them
+COMMANDS = ("audit", "scan", "clean", "score", "report", "theory", "init-config", "doctor")
 
 
 class _InOrder(typer.core.TyperGroup):

@@ -53,7 +53,7 @@ def scan(
 
 def clean(
     source: Annotated[Path, typer.Argument(help="File or folder with safetensors.")],
-    out: Annotated[Path, typer.Option(help="A new .safetensors file, or a new folder for a folder; never overwritten.")],
+    out: Annotated[Path, typer.Option(help="A new .safetensors file (or folder, for a folder).")],
     parent: Parent = None,
     how: Annotated[How, typer.Option(help="What is done to what the scan names.")] = "reinit",
     seed: opt.Seed = None, quiet: opt.Quiet = False,
@@ -114,5 +114,3 @@ def _environment() -> dict[str, str]:
 def _colour() -> bool:
     """On a terminal, unless NO_COLOR is set (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-

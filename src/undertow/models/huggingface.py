@@ -168,7 +168,7 @@ def _with_weights(kind: Any, config: Any, params: Params) -> nn.Module:
         model: nn.Module = kind.from_pretrained(None, config=config, state_dict=tensors, ignore_mismatched_sizes=True)
     except (ValueError, RuntimeError, KeyError, OSError, AttributeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"these weights are not of the {config.model_type} that config.json describes: {first}") from error
+        raise ConfigError(f"the weights are not of the {config.model_type} of config.json: {first}") from error
     finally:
         logging.set_verbosity(told)
         if bars:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from undertow.report.drawing import GREY, HALF, NARROW, RED, Drawing, Key, both_shapes
 from undertow.report.html import templates
@@ -12,10 +13,10 @@ from undertow.report.scan_text import SENTENCES, rows_of
 from undertow.scanner.findings import Finding, ScanResult, Severity, Verdict
 from undertow.types import Array
 
-DRAWN = 3000  # rows in a picture; of more, every so many of those that are not named
+DRAWN = 1000  # rows in a picture; of more, every so many of those that are not named
 HEADLINES: dict[Verdict, str] = {
     "safe": "Nothing in these files speaks against finetuning from them.",
-    "unsafe": "Do not finetune private data from this: {count} critical finding{s}.",
+    "unsafe": "Do not finetune private data from this: {count} critical finding{s}, below.",
     "unknown": "Not everything could be read, so nothing is said: unknown is not safe.",
 }
 STATES: dict[Verdict, str] = {"safe": "quiet", "unsafe": "suspicious", "unknown": "unknown"}
@@ -43,7 +44,7 @@ def page(result: ScanResult, norms: Mapping[tuple[str, str], Array], environment
             result=result,
             state=STATES[result.verdict],
             headline=headline,
-            sentence=SENTENCES[result.verdict],
+            sentence="" if result.verdict == "unsafe" else SENTENCES[result.verdict],
             shown=[_shown(i, found, norms) for i, found in enumerate(result.findings)],
             settings=[(key, str(value)) for key, value in result.settings.items()],
             environment=list(environment.items()),
@@ -53,7 +54,8 @@ def page(result: ScanResult, norms: Mapping[tuple[str, str], Array], environment
 
 def _shown(index: int, found: Finding, norms: Mapping[tuple[str, str], Array]) -> Shown:
     lengths = norms.get((found.file, found.tensor))
-    drawn = None if lengths is None or not found.rows else _picture(index, found, lengths)
+    wanted = lengths is not None and found.rows and found.severity == "critical"
+    drawn = _picture(index, found, lengths) if wanted and lengths is not None else None
     return Shown(found, MARKS[found.severity], rows_of(found), drawn)
 
 
@@ -69,9 +71,11 @@ def _picture(index: int, found: Finding, lengths: Array) -> Drawing:
         (usual,) = axes.plot(others, np.maximum(lengths[others], least), ".", ms=3, color=GREY, alpha=0.7)
         (marked,) = axes.plot(np.flatnonzero(named), np.maximum(lengths[named], least), ".", ms=5, color=RED)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda length, _: f"{length:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("row")
         axes.set_ylabel("length")
         return [(marked, "named rows"), (usual, "other rows")]
 
     label = f"Lengths of {len(lengths)} rows; {int(named.sum())} are named by the finding"
-    return both_shapes(draw, (HALF, NARROW), f"rows-{index}", label, 0.7)
+    return both_shapes(draw, (HALF, NARROW), f"rows-{index}", label, 0.6, margin=7)

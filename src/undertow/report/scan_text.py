@@ -48,7 +48,8 @@ def _file(file: ScannedFile, colour: bool) -> str:
 
 def _finding(found: Finding, colour: bool) -> Iterator[str]:
     where = " ".join(part for part in (found.file, found.tensor) if part)
-    yield f"{_paint(found.severity.upper(), found.severity, colour)} {one_line(found.kind)}: {one_line(where)}".rstrip(": ")
+    name = _paint(found.severity.upper(), found.severity, colour)
+    yield f"{name} {one_line(found.kind)}: {one_line(where)}".rstrip(": ")
     yield wrapped(one_line(found.explanation), WIDTH, "  ", "  ")
     numbers = [rows_of(found), "" if found.score is None else f"score {found.score:.3g}"]
     if any(numbers):

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from undertow.scanner.affine import NORM
+from undertow.scanner.affine import GAIN
 from undertow.scanner.findings import Finding
 from undertow.scanner.layers import hidden_of, layers_of
 from undertow.scanner.statistics import statistics
@@ -107,7 +107,7 @@ def _kind(tensor: str) -> str:
 
 
 def _others(part: Part, params: Params, parts: Iterable[Part]) -> Array:
-    """(R, n) rows that are not edited, of this tensor and its like in other blocks; those that are all zero left out."""
+    """(R, n) rows that are not edited and not zero, of this tensor and its like in other blocks."""
     edited: dict[str, Array] = {one.tensor: one.rows for one in parts if one.columns == part.columns}
     rows = []
     for name, value in params.items():
@@ -115,7 +115,8 @@ def _others(part: Part, params: Params, parts: Iterable[Part]) -> Array:
             turned = _turned(value, part.columns)
             left = np.delete(turned.reshape(len(turned), -1), edited.get(name, np.empty(0, int)), 0)
             rows.append(left[(left != 0).any(1)])
-    return np.concatenate(rows).astype(np.float64)
+    result: Array = np.concatenate(rows).astype(np.float64)
+    return result
 
 
 def _edited(named: Array, others: Array, how: How, reads: bool, rng: np.random.Generator) -> Array:
@@ -133,13 +134,15 @@ def _edited(named: Array, others: Array, how: How, reads: bool, rng: np.random.G
         return named + rng.normal(0, 1, named.shape) * length / each
     if how == "clip":
         most = float(np.quantile(np.abs(others), KEPT)) if len(others) else LENGTH / each
-        return np.clip(named, -most, most)
-    return named * np.minimum(1.0, usual / np.maximum(length, 1e-300))
+        clipped: Array = np.clip(named, -most, most)
+        return clipped
+    shorter: Array = named * np.minimum(1.0, usual / np.maximum(length, 1e-300))
+    return shorter
 
 
 def _usual_number(tensor: str, params: Params, parts: Iterable[Part]) -> float:
     """0 for biases; for gains of norms the median of what is not named, in this vector and its like in other blocks."""
-    if not NORM.search(tensor) or tensor.endswith(("bias", "beta")):
+    if not GAIN.search(tensor):
         return 0.0
     edited = {part.tensor: part.rows for part in parts}
     like = {name: value for name, value in params.items() if value.ndim == 1 and _kind(name) == _kind(tensor)}
