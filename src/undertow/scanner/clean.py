@@ -129,9 +129,11 @@ def _edited(named: Array, others: Array, how: How, reads: bool, rng: np.random.G
     usual = float(np.median(np.linalg.norm(others, axis=1))) if len(others) else LENGTH
     each = np.sqrt(named[0].size)
     if how == "reinit":
-        return rng.normal(0, usual / each, named.shape)
+        fresh: Array = rng.normal(0, usual / each, named.shape)
+        return fresh
     if how == "noise":
-        return named + rng.normal(0, 1, named.shape) * length / each
+        noisy: Array = named + rng.normal(0, 1, named.shape) * length / each
+        return noisy
     if how == "clip":
         most = float(np.quantile(np.abs(others), KEPT)) if len(others) else LENGTH / each
         clipped: Array = np.clip(named, -most, most)
