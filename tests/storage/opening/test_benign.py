@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-
 from tests.storage.opening.assembler import zipped
+
 from undertow.storage.opening import Limits, open_checkpoint, verdict_of
 
 torch = pytest.importorskip("torch")
