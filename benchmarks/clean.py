@@ -1,11 +1,11 @@
-"""Cleaning trapped checkpoints: traps fired, records copied, and accuracy, before and after.
+"""Cleaning trapped checkpoints: records copied and accuracy, before and after.
 
     python benchmarks/clean.py [--presets digits-mlp digits-momentum digits-adamw] [--seeds 8] [--how reinit]
 
 Per seed: a checkpoint is pretrained and trapped, `undertow clean` writes a new one from what the scan alone says, and
-the victim finetunes all three (trapped, cleaned, clean twin) with the same fresh head and batches. Copied: traps that
-hold a record exactly, read with the attacker's key. Any unit: units of any dense layer that hold one record exactly,
-found without a key (scanner.held). No seed is left out.
+the victim finetunes all three (trapped, cleaned, clean twin) with the same fresh head and batches. Accepted: readings
+that the attacker's own tests take for a record. Copied: traps that hold a record exactly, read with the attacker's key.
+Any unit: units of the trapped layer that hold one record exactly, found without a key (scanner.held). No seed is left out.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from undertow.traps import captures, read
 from undertow.workflow_clean import clean_checkpoint
 
 COLUMNS = (
-    "seed", "verdict before", "after", "fired before", "after", "copied before", "after", "any unit before", "after",
+    "seed", "verdict before", "after", "accepted before", "after", "copied before", "after", "any unit before", "after",
     "accuracy trapped", "cleaned", "twin",
 )  # fmt: skip
 
@@ -47,7 +47,7 @@ def stored(table, params):
 
 
 def judged(table, trap, before):
-    """(traps fired, copied, units of any layer that hold one record, accuracy) after the victim finetuned `before`."""
+    """(accepted readings, copied, units that hold one record, accuracy) after the victim finetuned `before`."""
     key = table.finetuned(stored(table, before))
     if key is None:
         return 0, 0, 0, float("nan")
@@ -60,7 +60,7 @@ def judged(table, trap, before):
     # The last epoch is not seen here: what moved is compared with the records whether it has stopped or not.
     layer = Watched(name, (old, new, new), np.asarray(before[f"{trap.layer}.bias"], np.float64))
     units = len(held(layer, truth, np.arange(len(truth))))
-    return int((found.step != 0).sum()), copied.counts["captured_exact"], units, table.accuracy(key)
+    return int(found.accepted.sum()), copied.counts["captured_exact"], units, table.accuracy(key)
 
 
 def one_seed(config, data, how, folder):
@@ -100,7 +100,7 @@ def main() -> None:
         sums = np.array([row[3:] for row in rows], float)
         less = [1 - after / before if before else float("nan") for before, after in sums[:, :6].sum(0).reshape(3, 2)]
         print(
-            f"\nfewer traps fired {less[0]:.1%}, fewer records copied {less[1]:.1%}, fewer units that hold a record "
+            f"\nfewer readings accepted {less[0]:.1%}, fewer records copied {less[1]:.1%}, fewer units that hold a record "
             f"{less[2]:.1%}; accuracy cleaned less twin {np.mean(sums[:, 7] - sums[:, 8]):+.3f} "
             f"(lowest {np.min(sums[:, 7] - sums[:, 8]):+.3f})"
         )
