@@ -5,7 +5,8 @@
 Per seed: a checkpoint is pretrained and trapped, `undertow clean` writes a new one from what the scan alone says, and
 the victim finetunes all three (trapped, cleaned, clean twin) with the same fresh head and batches. Accepted: readings
 that the attacker's own tests take for a record. Copied: traps that hold a record exactly, read with the attacker's key.
-Any unit: units of the trapped layer that hold one record exactly, found without a key (scanner.held). No seed is left out.
+Any unit: units of the trapped layer that hold one record exactly, found without a key (scanner.held). No seed is left
+out.
 """
 
 import argparse
@@ -100,7 +101,7 @@ def main() -> None:
         sums = np.array([row[3:] for row in rows], float)
         less = [1 - after / before if before else float("nan") for before, after in sums[:, :6].sum(0).reshape(3, 2)]
         print(
-            f"\nfewer readings accepted {less[0]:.1%}, fewer records copied {less[1]:.1%}, fewer units that hold a record "
+            f"\nfewer readings accepted {less[0]:.1%}, records copied {less[1]:.1%}, units that hold a record "
             f"{less[2]:.1%}; accuracy cleaned less twin {np.mean(sums[:, 7] - sums[:, 8]):+.3f} "
             f"(lowest {np.min(sums[:, 7] - sums[:, 8]):+.3f})"
         )
