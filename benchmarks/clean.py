@@ -16,7 +16,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +30,20 @@ from undertow.scanner.held import Watched, held
 from undertow.storage.checkpoint_files import read_checkpoint, write_checkpoint
 from undertow.storage.store import MemoryStore
 from undertow.storage.trap_data import load_traps
-from undertow.traps import captures, read
+from undertow.traps import MlpTrap, captures, read
 from undertow.workflow_clean import clean_checkpoint
 
 COLUMNS = (
     "seed", "verdict before", "after", "accepted before", "after", "copied before", "after", "any unit before", "after",
     "accuracy trapped", "cleaned", "twin",
 )  # fmt: skip
+
+
+class Unaided(MlpTrap):
+    """The key without its idle unit, which `clean` has edited: weight decay is not taken out of what is read."""
+
+    def recorder(self, units):
+        return replace(super().recorder(units), idle=None)
 
 
 def stored(table, params):
@@ -75,7 +82,8 @@ def one_seed(config, data, how, folder):
     parent = folder / f"{config.seed}-parent.safetensors"
     write_checkpoint(parent, table.host.store.get(clean), {})
     report = clean_checkpoint(source, out, how=how, parent=parent if how == "average" else None)
-    old, new = judged(table, trap, planted), judged(table, trap, read_checkpoint(out)[0])
+    unaided = Unaided(**{field.name: getattr(trap, field.name) for field in fields(trap)})
+    old, new = judged(table, trap, planted), judged(table, unaided, read_checkpoint(out)[0])
     twin = table.accuracy(table.finetuned(clean))
     counts = [value for pair in zip(old[:3], new[:3], strict=True) for value in pair]
     return [config.seed, report.before.verdict, report.after.verdict, *counts, old[3], new[3], twin]

@@ -43,7 +43,7 @@ class Scan:
     """A result, and what its page draws."""
 
     result: ScanResult
-    checkpoints: int  # files or sets of shards that hold weights, or should
+    weights: frozenset[str]  # files that hold weights, or should
     norms: Mapping[tuple[str, str], Array] = field(default_factory=dict)  # row lengths by (file, tensor)
 
 
@@ -91,14 +91,14 @@ def scan_paths(paths: Sequence[str | Path], request: ScanRequest) -> Scan:
         scans = [_scan(path, request, parent) for path in paths]
     results = [one.result for one in scans]
     merged = ScanResult(
-        worst([one.result.verdict for one in scans if one.checkpoints] or ["unknown"]),
+        worst([one.result.verdict for one in scans if one.weights] or ["unknown"]),
         tuple(found for one in results for found in one.findings),
         tuple(dict.fromkeys(text for one in results for text in one.not_tested)),
         tuple(file for one in results for file in one.files),
         _settings(results),
     )
     norms = {key: value for one in scans for key, value in one.norms.items()}
-    return Scan(merged, sum(one.checkpoints for one in scans), norms)
+    return Scan(merged, frozenset().union(*(one.weights for one in scans)), norms)
 
 
 def scan(source: str | Path | Params, request: ScanRequest) -> Scan:
@@ -111,7 +111,7 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
     if isinstance(source, Mapping):
         weighed = _weigh(Checkpoint((), of_arrays(source), None), request, parent)
         verdict: Verdict = "unsafe" if _critical(weighed.findings) else "safe"
-        return Scan(replace(weighed, verdict=verdict), 1)
+        return Scan(replace(weighed, verdict=verdict), frozenset({""}))
     with open_checkpoint(source, request.limits) as opened:
         checkpoints = list(checkpoints_of(opened))
         parts = [_weigh(one, request, parent) for one in checkpoints]
@@ -129,7 +129,7 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         scanned,
         _settings(parts),
     )
-    return Scan(result, len(weights), norms)
+    return Scan(result, frozenset(file.path for file in weights), norms)
 
 
 def checkpoints_of(opened: Opened) -> Iterator[Checkpoint]:

@@ -125,3 +125,11 @@ def test_every_verdict_has_a_page(verdict):
 def test_any_lengths_can_be_drawn(lengths):
     found = Finding("data-trap", "critical", "why", "f", "t", (0, 4, 10**9), 1.0)
     assert "<svg" in page(ScanResult("unsafe", (found,)), {("f", "t"): lengths}, HERE)
+
+
+def test_text_counts_safe_files_without_weights():
+    files = (*FILES, ScannedFile("a/README.md", "cd" * 32, "safe"), ScannedFile("a/odd.json", "", "unknown"))
+    text = summary(ScanResult("unsafe", files=files), weights={"a/model.safetensors"})
+    assert "and 1 file without weights" in text
+    assert "README" not in text
+    assert "odd.json" in text

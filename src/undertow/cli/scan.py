@@ -48,7 +48,7 @@ def scan(
             request = ScanRequest(parent, proving, accepted, pictures=format == "html", progress=told)
             found = scan_paths(paths, request)
         _write(found, format, out, quiet)
-    raise typer.Exit(EXIT[found.result.verdict] if found.checkpoints else NOTHING)
+    raise typer.Exit(EXIT[found.result.verdict] if found.weights else NOTHING)
 
 
 def clean(
@@ -93,7 +93,7 @@ def _rendered(found: "Scan", format: str, colour: bool) -> str:
     if format == "text":
         from undertow.report.scan_text import NOTHING_SCANNED, summary
 
-        return summary(found.result, colour) if found.checkpoints else NOTHING_SCANNED
+        return summary(found.result, colour, found.weights) if found.weights else NOTHING_SCANNED
     if format == "html":
         from undertow.report.scan_page import page
 

@@ -1,6 +1,6 @@
 """A scan as lines of text: one for each file, then what was found, then what was not tested."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from undertow.report.words import one_line, wrapped
 from undertow.scanner.findings import Finding, ScannedFile, ScanResult, Verdict
@@ -18,9 +18,16 @@ SENTENCES: dict[Verdict, str] = {
 }
 
 
-def summary(result: ScanResult, colour: bool = False) -> str:
-    """The scan as text; colour only where the caller knows that it is wanted. Ends without a newline."""
-    parts = ["\n".join(_file(file, colour) for file in result.files)] if result.files else []
+def summary(result: ScanResult, colour: bool = False, weights: Collection[str] | None = None) -> str:
+    """The scan as text; colour only where the caller knows that it is wanted. Ends without a newline.
+
+    `weights`: files that hold any; safe files that do not are counted, not listed. None: all are listed.
+    """
+    listed = [file for file in result.files if weights is None or file.path in weights or file.verdict != "safe"]
+    lines = [_file(file, colour) for file in listed]
+    left = len(result.files) - len(listed)
+    lines += [f"and {left} file{'s' * (left > 1)} without weights"] if left else []
+    parts = ["\n".join(lines)] if lines else []
     parts += ["\n".join(_finding(found, colour)) for found in result.findings]
     if result.not_tested:
         parts.append("NOT TESTED\n" + "\n".join(wrapped(one, WIDTH, "- ", "  ") for one in result.not_tested))
