@@ -10,6 +10,7 @@ exactly. The victim knows nothing but the trapped file; --parent also gives `cle
 
 import sys
 import tempfile
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,18 @@ from undertow.traps.bert import bert_trap
 from undertow.traps.bert_text import text_captures
 from undertow.types import BadInput
 from undertow.workflow_clean import clean_checkpoint
+
+
+def unaided(trap):
+    """The key without its idle unit, which `clean` has edited; these victims use no weight decay."""
+    kind = type(trap)
+
+    class Unaided(kind):
+        @property
+        def recorder(self):
+            return replace(super().recorder, idle=None)
+
+    return Unaided(**{field.name: getattr(trap, field.name) for field in fields(trap)})
 
 
 def cleaned(planted, clean, with_parent):
@@ -56,16 +69,14 @@ def vit(options, with_parent):
             after = traps_vit.finetune(params, victim, seed, options)
             line.append(f"{traps_vit.accuracy(after, test):.3f}")
             if params is not pretrained:
-                line.append(copied_patches(read_or_none(params, traps_vit.arrays(after), trap), truth))
+                line.append(copied_patches(read_or_none(params, traps_vit.arrays(after), unaided(trap)), truth))
         print("| " + " | ".join(map(str, line)) + " |", flush=True)
 
 
 def copied_patches(found, truth):
     if found is None:
         return "broke down"
-    whole = traps_vit.replace(
-        found, values=found.values.reshape(len(found), 1, -1), accepted=found.accepted.all(1)[:, None]
-    )
+    whole = replace(found, values=found.values.reshape(len(found), 1, -1), accepted=found.accepted.all(1)[:, None])
     return captures(whole, truth, traps_vit.NEAR).counts["captured_exact"]
 
 
@@ -95,7 +106,7 @@ def bert(options, with_parent):
                 traps_bert.finetuned(model, params, ids, labels, options, seed)
                 line.append(f"{traps_bert.accuracy(model, test, test_labels):.3f}")
                 if params is not clean:
-                    found = read_or_none(params, traps_bert.params_of(model), trap)
+                    found = read_or_none(params, traps_bert.params_of(model), unaided(trap))
                     line.append("broke down" if found is None else int(text_captures(found, ids).captured.sum()))
             print("| " + " | ".join(map(str, line)) + " |", flush=True)
 

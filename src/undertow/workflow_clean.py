@@ -1,17 +1,22 @@
 """What `undertow clean` does, below the screen: scan, edit what was named, scan again, write a new checkpoint."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from undertow.report.scan_json import to_json
 from undertow.rng import stream
 from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor
 from undertow.scanner.clean import Change, How, plain, repair
 from undertow.storage.clean_file import check_dtypes, check_new, copy_beside, write_cleaned
+from undertow.storage.files import write_atomic
 from undertow.storage.opening import Opened, open_checkpoint
 from undertow.types import BadInput, Params
 from undertow.workflow_scan import ScanRequest, arrays_of, scan
 
+SCHEMA = "undertow.clean/1"
+REPORT = "cleaned.json"
 ROUNDS = 4  # of editing and looking again
 
 
@@ -37,6 +42,7 @@ def clean_checkpoint(
     """
     source, out = Path(source), Path(out)
     check_new(out)
+    check_new(report_path(out, source.is_dir()))
     if not source.is_dir() and out.suffix != ".safetensors":
         raise BadInput(f"--out {out}: a cleaned checkpoint is written as .safetensors")
     request = ScanRequest(parent)
@@ -58,7 +64,14 @@ def clean_checkpoint(
             break
     said = {"how": how, "seed": seed, "from": [_origin(file) for file in before.files], "changes": plain(changes)}
     _write(source, out, params, tensors, metadata, said)
-    return CleanReport(str(source), str(out), how, before, scan(out, request).result, tuple(changes))
+    report = CleanReport(str(source), str(out), how, before, scan(out, request).result, tuple(changes))
+    write_atomic(report_path(out, source.is_dir()), _json(report, said).encode())
+    return report
+
+
+def report_path(out: Path, folder: bool) -> Path:
+    """Where the report lies: beside a cleaned file, or inside a cleaned folder."""
+    return out / REPORT if folder else out.with_suffix(f".{REPORT}")
 
 
 def told(report: CleanReport) -> str:
@@ -69,7 +82,7 @@ def told(report: CleanReport) -> str:
     tensors = ", ".join(dict.fromkeys(change.tensor for change in report.changes[:8]))
     lines.append(f"{report.how}: {rows} rows edited in {tensors}{', ...' * (len(report.changes) > 8)}")
     lines += [f"  still there: {found.kind} in {found.tensor}" for found in _named(report.after.findings)]
-    lines.append(f"written: {report.out}; the original was not touched")
+    lines.append(f"written: {report.out}, and {REPORT} with both scans; the original was not touched")
     return "\n".join(lines)
 
 
@@ -80,6 +93,12 @@ def _check(source: Path, before: ScanResult, opened: Opened, how: How) -> None:
         raise BadInput(f"{source} is unsafe to open ({code[0].kind}): weights from it are not worth cleaning")
     if any(file.verdict == "unknown" for file in before.files) or not opened.tensors:
         raise BadInput(f"{source} is unknown: what could not be read cannot be cleaned")
+    weights = [file for file in opened.files if file.kind not in ("other", "index")]
+    if source.is_dir() and (
+        any(file.kind != "safetensors" for file in weights)
+        or any(name != tensor.name for name, tensor in opened.tensors.items())
+    ):
+        raise BadInput(f"{source} holds more than one checkpoint, or others than safetensors; clean one file at a time")
     if how != "average" and not _named(before.findings):
         raise BadInput(f"{source}: the scan found nothing to clean (--how average mixes with a parent all the same)")
 
@@ -93,6 +112,13 @@ def _arrays(parent: str | Path | None) -> Params | None:
         return None
     with open_checkpoint(parent) as opened:
         return arrays_of(opened.tensors)
+
+
+def _json(report: CleanReport, said: Mapping[str, object]) -> str:
+    """What was done, and both scans as `undertow scan --format json` says them."""
+    scans = {when: json.loads(to_json(one)) for when, one in (("before", report.before), ("after", report.after))}
+    rows = [{"tensor": c.tensor, "columns": c.columns, "rows": list(c.rows)} for c in report.changes]
+    return json.dumps({"schema": SCHEMA, "source": report.source, **said, "edited": rows, **scans}, indent=2) + "\n"
 
 
 def _origin(file: ScannedFile) -> Mapping[str, str]:

@@ -57,14 +57,19 @@ class Checkpoint:
 
 
 def scan_checkpoint(
-    source: str | Path | Params, *, parent: str | Path | Params | None = None, allow: Sequence[str] = ()
+    source: str | Path | Params,
+    *,
+    parent: str | Path | Params | None = None,
+    prove: "Proving | None" = None,
+    allow: Sequence[str] = (),
 ) -> ScanResult:
     """Is it safe to finetune from this? A file, a folder, a Hugging Face repository id, or weights by name.
 
-    Nothing of it is executed. `parent`: a trusted checkpoint to compare with; `allow`: kinds of findings about the
+    Nothing of it is executed. `parent`: a trusted checkpoint to compare with; `prove`: finetune briefly on
+    records that nobody minds, too (`undertow.workflow_prove.Proving`; torch); `allow`: kinds of findings about the
     weights that you have looked into and accept. BadInput where there is no such path, or the parent cannot be read.
     """
-    return scan(source, ScanRequest(parent, allow=allow)).result
+    return scan(source, ScanRequest(parent, prove, allow)).result
 
 
 def require_safe(

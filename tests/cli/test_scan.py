@@ -216,4 +216,27 @@ def test_clean_writes_a_folder_with_what_else_it_holds(undertow, tmp_path):
     save_file(trapped()[0], source / "model.safetensors")
     (source / "config.json").write_text("{}")
     assert undertow("clean", source, "--out", out)[0] == 0
-    assert sorted(file.name for file in out.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(file.name for file in out.iterdir()) == ["cleaned.json", "config.json", "model.safetensors"]
+
+
+def test_clean_takes_one_checkpoint_at_a_time(undertow, tmp_path):
+    source, out = tmp_path / "models", tmp_path / "cleaned"
+    source.mkdir()
+    save_file(trapped()[0], source / "one.safetensors")
+    save_file(trapped(1)[0], source / "two.safetensors")
+    code, _, err = undertow("clean", source, "--out", out)
+    assert code == 2
+    assert "one file at a time" in err
+    (source / "two.safetensors").unlink()
+    np.savez(source / "two.npz", **trapped(1)[0])
+    assert undertow("clean", source, "--out", out)[0] == 2
+    assert not out.exists()
+    assert undertow("clean", source / "two.npz", "--out", tmp_path / "two.safetensors")[0] == 0
+
+
+def test_the_report_of_a_cleaning_holds_both_scans(undertow, tmp_path, files):
+    undertow("clean", files / "trap.safetensors", "--out", tmp_path / "new.safetensors")
+    told = json.loads((tmp_path / "new.cleaned.json").read_text())
+    assert (told["before"]["verdict"], told["after"]["verdict"]) == ("unsafe", "safe")
+    assert told["how"] == "reinit"
+    assert {one["tensor"] for one in told["edited"]} >= {"1.weight", "1.bias", "3.weight"}

@@ -165,7 +165,9 @@ def _with_weights(kind: Any, config: Any, params: Params) -> nn.Module:
     logging.disable_progress_bar()
     tensors = {name: from_numpy(value.copy()) for name, value in params.items()}
     try:
-        model: nn.Module = kind.from_pretrained(None, config=config, state_dict=tensors, ignore_mismatched_sizes=True)
+        model, info = kind.from_pretrained(
+            None, config=config, state_dict=tensors, ignore_mismatched_sizes=True, output_loading_info=True
+        )
     except (ValueError, RuntimeError, KeyError, OSError, AttributeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"the weights are not of the {config.model_type} of config.json: {first}") from error
@@ -173,7 +175,11 @@ def _with_weights(kind: Any, config: Any, params: Params) -> nn.Module:
         logging.set_verbosity(told)
         if bars:
             logging.enable_progress_bar()
-    return model
+    lost = len(info["missing_keys"]) + len(info["mismatched_keys"])
+    if 2 * lost > len(model.state_dict()):
+        raise ConfigError(f"the weights are not of the {config.model_type} of config.json: it finds few of its own")
+    loaded: nn.Module = model
+    return loaded
 
 
 def _fresh(kind: Any, config: Any) -> nn.Module:
