@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from tests.e2e import commands
-from tests.scanner.perceptrons import benign, trapped
+from tests.scanner.perceptrons import benign, records, trapped
 
 from undertow import BadInput, require_safe, scan_checkpoint
 from undertow.cli import main
@@ -240,3 +240,22 @@ def test_the_report_of_a_cleaning_holds_both_scans(undertow, tmp_path, files):
     assert (told["before"]["verdict"], told["after"]["verdict"]) == ("unsafe", "safe")
     assert told["how"] == "reinit"
     assert {one["tensor"] for one in told["edited"]} >= {"1.weight", "1.bias", "3.weight"}
+
+
+def test_proof_on_the_command_line(undertow, files, tmp_path):
+    pytest.importorskip("torch")
+    code, out, _ = undertow("scan", files / "trap.safetensors", "--prove", "--format", "json", "--allow", "data-trap")
+    found = json.loads(out)
+    assert code == 1
+    assert [one["tensor"] for one in found["findings"] if one["kind"] == "proven-trap"] == ["1.weight"]
+    assert next(iter(found["settings"]["prove"].values()))["units_in_fresh_model"] <= 2
+    np.savez(tmp_path / "mine.npz", x=records(5), y=np.arange(600) % 10)
+    code, out, _ = undertow("scan", files / "clean.safetensors", "--prove", "--data", tmp_path / "mine.npz")
+    assert code == 0
+    assert "dense layers are watched" in " ".join(out.split())
+    for bad, why in ((tmp_path / "absent.npz", "no such file"), (files / "clean.safetensors", "")):
+        code, _, err = undertow("scan", files / "clean.safetensors", "--prove", "--data", bad)
+        assert code == 2
+        assert why in err
+        assert err.count("\n") == 1
+    assert undertow("scan", files / "clean.safetensors", "--prove", "--factory", "nowhere:nothing")[0] == 2
