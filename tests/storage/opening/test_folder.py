@@ -88,6 +88,7 @@ def test_every_file_of_a_folder_is_looked_at(tmp_path):
     save_file({"w": np.zeros(2)}, tmp_path / "deep" / "model.safetensors")
     (tmp_path / "deep" / "er" / "training_args.bin").write_bytes(bomb(str(tmp_path / "ran")))
     (tmp_path / "README.md").write_text("# model\n")
+    (tmp_path / "spiece.model").write_bytes(b"\n\x0e\n\x05<unk>\0")
     (tmp_path / "vocab.txt").write_text("c\nthe\nof\nin\n")
     (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "modeling.Evil"}}')
     (tmp_path / "modeling.py").write_text("raise SystemExit")
@@ -170,6 +171,11 @@ def test_a_name_that_lies_is_a_finding(tmp_path):
 def test_formats_that_are_not_read_are_unknown(tmp_path, start):
     (tmp_path / "model.bin").write_bytes(start + bytes(600))
     assert look(tmp_path)[0] == {"model.bin": "unknown"}
+
+
+def test_bytes_that_nobody_knows_are_unknown(tmp_path):
+    (tmp_path / "weights").write_bytes(b"\x01\x02\0\xff" * 99)
+    assert look(tmp_path)[0] == {"weights": "unknown"}
 
 
 def test_a_signature_that_was_not_checked_is_said(tmp_path):

@@ -24,6 +24,7 @@ class Limits:
     inflated_ratio: int = 200  # of an archive beyond 100 MB; deflate reaches 1,032
     members: int = 200_000  # of an archive
     nodes: int = 500_000  # visited while the tensors of a pickle are collected
+    row_bytes: int = 64 << 20  # of one row (first axis) of a tensor: what a reader holds at least
     dense_ratio: int = 8  # tensors as numbers against the bytes of their file (views may share storage)
     seconds: float = 60.0  # for one pickle or archive, and one more per 50 MB
     memory: int = 1 << 30  # address space of the process that reads it
@@ -48,9 +49,9 @@ class Opened:
 
     path: str
     tensors: Mapping[str, Tensor]  # by name; "file:name" where an earlier file has that name too
+    metadata: Mapping[str, str]  # of all safetensors, of the first that says it
     findings: tuple[Finding, ...]
     not_tested: tuple[str, ...]
-    metadata: Mapping[str, str]  # of all safetensors, of the first that says it
     pending: tuple[Callable[[], OpenedFile], ...] = field(repr=False)  # hashes are taken meanwhile
     closing: tuple[Callable[[], None], ...] = field(default=(), repr=False)
 

@@ -1,13 +1,13 @@
 """Open a checkpoint without executing anything of it: every file by its content, every doubt a finding."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from undertow.scanner.findings import Severity
 from undertow.scanner.tensors import Tensor
+from undertow.storage.opening.blocks import WIDTHS
 from undertow.storage.opening.companions import check_companion, signature_notes
 from undertow.storage.opening.folder import Listed, each, listed
 from undertow.storage.opening.inside.opcodes import OPCODES
@@ -17,7 +17,7 @@ from undertow.storage.opening.opinions import second_opinions
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.safe_header import safetensors
 from undertow.storage.opening.shards import check_shards, is_index, shards_beside
-from undertow.storage.opening.sniff import PICKLES, WEIGHTS, claims, ends_as_zip, kind_of
+from undertow.storage.opening.sniff import PICKLES, claims, ends_as_zip, holds_no_weights, kind_of
 from undertow.storage.opening.source import Refused, Source
 from undertow.types import BadInput
 
@@ -34,31 +34,38 @@ def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool =
     BadInput where there is no such path, MissingExtra where a repository id needs huggingface_hub.
     """
     notes: list[str] = []
-    readings = [_reading(item, limits, notes, opinions) for item in listed(path, limits, notes)]
+    readings: list[Reading] = []
+    pending: list[Callable[[], OpenedFile]] = []
+    pool = ThreadPoolExecutor(1)  # sha256 leaves the interpreter free, so it runs beside whoever reads the tensors
+
+    def take(items: Iterable[Listed]) -> None:
+        for item in items:
+            readings.append(_reading(item, limits, notes, opinions))
+            pending.append(_hashed(readings[-1], pool))
+
+    take(listed(path, limits, notes))
     if len(readings) == 1 and is_index(readings[0].path):
-        places = shards_beside(readings[0], limits)
-        readings += [_reading(item, limits, notes, opinions) for item in each(places)]
+        take(each(shards_beside(readings[0], limits)))
     check_shards(readings, limits)
     notes += signature_notes(readings)
+    findings = tuple(finding for reading in readings for finding in reading.findings)
+    held = [source for reading in readings for source in (reading.source, reading.scratch) if source]
+    closing = (pool.shutdown, *(source.close for source in held))
+    return Opened(str(path), *_merged(readings), findings, tuple(notes), tuple(pending), closing)
+
+
+def _merged(readings: Iterable[Reading]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of all files."""
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for reading in readings:
         for name, tensor in reading.tensors.items():
-            tensors[name if name not in tensors else f"{reading.path}:{name}"] = tensor
+            key = name if name not in tensors else f"{reading.path}:{name}"
+            while key in tensors:
+                key += "#"
+            tensors[key] = tensor
         metadata = {**reading.metadata, **metadata}
-    findings = tuple(finding for reading in readings for finding in reading.findings)
-    pool = ThreadPoolExecutor(1)  # sha256 leaves the interpreter free, so it runs beside whoever reads the tensors
-    pending = tuple(_hashed(reading, pool) for reading in readings)
-    held = [source for reading in readings for source in (reading.source, reading.scratch) if source]
-    return Opened(
-        str(path),
-        tensors,
-        findings,
-        tuple(notes),
-        metadata,
-        pending,
-        (pool.shutdown, *(source.close for source in held)),
-    )
+    return tensors, metadata
 
 
 def _reading(item: Listed, limits: Limits, notes: list[str], opinions: bool) -> Reading:
@@ -80,6 +87,9 @@ def _refusals(reading: Reading) -> Iterator[None]:
         reading.stop(refused.kind, refused.text)
     except BadInput as error:
         reading.stop("unreadable", str(error))
+    except Exception as error:  # the last net: whatever a file does to its reader, the scan goes on
+        reading.stop("unreadable", f"its reader failed ({type(error).__name__}), so nothing is known of it")
+        reading.tensors = {}
 
 
 def _read(reading: Reading, source: Source, limits: Limits, notes: list[str], opinions: bool) -> None:
@@ -94,10 +104,11 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str], op
         _read_safetensors(reading, source, limits)
     elif kind in READERS:
         read_isolated(reading, source, kind, limits)
-    elif kind in ("text", "binary", "empty") and reading.path.suffix.lower() not in WEIGHTS:
+    elif holds_no_weights(kind, reading.path):
         reading.kind = "other"
     else:
         reading.stop("unread", f"files of this kind ({kind}) are not read, so nothing is known of it")
+    _drop_long_rows(reading, limits)
     if reading.kind not in (*ZIPS, "other") and ends_as_zip(source):
         reading.stop("polyglot", "its end is that of a zip archive, its start is not")
     _check_name(reading)
@@ -110,6 +121,14 @@ def _read_safetensors(reading: Reading, source: Source, limits: Limits) -> None:
     reading.tensors, reading.metadata, unread = safetensors(source, limits)
     for text in unread[:10]:
         reading.stop("unread-tensor", f"{text}, which is not read yet")
+
+
+def _drop_long_rows(reading: Reading, limits: Limits) -> None:
+    """Tensors are read by rows, so a row must fit into memory."""
+    for name, tensor in list(reading.tensors.items()):
+        if tensor.columns * WIDTHS[tensor.dtype] > limits.row_bytes:
+            reading.stop("limit", f"one row of {name[:80]!a} is longer than {limits.row_bytes:,} bytes: not read")
+            del reading.tensors[name]
 
 
 def _maybe_pickle(reading: Reading, source: Source) -> bool:
@@ -126,14 +145,17 @@ def _check_name(reading: Reading) -> None:
 
 
 def _hashed(reading: Reading, pool: ThreadPoolExecutor) -> Callable[[], OpenedFile]:
-    """The file's record, once its hash is there."""
-    record = OpenedFile(str(reading.path), "", reading.kind, reading.complete)
-    if reading.source is None:
-        return lambda: record
-    digest = pool.submit(reading.source.sha256)
+    """The file's record, once its hash is there. A file without tensors is hashed now and closed: there may be many."""
+    digest: Callable[[], str] = str
+    if reading.source and (reading.tensors or is_index(reading.path)):
+        digest = pool.submit(reading.source.sha256).result
+    elif reading.source:
+        said = reading.source.sha256()
+        reading.source.close()
+        reading.source, digest = None, lambda: said
 
     def wait() -> OpenedFile:
-        found = digest.result()
-        return replace(record, sha256=found, complete=record.complete and bool(found))
+        found = digest()
+        return OpenedFile(str(reading.path), found, reading.kind, reading.complete and bool(found))
 
     return wait

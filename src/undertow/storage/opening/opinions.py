@@ -46,7 +46,7 @@ def second_opinions(reading: Reading, source: Source, notes: list[str]) -> None:
         elif (said := _ask(name, source)) is None:
             notes.append(f"second opinion of {name} on {reading.path.name}: it failed")
         elif said:
-            reading.say("second-opinion", "warning", f"{name} warns of {ascii(said)[1:200]}")
+            reading.say("second-opinion", "warning", f"{name} warns of {ascii(said)[1:-1][:200]}")
 
 
 def _ask(name: str, source: Source) -> str | None:

@@ -33,6 +33,24 @@ CLAIMS = {  # what a name promises
     **dict.fromkeys((".onnx", ".tflite", ".pb", ".mlmodel", ".msgpack", ".mar", ".llamafile"), ()),
 }
 WEIGHTS = frozenset(CLAIMS) | {".bin"}
+HARMLESS = frozenset(  # binary companions of a model that hold no weights
+    {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+        ".webp",
+        ".svg",
+        ".ico",
+        ".pdf",
+        ".mp3",
+        ".mp4",
+        ".wav",
+        ".flac",
+        ".model",
+        ".spm",
+    }
+)
 PICKLES = frozenset({"torch-zip", "torchscript", "torch-legacy", "pickle"})
 
 
@@ -53,6 +71,12 @@ def kind_of(source: Source) -> str:
     if ends_as_zip(source):
         return "zip"
     return "text" if _is_text(start) else "binary"
+
+
+def holds_no_weights(kind: str, path: Path) -> bool:
+    """Text, nothing, or a picture and the like, under a name that promises no weights."""
+    suffix = path.suffix.lower()
+    return suffix not in WEIGHTS and (kind in ("text", "empty") or (kind == "binary" and suffix in HARMLESS))
 
 
 def claims(path: Path) -> tuple[str, ...] | None:

@@ -4,6 +4,7 @@ import json
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from .archives import archive
@@ -57,7 +58,8 @@ def confine(limits: Mapping[str, int], seconds: int) -> None:
     ):
         hard = resource.getrlimit(what)[1]
         wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (wanted, wanted))
+        with suppress(ValueError, OSError):  # not every system has every limit
+            resource.setrlimit(what, (wanted, wanted))
 
 
 def main() -> None:
