@@ -140,13 +140,14 @@ def speed(options: argparse.Namespace) -> None:
             times[name].append(time.process_time() - began)
     best = {name: min(several) for name, several in times.items()}
     for name, several in times.items():
-        print(f"{name}: {gb / best[name]:.2f} GB/s (best of {len(several)}; median {gb / float(np.median(several)):.2f})")
-    print(f"share of read() bandwidth {best['read'] / best['scan']:.2f}; times torch {best['torch'] / best['scan']:.1f}")
-    code = (
-        "import sys, resource; sys.path.insert(0, {0!r}); import scan; from pathlib import Path; "
-        "base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; scan.peak(Path({1!r}))"
-    ).format(str(Path(__file__).parent), str(path))
-    subprocess.run([sys.executable, "-c", code], check=True)
+        print(
+            f"{name}: {gb / best[name]:.2f} GB/s (best of {len(several)}; median {gb / float(np.median(several)):.2f})"
+        )
+    print(
+        f"share of read() bandwidth {best['read'] / best['scan']:.2f}; times torch {best['torch'] / best['scan']:.1f}"
+    )
+    code = "import sys, scan; from pathlib import Path; scan.peak(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=Path(__file__).parent)
 
 
 def peak(path: Path) -> None:

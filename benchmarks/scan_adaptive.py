@@ -111,7 +111,7 @@ def split(one: Planted, copies: int = 8) -> Planted:
     weight, bias, out = (params[name] for name in (f"{FIRST}.weight", f"{FIRST}.bias", f"{SECOND}.weight"))
     dark = np.flatnonzero(one.dark)
     spare = np.argsort(np.linalg.norm(out, axis=0) * np.linalg.norm(weight, axis=1), kind="stable")
-    spare = np.setdiff1d(spare[: 400], one.taken, assume_unique=True)
+    spare = np.setdiff1d(spare[:400], one.taken, assume_unique=True)
     parts = np.array([*one.trap.units, *one.trap.upper])
     shorter = 1 / np.sqrt(copies)
     for i, unit in enumerate(parts):
@@ -215,7 +215,10 @@ WAYS: dict[str, tuple[Callable[[MlpTrap], MlpTrap], Callable[[Planted], Planted]
     "benign net 100x louder": (same, lambda one: louder_net(norm_matched(one), 100)),
     **{f"slope {slope:g}, norm-matched": (quieter(slope), norm_matched) for slope in (750, 300, 150, 75, 40, 20)},
     **{f"slope {slope:g}, everything": (quieter(slope), everything) for slope in (1500, 300, 150, 75)},
-    **{f"slope {slope:g}, everything, split into 4": (quieter(slope), everything_split) for slope in (1500, 300, 150, 75)},
+    **{
+        f"slope {slope:g}, everything, split into 4": (quieter(slope), everything_split)
+        for slope in (1500, 300, 150, 75)
+    },
 }
 
 

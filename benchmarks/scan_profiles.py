@@ -3,7 +3,7 @@
     python benchmarks/scan_profiles.py --corpus DIR [--write]
 
 DIR/benign/NAME-SEED.safetensors with seeds from 100 on (see `benchmarks/scan_corpus.py`). `--write` replaces
-src/undertow/scanner/limits.json; without it the limits are printed beside the development checkpoints that come nearest.
+src/undertow/scanner/limits.json; either way the limits are printed beside the checkpoints that come nearest.
 """
 
 import argparse

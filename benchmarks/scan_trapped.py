@@ -34,7 +34,7 @@ from undertow.stages.plant import trapped_layers
 from undertow.storage.pairs import load_pair
 from undertow.storage.store import MemoryStore
 from undertow.storage.trap_data import load_traps
-from undertow.traps import MlpTrap, best_expected, bert_trap, plant, vit_trap
+from undertow.traps import MlpTrap, bert_trap, best_expected, plant, vit_trap
 from undertow.traps.black_box import membership_trap
 from undertow.traps.vit_room import HIDDEN
 from undertow.types import Params
@@ -124,9 +124,7 @@ def bert(seed: int, options: argparse.Namespace) -> Iterator[Made]:
         return
     for name in ("trec", "banking77"):
         rng = stream(seed, "benchmark", name)
-        ids, labels, _, _, auxiliary, classes = traps_bert.texts(
-            options.data, name, 20, options.minilm, rng, 320, 1000
-        )
+        ids, labels, _, _, auxiliary, classes = traps_bert.texts(options.data, name, 20, options.minilm, rng, 320, 1000)
         model = traps_bert.model_of(options.minilm, classes, seed)
         clean = traps_bert.params_of(model)
         trap = bert_trap(clean, auxiliary, 8, best_expected(len(ids), 32) / len(ids), rng, heads=12)

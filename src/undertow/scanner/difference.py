@@ -55,7 +55,8 @@ def against(tensors: Mapping[str, Tensor], parent: Mapping[str, Tensor]) -> Iter
         why = f"{len(changed)} tensors have another shape than in the parent; {len(shared)} can be compared"
         yield Finding("other-shape", "warning", why, tensor=changed[0] if changed else "")
     found = [difference(tensors[name], parent[name]) for name in shared]
-    yield from (finding for one in found for finding in rewritten(one, tensors[one.name].file))
+    matrices = [one for one in found if tensors[one.name].columns > 1]
+    yield from (finding for one in matrices for finding in rewritten(one, tensors[one.name].file))
     if found:
         yield _summary(found)
 

@@ -12,10 +12,11 @@ from undertow.rng import stream
 from undertow.scanner.tensors import Tensor
 from undertow.types import Array
 
-CHUNK = 1 << 16  # numbers that are looked at together
+CHUNK = 1 << 17  # numbers that are looked at together
 SEGMENTS = 16  # numbers in the sketch of a row
 TINY = 1e-30  # a sum of squares below which float32 has lost digits
-SAMPLED = 16  # one chunk in so many is searched for subnormal numbers
+SAMPLED = 32  # one chunk in so many is searched for subnormal numbers
+LARGEST = 1e38  # that a sketch holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +27,18 @@ class Statistics:
     shape: tuple[int, ...]
     dtype: str
     file: str
-    total: Array = field(repr=False)  # (R,) sums
     square: Array = field(repr=False)  # (R,) sums of squares
     peak: Array = field(repr=False)  # (R,) largest absolute values
     sketch: Array = field(repr=False)  # (R, min(C, SEGMENTS)) random projection: near rows have near sketches
     column_square: Array = field(repr=False)  # (C,) sums of squares
+    values: Array = field(repr=False)  # (R,) of a vector, its numbers; of anything wider (0,)
     broken: Array = field(repr=False)  # (n,) int: rows that hold NaN or infinity
     subnormal: float = 0.0  # share of subnormal numbers in the chunks that were searched
 
     @property
     def rows(self) -> int:
         """Length of the first axis."""
-        return len(self.total)
+        return len(self.square)
 
     @property
     def norm(self) -> Array:
@@ -49,83 +50,89 @@ class Statistics:
         """(C,) lengths of the columns."""
         return np.sqrt(self.column_square)
 
-    @property
-    def values(self) -> Array:
-        """(R,) the numbers of a vector: a row of one number is its own sum."""
-        return self.total
-
 
 def statistics(tensor: Tensor) -> Statistics:
     """One pass over a tensor of floating-point numbers; of anything else, of its values as float32."""
     rows, columns = tensor.rows, max(1, tensor.columns)
     sums = _Sums.empty(rows, columns)
-    broken, searched, subnormal, step = [np.empty(0, int)], 0, 0, max(1, CHUNK // columns)
+    broken, searched, subnormal = [np.empty(0, int)], 0, 0
     for start, block in tensor.blocks():
         block = np.ascontiguousarray(block if block.dtype.kind == "f" else block.astype(np.float32))
         block = block.astype(np.float32) if block.dtype.itemsize < 4 else block
-        for first in range(0, len(block), step):
-            chunk = block[first : first + step]
-            if (start + first) // step % SAMPLED == 0:
+        for first in range(0, len(block), sums.step):
+            chunk = block[first : first + sums.step]
+            if (start + first) // sums.step % SAMPLED == 0:
                 searched, subnormal = searched + chunk.size, subnormal + _subnormal(chunk)
-            broken.append(start + first + sums.add(start + first, chunk))
+            bad = sums.add(start + first, chunk)
+            if len(bad):
+                broken.append(start + first + bad)
     return Statistics(
-        tensor.name, tensor.shape, tensor.dtype, tensor.file, sums.total, sums.square, sums.peak, sums.sketch,
-        sums.column_square, np.concatenate(broken), subnormal / max(1, searched),
+        tensor.name, tensor.shape, tensor.dtype, tensor.file, sums.square, sums.peak, sums.sketch, sums.column_square,
+        sums.values, np.concatenate(broken), subnormal / max(1, searched),
     )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """The statistics while they are gathered."""
+    """The statistics while they are gathered, and what gathers them."""
 
-    total: Array
+    step: int  # rows of a chunk
     square: Array
     peak: Array
     sketch: Array
     column_square: Array
+    values: Array
     projection: Array  # (C // SEGMENTS,) signs, the same for every segment; or (C, width) where C is no multiple
+    room: Array  # (step, C) for the squares of a chunk
+    ones: Array  # (C,)
+    tall: Array  # (step,)
 
     @classmethod
     def empty(cls, rows: int, columns: int) -> "_Sums":
-        sketch = np.zeros((rows, min(columns, SEGMENTS)), np.float32)
-        per_row = [np.zeros(rows) for _ in range(3)]
-        return cls(per_row[0], per_row[1], per_row[2], sketch, np.zeros(columns), _projection(columns))
+        step = max(1, min(rows, CHUNK // columns))
+        narrow = columns == 1
+        return cls(
+            step, np.zeros(rows), np.zeros(rows), np.zeros((rows, min(columns, SEGMENTS)), np.float32),
+            np.zeros(columns), np.zeros(rows if narrow else 0), _projection(columns),
+            np.empty((0 if narrow else step, columns), np.float32), np.ones(columns, np.float32),
+            np.ones(step, np.float32),
+        )  # fmt: skip
 
     def add(self, start: int, chunk: Array) -> Array:
         """Write the statistics of these rows; of which of them are not finite, the indices."""
         if chunk.shape[1] == 1:
             return self._vector(start, chunk[:, 0].astype(np.float64))
-        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            squared = chunk * chunk
-            square = squared @ np.ones(chunk.shape[1], chunk.dtype)
-        if np.isfinite(square).all() and square.min() > TINY:
-            return self._finite(start, chunk, squared, square)
-        broken = np.flatnonzero(~np.isfinite(chunk).all(1))
+        if chunk.dtype == np.float32:
+            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+                squared = np.multiply(chunk, chunk, out=self.room[: len(chunk)])
+                square = squared @ self.ones
+            if square.max() < np.inf and (square.min() > TINY or not chunk[square <= TINY].any()):  # false for NaN
+                self._write(start, chunk, squared, square, self.tall[: len(chunk)])
+                return np.empty(0, int)
         wide = chunk.astype(np.float64)
+        broken = np.flatnonzero(~np.isfinite(wide).all(1))
         wide[broken] = 0
         with np.errstate(over="ignore", under="ignore"):
             squared = wide * wide
-            self._finite(start, wide, squared, squared.sum(1))
+            self._write(start, wide, squared, squared.sum(1), np.ones(len(wide)))
         return broken
 
-    def _finite(self, start: int, chunk: Array, squared: Array, square: Array) -> Array:
+    def _write(self, start: int, chunk: Array, squared: Array, square: Array, tall: Array) -> None:
         rows = slice(start, start + len(chunk))
-        projection = self.projection.astype(chunk.dtype, copy=False)
-        self.square[rows], self.total[rows] = square, chunk @ np.ones(chunk.shape[1], chunk.dtype)
-        self.peak[rows] = np.sqrt(squared.max(1))
-        parts = chunk.reshape(-1, len(projection)) if projection.ndim == 1 else chunk
-        self.sketch[rows] = (parts @ projection).reshape(len(chunk), -1)
-        self.column_square[:] += np.ones(len(chunk), chunk.dtype) @ squared
-        return np.empty(0, int)
+        self.square[rows], self.peak[rows] = square, np.sqrt(squared.max(1))
+        self.column_square[:] += tall @ squared
+        parts = chunk.reshape(-1, len(self.projection)) if self.projection.ndim == 1 else chunk
+        sketch = (parts @ self.projection.astype(chunk.dtype, copy=False)).reshape(len(chunk), -1)
+        self.sketch[rows] = np.clip(sketch, -LARGEST, LARGEST) if sketch.dtype == np.float64 else sketch
 
     def _vector(self, start: int, values: Array) -> Array:
         broken = np.flatnonzero(~np.isfinite(values))
         values[broken] = 0
         rows = slice(start, start + len(values))
         with np.errstate(over="ignore", under="ignore"):
-            self.total[rows], self.square[rows], self.peak[rows] = values, values**2, np.abs(values)
-            self.sketch[rows, 0] = np.clip(values, -3e38, 3e38)
+            self.values[rows], self.square[rows], self.peak[rows] = values, values**2, np.abs(values)
             self.column_square[0] += values @ values
+        self.sketch[rows, 0] = np.clip(values, -LARGEST, LARGEST)
         return broken
 
 
