@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor, Verdict, inspect, of_arrays, worst
-from undertow.storage.opening import Limits, Opened, OpenedFile, open_checkpoint, verdict_of
+from undertow.storage.opening import Limits, Opened, open_checkpoint, verdict_of
 from undertow.types import Array, BadInput, Params, Progress, UnsafeCheckpoint
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Scan:
     """A result, and what its page draws."""
 
     result: ScanResult
-    weights: frozenset[str]  # files that hold weights, or should
+    weights: frozenset[str]  # files that the verdict is about: those with weights, and whatever is not safe
     norms: Mapping[tuple[str, str], Array] = field(default_factory=dict)  # row lengths by (file, tensor)
 
 
@@ -123,18 +123,19 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         findings = [*opened.findings, *(found for part in parts for found in part.findings), *_planted(opened)]
         norms = _norms(checkpoints, findings) if request.pictures else {}
         files = opened.files
-    weights = [file for file in files if file.kind != OTHER or not file.complete]
     broken = {found.file for found in findings if found.kind == "unreadable"}
     files = tuple(replace(file, complete=file.complete and file.path not in broken) for file in files)
     scanned = tuple(ScannedFile(file.path, file.sha256, verdict_of(file, findings)) for file in files)
+    others = {file.path for file in files if file.kind == OTHER}
+    judged = [file for file in scanned if file.path not in others or file.verdict != "safe"]
     result = ScanResult(
-        _verdict(weights, scanned, findings),
+        "unsafe" if _critical(findings) else worst([file.verdict for file in judged]),
         tuple(findings),
         tuple(dict.fromkeys([*opened.not_tested, *(text for part in parts for text in part.not_tested)])),
         scanned,
         _settings(parts),
     )
-    return Scan(result, frozenset(file.path for file in weights), norms)
+    return Scan(result, frozenset(file.path for file in judged), norms)
 
 
 def checkpoints_of(opened: Opened) -> Iterator[Checkpoint]:
@@ -208,13 +209,6 @@ def _planted(opened: Opened) -> list[Finding]:
         return []
     text = "its metadata say that Undertow planted traps in it, for an audit; the verdict does not rest on that"
     return [Finding("planted-by-undertow", "info", text, opened.path)]
-
-
-def _verdict(weights: Iterable[OpenedFile], files: Iterable[ScannedFile], findings: Iterable[Finding]) -> Verdict:
-    """The worst of the files that hold weights or should; of none, unknown."""
-    names = {file.path for file in weights}
-    verdicts = [file.verdict for file in files if file.path in names]
-    return "unsafe" if _critical(findings) else worst(verdicts)
 
 
 def _critical(findings: Iterable[Finding]) -> bool:

@@ -259,3 +259,33 @@ def test_proof_on_the_command_line(undertow, files, tmp_path):
         assert why in err
         assert err.count("\n") == 1
     assert undertow("scan", files / "clean.safetensors", "--prove", "--factory", "nowhere:nothing")[0] == 2
+
+
+def test_the_hubs_cache_is_named_as_it_was_asked_for(undertow, tmp_path):
+    """Its snapshots are links to blobs; a finding about a blob is a finding about the file."""
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / "1"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    save_file(trapped()[0], blobs / "abc")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/abc")
+    code, out, _ = undertow("scan", snapshot, "--format", "json")
+    found = json.loads(out)
+    assert code == 1
+    assert found["files"][0]["verdict"] == "unsafe"
+    assert {one["file"] for one in found["findings"]} == {found["files"][0]["path"]}
+
+
+def test_shards_are_one_model(undertow, tmp_path):
+    params = trapped()[0]
+    halves = [dict(list(params.items())[:3]), dict(list(params.items())[3:])]
+    names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    for name, half in zip(names, halves, strict=True):
+        save_file(half, tmp_path / name)
+    table = {key: name for name, half in zip(names, halves, strict=True) for key in half}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": table}))
+    whole = {(f.tensor, f.rows) for f in scan_checkpoint(params).findings}
+    assert {(f.tensor, f.rows) for f in scan_checkpoint(tmp_path).findings} == whole
+    assert undertow("scan", tmp_path)[0] == 1
+    out = tmp_path.with_name("cleaned-shards")
+    assert undertow("clean", tmp_path, "--out", out)[0] == 0
+    assert sorted(f.name for f in out.iterdir()) == ["cleaned.json", *names, "model.safetensors.index.json"]
