@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 KIND = "proven-trap"
 ONLY = "proof: dense layers are watched; a copy in a convolution or an embedding is not seen"
+LARGEST = 1_000_000_000  # weights, all in memory several times
 LENGTH = 64  # tokens of a text of the user's that are read
 
 
@@ -46,6 +47,9 @@ def prove_checkpoint(
     from undertow.audits.prove import prove
     from undertow.audits.prove_subject import subject_of
 
+    numbers = sum(tensor.rows * tensor.columns for tensor in tensors.values())
+    if numbers > LARGEST:
+        return Proved(not_tested=(f"proof: {numbers:,} weights are more than the {LARGEST:,} that are finetuned here",))
     given = _given(tensors, config, proving)
     try:
         params = {name: tensor.whole() for name, tensor in tensors.items()}

@@ -87,7 +87,9 @@ def test_records_that_do_not_fit_are_refused():
     with pytest.raises(BadInput, match="64 numbers"):
         subject_of(benign(), Given(np.zeros((5, 3), np.float32)), 0)
     with pytest.raises(ConfigError, match="lacks"):
-        subject_of({"1.weight": np.zeros((256, 64), np.float32)}, Given(records(0), None, factory(build)), 0)[0].build(0)
+        subject_of({"1.weight": np.zeros((256, 64), np.float32)}, Given(records(0), None, factory(build)), 0)[0].build(
+            0
+        )
     with pytest.raises(ConfigError, match="needs --data"):
         subject_of(benign(), Given(None, None, factory(build)), 0)
 

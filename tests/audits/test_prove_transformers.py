@@ -66,6 +66,12 @@ def test_a_folder_is_proven_by_its_config(tmp_path):
     assert "no plain perceptron" in found.not_tested[0]
 
 
+def test_what_is_too_large_is_not_tested(monkeypatch):
+    monkeypatch.setattr("undertow.workflow_prove.LARGEST", 100)
+    found = prove_checkpoint(of_arrays(weights("vit")), CONFIGS["vit"], Proving(), None)
+    assert "more than the 100" in found.not_tested[0]
+
+
 def test_texts_are_read_by_the_tokenizer_beside_the_weights(tmp_path):
     from undertow.storage.opening import open_checkpoint
     from undertow.storage.text_pairs import train_tokenizer
