@@ -18,7 +18,7 @@ STATE = re.compile(r"running_(mean|var)$|num_batches|inv_freq|rotary|position_id
 
 
 def constants(found: Mapping[str, Statistics]) -> Iterator[Measured]:
-    """`affine`: gains of norms; `shift`: biases (not of queries and keys); `table`: largest numbers of embeddings.
+    """`affine`: gains of norms; `shift`: biases (not of queries and keys); `table`: rows of embeddings.
 
     Vectors that are neither by their name are buffers: nothing trains them, and they hold what they like.
     """
@@ -31,4 +31,4 @@ def constants(found: Mapping[str, Statistics]) -> Iterator[Measured]:
             if test:
                 yield Measured(test, name, kind, np.abs(one.values))
         elif TABLE.search(name):
-            yield Measured("table", name, kind, one.peak)
+            yield Measured("table", name, kind, one.norm)

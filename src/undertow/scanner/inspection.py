@@ -27,7 +27,7 @@ SAID = {
     "threshold": "biases {ratio} times larger, beside the rows, than where such a layer ends",
     "affine": "gains of a norm {ratio} times above where such gains end",
     "shift": "constants {ratio} times above where such biases end",
-    "table": "entries {ratio} times above where such a table ends",
+    "table": "rows {ratio} times longer than where such a table ends",
 }
 
 

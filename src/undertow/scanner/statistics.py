@@ -28,7 +28,6 @@ class Statistics:
     dtype: str
     file: str
     square: Array = field(repr=False)  # (R,) sums of squares
-    peak: Array = field(repr=False)  # (R,) largest absolute values
     sketch: Array = field(repr=False)  # (R, min(C, SEGMENTS)) random projection: near rows have near sketches
     column_square: Array = field(repr=False)  # (C,) sums of squares
     values: Array = field(repr=False)  # (R,) of a vector, its numbers; of anything wider (0,)
@@ -67,7 +66,7 @@ def statistics(tensor: Tensor) -> Statistics:
             if len(bad):
                 broken.append(start + first + bad)
     return Statistics(
-        tensor.name, tensor.shape, tensor.dtype, tensor.file, sums.square, sums.peak, sums.sketch, sums.column_square,
+        tensor.name, tensor.shape, tensor.dtype, tensor.file, sums.square, sums.sketch, sums.column_square,
         sums.values, np.concatenate(broken), subnormal / max(1, searched),
     )  # fmt: skip
 
@@ -78,7 +77,6 @@ class _Sums:
 
     step: int  # rows of a chunk
     square: Array
-    peak: Array
     sketch: Array
     column_square: Array
     values: Array
@@ -92,7 +90,7 @@ class _Sums:
         step = max(1, min(rows, CHUNK // columns))
         narrow = columns == 1
         return cls(
-            step, np.zeros(rows), np.zeros(rows), np.zeros((rows, min(columns, SEGMENTS)), np.float32),
+            step, np.zeros(rows), np.zeros((rows, min(columns, SEGMENTS)), np.float32),
             np.zeros(columns), np.zeros(rows if narrow else 0), _projection(columns),
             np.empty((0 if narrow else step, columns), np.float32), np.ones(columns, np.float32),
             np.ones(step, np.float32),
@@ -119,7 +117,7 @@ class _Sums:
 
     def _write(self, start: int, chunk: Array, squared: Array, square: Array, tall: Array) -> None:
         rows = slice(start, start + len(chunk))
-        self.square[rows], self.peak[rows] = square, np.sqrt(squared.max(1))
+        self.square[rows] = square
         self.column_square[:] += tall @ squared
         parts = chunk.reshape(-1, len(self.projection)) if self.projection.ndim == 1 else chunk
         sketch = (parts @ self.projection.astype(chunk.dtype, copy=False)).reshape(len(chunk), -1)
@@ -130,7 +128,7 @@ class _Sums:
         values[broken] = 0
         rows = slice(start, start + len(values))
         with np.errstate(over="ignore", under="ignore"):
-            self.values[rows], self.square[rows], self.peak[rows] = values, values**2, np.abs(values)
+            self.values[rows], self.square[rows] = values, values**2
             self.column_square[0] += values @ values
         self.sketch[rows, 0] = np.clip(values, -LARGEST, LARGEST)
         return broken

@@ -12,7 +12,7 @@ from undertow.scanner.layers import Layer
 from undertow.scanner.repeats import groups, mirrored
 from undertow.types import Array
 
-ONE = 0.999  # of a row's sum of squares, in one number: it copies one input
+ONE = 1e-3  # of the length of a row, that may lie on other inputs than the one it copies
 SHORT = -3.0  # decades beside the usual length of a row, below which it is next to nothing
 MOST = 1000  # rows that are named
 
@@ -35,10 +35,15 @@ def structure(layers: Iterable[Layer]) -> Iterator[Finding]:
 
 
 def copying(one: Layer) -> Array:
-    """Rows with all their weight on one input, where that is no rarity of the layer: at least FEWEST of them."""
-    square = np.maximum(one.weight.square, 1e-300)
-    rows = np.flatnonzero((one.weight.square > 0) & (one.weight.peak**2 > ONE * square))
-    return rows if len(rows) >= FEWEST and one.inputs >= FEWEST else rows[:0]
+    """Rows with all their weight on one input, where that is no rarity of the layer: at least FEWEST of them.
+
+    Such a row lies in one segment of its sketch, or in all numbers of it alike, at its full length.
+    """
+    size, length = np.abs(one.weight.sketch), one.weight.norm
+    full = np.abs(size - length[:, None]) < ONE * length[:, None]
+    alone = (full.sum(1) == 1) & ((size > ONE * length[:, None]).sum(1) == 1)
+    rows = np.flatnonzero((length > 0) & (alone | full.all(1)))
+    return rows if len(rows) >= FEWEST and one.inputs >= 2 * FEWEST else rows[:0]
 
 
 def zero(one: Layer) -> Array:
