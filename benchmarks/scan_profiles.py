@@ -14,10 +14,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from undertow.scanner.evidence import Measured, compared
-from undertow.scanner.inspection import FLOATS, measured
+from undertow.scanner.inspection import measured
 from undertow.scanner.layers import layers_of
 from undertow.scanner.limits import FALSE_ALARMS, TESTS, limit_of, usual_of
-from undertow.scanner.statistics import statistics
+from undertow.scanner.statistics import FLOATS, statistics
 from undertow.scanner.tensors import of_arrays
 
 

@@ -64,6 +64,12 @@ def test_other_shapes_are_told():
     assert kinds(params, weights())["other-shape"].tensor == "layer.1.weight"
 
 
+def test_a_prefix_of_the_body_does_not_matter():
+    with_prefix = {f"bert.{name}": value for name, value in weights().items()}
+    for params, parent in ((with_prefix, weights()), (weights(), with_prefix)):
+        assert "3 unchanged" in kinds(params, parent)["difference"].explanation
+
+
 def test_loss_poisoning_is_never_said_to_be_tested():
     for parent in (None, of_arrays(weights())):
         assert any("loss poisoning" in one for one in inspect(of_arrays(weights()), parent=parent).not_tested)

@@ -5,13 +5,13 @@ ones, so nothing here convicts it. What shows is that a checkpoint is not what i
 did), and rows that were rewritten beside rows that were trained.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from undertow.scanner.findings import Finding
-from undertow.scanner.statistics import SEGMENTS, Statistics, statistics
+from undertow.scanner.statistics import FLOATS, SEGMENTS, Statistics, statistics
 from undertow.scanner.tensors import Tensor
 from undertow.types import Array
 
@@ -47,18 +47,26 @@ def rank_of(moved: Statistics) -> int:
 
 
 def against(tensors: Mapping[str, Tensor], parent: Mapping[str, Tensor]) -> Iterator[Finding]:
-    """Findings about the difference; names are compared as they are."""
-    shared = [n for n in tensors if n in parent and tensors[n].shape == parent[n].shape and tensors[n].dtype[0] in "FB"]
-    shared = [name for name in shared if tensors[name].dtype != "BOOL"]
-    changed = [n for n in tensors if n in parent and tensors[n].shape != parent[n].shape]
+    """Findings about the difference; a body may have been saved with its model's prefix ("bert.") or without."""
+    pairs = [(tensors[name], parent[other]) for name, other in partners(tensors, parent).items()]
+    shared = [pair for pair in pairs if pair[0].shape == pair[1].shape and pair[0].dtype in FLOATS]
+    changed = [one.name for one, other in pairs if one.shape != other.shape]
     if changed or not shared:
         why = f"{len(changed)} tensors have another shape than in the parent; {len(shared)} can be compared"
         yield Finding("other-shape", "warning", why, tensor=changed[0] if changed else "")
-    found = [difference(tensors[name], parent[name]) for name in shared]
-    matrices = [one for one in found if tensors[one.name].columns > 1]
-    yield from (finding for one in matrices for finding in rewritten(one, tensors[one.name].file))
+    found = [(one, difference(one, other)) for one, other in shared]
+    for one, moved in found:
+        yield from rewritten(moved, one.file) if one.columns > 1 else ()
     if found:
-        yield _summary(found)
+        yield _summary([moved for _, moved in found])
+
+
+def partners(tensors: Iterable[str], parent: Iterable[str]) -> dict[str, str]:
+    """The parent's name of each tensor that it has, by the name itself or by the name without its first part."""
+    names = {name: name for name in parent}
+    short = {name.partition(".")[2]: name for name in names if "." in name}
+    found = {name: names.get(name) or short.get(name) or names.get(name.partition(".")[2]) for name in tensors}
+    return {name: other for name, other in found.items() if other is not None}
 
 
 def rewritten(one: Difference, file: str = "") -> Iterator[Finding]:

@@ -13,11 +13,10 @@ from undertow.scanner.health import health
 from undertow.scanner.layers import Layer, hidden_of, layers_of
 from undertow.scanner.limits import Limits, shipped
 from undertow.scanner.loudness import long, loud
-from undertow.scanner.statistics import Statistics, statistics
+from undertow.scanner.statistics import FLOATS, Statistics, statistics
 from undertow.scanner.structure import quiet, structure
 from undertow.scanner.tensors import Tensor
 
-FLOATS = ("F64", "F32", "F16", "BF16")
 COUNTS = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")  # positions, masks; no weights as such
 BESIDE = 0.6  # of a limit, in decades: enough in a checkpoint in which another row passes its own
 SAID = {

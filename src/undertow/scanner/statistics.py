@@ -12,6 +12,7 @@ from undertow.rng import stream
 from undertow.scanner.tensors import Tensor
 from undertow.types import Array
 
+FLOATS = ("F64", "F32", "F16", "BF16")  # dtypes of weights
 CHUNK = 1 << 17  # numbers that are looked at together
 SEGMENTS = 16  # numbers in the sketch of a row
 TINY = 1e-30  # a sum of squares below which float32 has lost digits
