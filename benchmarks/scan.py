@@ -32,6 +32,27 @@ from undertow.scanner.findings import Finding
 from undertow.scanner.statistics import statistics
 
 WIDTH = 4096
+PEAK = """
+import sys
+import numpy as np
+from undertow.scanner import Tensor, inspect
+
+def most():  # of this process; getrusage would count its parent's too
+    with open("/proc/self/status") as status:
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
+
+def read(start, stop):
+    block = np.empty((stop - start, 4096), np.float32)
+    file.seek(4 * 4096 * start)
+    file.readinto(block)
+    return block
+
+before = most()
+with open(sys.argv[1], "rb", buffering=0) as file:
+    rows = file.seek(0, 2) // 4 // 4096
+    inspect({"w.weight": Tensor("w.weight", (rows, 4096), "F32", "", read)})
+print(f"peak memory {most():.0f} MB, of which {before:.0f} MB are the imports")
+"""  # in a process of its own, which has no torch
 
 
 def share(hits: int, of: int) -> str:
@@ -94,10 +115,10 @@ def big_file(options: argparse.Namespace) -> Path:
     """A file of random float32 weights."""
     path = options.file or Path(tempfile.gettempdir()) / f"undertow-scan-{options.gb}.bin"
     if not path.is_file():
-        block = stream(0, "benchmark", "scan").standard_normal(1 << 20, np.float32)
+        rng = stream(0, "benchmark", "scan")
         with path.open("wb") as file:
-            for _ in range(int(options.gb * 1e9) // block.nbytes):
-                file.write(block.tobytes())
+            for _ in range(int(options.gb * 1e9) // (4 << 20)):
+                file.write(rng.standard_normal(1 << 20, np.float32).tobytes())
     return path
 
 
@@ -145,30 +166,7 @@ def speed(options: argparse.Namespace) -> None:
     print(
         f"share of read() bandwidth {best['read'] / best['scan']:.2f}; times torch {best['torch'] / best['scan']:.1f}"
     )
-    code = "import sys, scan; from pathlib import Path; scan.peak(Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=Path(__file__).parent)
-
-
-def peak(path: Path) -> None:
-    """Peak memory of a scan whose reader does not map the file."""
-    file = path.open("rb", buffering=0)
-    rows = path.stat().st_size // 4 // WIDTH
-
-    def read(start: int, stop: int) -> np.ndarray:
-        block = np.empty((stop - start, WIDTH), np.float32)
-        file.seek(4 * WIDTH * start)
-        file.readinto(block)  # type: ignore[arg-type]
-        return block
-
-    before = high_water()
-    inspect({"w.weight": Tensor("w.weight", (rows, WIDTH), "F32", "", read)})
-    print(f"peak memory {high_water():.0f} MB, of which {before:.0f} MB before the first byte is read")
-
-
-def high_water() -> float:
-    """Most memory that this process has had, in MB (getrusage would count the parent's)."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    subprocess.run([sys.executable, "-c", PEAK, str(path)], check=True)
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ from undertow.types import Array
 
 NEAR = 0.99  # cosine of two sketches that counts as the same direction
 ALIVE = 1e-4  # of the largest row, below which a row says nothing
-ALL = 4096  # rows up to which every pair is compared
-ORDERS = 6  # beyond: random orders in which each row is compared with the next WINDOW ones
-WINDOW = 8
+ALL = 2048  # rows up to which every pair is compared
+ORDERS = 4  # beyond: random orders in which each row is compared with the next WINDOW ones
+WINDOW = 4
 
 
 def groups(one: Statistics) -> list[Array]:
@@ -42,15 +42,15 @@ def _pairs(unit: Array, sign: float) -> tuple[Array, Array]:
     if len(unit) <= ALL:
         first, second = np.nonzero(np.triu(sign * (unit @ unit.T) > NEAR, 1))
         return first, second
-    found = []
+    count, found = len(unit), [np.empty(0, np.int64)]
     for axis in range(ORDERS):
         order = np.argsort(np.abs(unit[:, axis]) if sign < 0 else unit[:, axis], kind="stable")
         for shift in range(1, WINDOW + 1):
             a, b = order[:-shift], order[shift:]
             near = sign * np.einsum("ij,ij->i", unit[a], unit[b]) > NEAR
-            found.append(np.stack([a[near], b[near]]))
-    first, second = np.unique(np.sort(np.concatenate(found, 1), axis=0), axis=1)
-    return first, second
+            found.append(np.minimum(a[near], b[near]) * count + np.maximum(a[near], b[near]))
+    keys = np.unique(np.concatenate(found))
+    return keys // count, keys % count
 
 
 def _connected(count: int, first: Array, second: Array) -> list[Array]:
