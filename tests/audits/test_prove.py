@@ -1,5 +1,7 @@
 """Traps are proven by what they do, on made-up records alone; benign models are not."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from undertow.types import BadInput, ConfigError
 def build(shape, classes):
     """A model of the user's own, found by name."""
     widths = (64, 256, 128)
-    layers = [torch.nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    layers = [torch.nn.Linear(a, b) for a, b in pairwise(widths)]
     module = torch.nn.Sequential()
     for name, layer in zip("13", layers, strict=True):
         module.add_module(name, layer)
