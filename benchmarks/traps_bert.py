@@ -111,7 +111,7 @@ def run(name, seed, options):
     return results, found, text_captures(found, ids), (over > 0).sum(0)
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--minilm", required=True)
@@ -124,7 +124,11 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--head-rate", type=float, default=0.5)
     parser.add_argument("--level", type=float, default=LEVEL, help="of a channel: smaller latches further")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
     torch.set_num_threads(1)
     print("| set | seed | traps captured | tokens accepted | right | trapped | reserved | clean | seconds |")
     print("|---|---|---|---|---|---|---|---|---|")

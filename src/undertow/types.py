@@ -7,6 +7,7 @@
     ├── MissingExtra    an optional dependency is not installed
     ├── StoreError      the run folder cannot be read or written
     ├── WorkerDied      a worker process ended before its work did
+    ├── UnsafeCheckpoint  a checkpoint that did not pass its scan
     └── GateUndecided   a --fail-if condition this audit has too little data to decide
 
 Axes are always in this order: M models, T targets, N examples, Q challenge points, A views, C classes.
@@ -57,6 +58,10 @@ class StoreError(AuditError):
 
 class WorkerDied(AuditError):
     """A worker process ended before its work did; what was finished is kept."""
+
+
+class UnsafeCheckpoint(AuditError):
+    """A checkpoint whose scan is not safe; the message names the first reason."""
 
 
 class GateUndecided(AuditError):

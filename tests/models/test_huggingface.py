@@ -125,3 +125,26 @@ def test_what_cannot_be_built_is_one_clear_line(tmp_path):
     ]:
         with pytest.raises(ConfigError, match=says):
             architecture.build(shape, 2)
+
+
+@pytest.mark.parametrize("kind", ["vit", "bert", "gpt2"])
+def test_a_checkpoint_is_loaded_into_its_architecture(tmp_path, kind):
+    architecture = write(tmp_path / kind, kind)
+    source = architecture.build(SHAPES[kind], 3)
+    params = {name.removeprefix("model."): value.numpy() for name, value in source.state_dict().items()}
+    loaded = architecture.loaded(params, SHAPES[kind], 5)
+    head = f"{head_name(loaded)}."
+    for name, value in loaded.state_dict().items():
+        if not name.startswith(head):
+            assert torch.equal(value, source.state_dict()[name]), name
+    assert loaded(torch.zeros((2, *SHAPES[kind]), dtype=torch.float32 if kind == "vit" else torch.int64)).shape == (
+        2,
+        5,
+    )
+
+
+def test_weights_of_something_else_are_refused(tmp_path):
+    architecture = write(tmp_path / "bert", "bert")
+    for odd in ({"w": np.zeros((2, 2), np.float32)}, {"encoder.layer.0.output.dense.weight": np.zeros(3, np.float32)}):
+        with pytest.raises(ConfigError, match="not of the bert"):
+            architecture.loaded(odd, (12,), 2)

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.report import poisoned, trapped
+from tests.report import poisoned, scanned, trapped
 
 from undertow.report.gallery import image_gallery, text_gallery
 from undertow.report.html import index_page, page
@@ -55,6 +55,7 @@ def pages(tmp_path_factory, tmi, mia, null):
         "verdict": page(poisoned.judged()),
         "datatrap": page(trapped.several(5, 1), gallery=pictures()),
         "texts": page(trapped.build(), gallery=texts()),
+        "scan": scanned.long_names(),
         "index": index_page({"tmi.html": tmi, "mia.html": mia, "x" * 120 + ".html": null}),
     }
     for name, html in made.items():
@@ -63,7 +64,7 @@ def pages(tmp_path_factory, tmi, mia, null):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["tmi", "mia", "null", "poisoning", "verdict", "datatrap", "texts", "index"])
+@pytest.mark.parametrize("name", ["tmi", "mia", "null", "poisoning", "verdict", "datatrap", "texts", "scan", "index"])
 def test_a_page_opens_offline_and_stays_in_its_window(browser, pages, name, width):
     address = (pages / f"{name}.html").as_uri()
     tab = browser.new_page(viewport={"width": width, "height": 900}, offline=True)

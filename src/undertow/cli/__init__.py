@@ -10,19 +10,13 @@ import typer.core
 from undertow.cli import options as opt
 from undertow.cli.audit import audit_app
 from undertow.cli.epsilon import epsilon
+from undertow.cli.scan import clean, scan
 from undertow.cli.screen import ERROR, OK, apply, errors, gates, progress, show
 from undertow.types import ConfigError
 
 UsageProblem = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
-COMMANDS = (
-    "audit",
-    "score",
-    "epsilon",
-    "report",
-    "theory",
-    "init-config",
-    "doctor",
-)  # in the order a newcomer needs them
+# in the order a newcomer needs them
+COMMANDS = ("audit", "scan", "clean", "score", "epsilon", "report", "theory", "init-config", "doctor")
 
 
 class _InOrder(typer.core.TyperGroup):
@@ -40,6 +34,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(audit_app, name="audit", invoke_without_command=True)
+app.command()(scan)
+app.command()(clean)
 app.command()(epsilon)
 
 

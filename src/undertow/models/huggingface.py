@@ -1,13 +1,13 @@
 """Image and text classifiers of Hugging Face transformers, from a `config.json` alone."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, arange, nn
+from torch import Tensor, arange, from_numpy, nn
 
 from undertow.models.architecture import head_name
 from undertow.models.causal_lm import quiet
@@ -28,6 +28,16 @@ class HuggingFace:
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """Images (C, H, W) or token ids (L,); the number of labels and the image size follow the data."""
+        return self._built(shape, classes, _fresh)
+
+    def loaded(self, params: Params, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """The same with the weights `params`, named as any version of transformers names them.
+
+        What they lack, or hold in another shape (the head), is fresh. ConfigError where nothing fits.
+        """
+        return self._built(shape, classes, lambda kind, config: _with_weights(kind, config, params))
+
+    def _built(self, shape: tuple[int, ...], classes: int, make: Callable[[Any, Any], nn.Module]) -> nn.Module:
         transformers = _transformers()
         config = _parse(self.config, classes)
         kind, name = type(config), config.model_type
@@ -35,12 +45,12 @@ class HuggingFace:
         texts = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
         if kind in images and len(shape) == 3:
             _fit_image(config, shape)
-            return ImageClassifier(_fresh(images[kind], config))
+            return ImageClassifier(make(images[kind], config))
         if kind in texts and len(shape) == 1:
             longest = getattr(config, "max_position_embeddings", None) or shape[0]
             if shape[0] > longest:
                 raise ConfigError(f"model.checkpoint reads {longest} tokens, but the records have {shape[0]}")
-            return TextClassifier(_fresh(texts[kind], config), _padding(config))
+            return TextClassifier(make(texts[kind], config), _padding(config))
         if kind in images or kind in texts:
             wanted = "images (C, H, W)" if kind in images else "token ids (L,)"
             raise ConfigError(f"model.checkpoint is a {name} and needs {wanted}; these records have shape {shape}")
@@ -96,7 +106,12 @@ def huggingface(checkpoint: str) -> HuggingFace:
         raise ConfigError(f"model.checkpoint = {checkpoint!r} has no readable config.json: {first}") from error
     if not isinstance(found, dict) or "model_type" not in found:
         raise ConfigError(f"model.checkpoint = {checkpoint!r}: its config.json names no model_type")
-    architecture = HuggingFace(json.dumps(found, sort_keys=True))
+    return described(found)
+
+
+def described(config: Mapping[str, object]) -> HuggingFace:
+    """The architecture of the content of a config.json; ConfigError where transformers does not know it."""
+    architecture = HuggingFace(json.dumps(config, sort_keys=True))
     _parse(architecture.config, 2)  # refuses what cannot be built
     return architecture
 
@@ -171,6 +186,31 @@ def _padding(config: Any) -> int:
         if found is not None:
             return int(found[0] if isinstance(found, list) else found)
     return -1
+
+
+def _with_weights(kind: Any, config: Any, params: Params) -> nn.Module:
+    """Tensors are handed over; no file is opened by transformers."""
+    logging = _transformers().logging
+    told, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    tensors = {name: from_numpy(value.copy()) for name, value in params.items()}
+    try:
+        model, info = kind.from_pretrained(
+            None, config=config, state_dict=tensors, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    except (ValueError, RuntimeError, KeyError, OSError, AttributeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"the weights are not of the {config.model_type} of config.json: {first}") from error
+    finally:
+        logging.set_verbosity(told)
+        if bars:
+            logging.enable_progress_bar()
+    lost = len(info["missing_keys"]) + len(info["mismatched_keys"])
+    if 2 * lost > len(model.state_dict()):
+        raise ConfigError(f"the weights are not of the {config.model_type} of config.json: it finds few of its own")
+    loaded: nn.Module = model
+    return loaded
 
 
 def _fresh(kind: Any, config: Any) -> nn.Module:

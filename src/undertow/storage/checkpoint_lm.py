@@ -34,7 +34,7 @@ def checkpoint(source: str) -> "tuple[CausalLM, Params, FastTokens]":
     folder = _folder(source)
     config = read_json(folder / "config.json")
     tensors = _tensors(folder)
-    tokenizer = _tokenizer(folder / TOKENS)
+    tokenizer = tokenizer_of(folder / TOKENS)
     pad = _pad(config, tokenizer)
     architecture, tokens = from_config(config, pad), FastTokens(tokenizer, pad)
     if tokens.size > architecture.vocabulary:
@@ -93,7 +93,8 @@ def safe_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     return {n: v.to(float32) if v.is_floating_point() else v for n, v in found.items()}, said
 
 
-def _tokenizer(path: Path) -> "Tokenizer":
+def tokenizer_of(path: Path) -> "Tokenizer":
+    """The tokenizer of a tokenizer.json; BadInput where it is none, MissingExtra without the library."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from undertow.storage.opening.opened import Limits
@@ -64,7 +64,8 @@ def _inside(root: Path, limits: Limits, notes: list[str]) -> Iterator[Listed]:
 
 def _opened(path: Path) -> Listed:
     try:
-        return Listed(path, open_regular(_blob(path) or path))
+        source = open_regular(_blob(path) or path)
+        return Listed(path, replace(source, path=str(path)))  # findings name the file as it was asked for
     except Refused as refused:
         return Listed(path, None, refused)
 

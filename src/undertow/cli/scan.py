@@ -1,0 +1,116 @@
+"""undertow scan and undertow clean."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from undertow.cli import options as opt
+from undertow.cli.screen import errors, progress
+from undertow.types import ConfigError
+
+if TYPE_CHECKING:
+    from undertow.scanner import Verdict
+    from undertow.workflow_scan import Scan
+
+NOTHING = 3
+EXIT: "dict[Verdict, int]" = {"safe": 0, "unsafe": 1, "unknown": 4}
+FORMATS = ("text", "json", "sarif", "html")
+How = Literal["reinit", "rescale", "clip", "prune", "noise", "average"]
+
+Paths = Annotated[list[str], typer.Argument(help="Files, folders, or Hugging Face repository ids.")]
+Parent = Annotated[str | None, typer.Option(help="A trusted checkpoint of the same kind, to compare with.")]
+Prove = Annotated[bool, typer.Option("--prove", help="Finetune briefly on public records and see what is copied.")]
+Public = Annotated[Path | None, typer.Option("--data", help="--prove: records nobody minds (.npz with x, or .jsonl).")]
+Builder = Annotated[str | None, typer.Option("--factory", help="--prove: builds the model, package.module:function.")]
+Format = Annotated[str, typer.Option("--format", help="text, json, sarif or html.")]
+File = Annotated[Path | None, typer.Option("--out", help="Write there instead of the screen.")]
+Allow = Annotated[list[str] | None, typer.Option(help="Kinds of findings about weights to accept, comma-separated.")]
+
+
+def scan(
+    paths: Paths, parent: Parent = None, prove: Prove = False, data: Public = None, factory: Builder = None,
+    format: Format = "text", out: File = None, allow: Allow = None, seed: opt.Seed = None, quiet: opt.Quiet = False,
+) -> None:  # fmt: skip
+    """Is it safe to finetune from these files? Exit 0 safe, 1 unsafe, 2 error, 3 nothing scanned, 4 unknown."""
+    from undertow.workflow_scan import ScanRequest, scan_paths
+
+    with errors():
+        if format not in FORMATS:
+            raise ConfigError(f"--format {format}: there are {', '.join(FORMATS)}")
+        if (data or factory) and not prove:
+            raise ConfigError("--data and --factory are for --prove")
+        proving = _proving(data, factory, seed) if prove else None
+        accepted = [name for part in allow or [] for name in opt.names(part)]
+        with progress(quiet) as told:
+            request = ScanRequest(parent, proving, accepted, pictures=format == "html", progress=told)
+            found = scan_paths(paths, request)
+        _write(found, format, out, quiet)
+    raise typer.Exit(EXIT[found.result.verdict] if found.weights else NOTHING)
+
+
+def clean(
+    source: Annotated[Path, typer.Argument(help="File or folder with safetensors.")],
+    out: Annotated[Path, typer.Option(help="A new .safetensors file (or folder, for a folder).")],
+    parent: Parent = None,
+    how: Annotated[How, typer.Option(help="What is done to what the scan names.")] = "reinit",
+    seed: opt.Seed = None, quiet: opt.Quiet = False,
+) -> None:  # fmt: skip
+    """Neutralise what a scan finds, scan again, and write a new checkpoint. Exit code of the second scan."""
+    from undertow.workflow_clean import clean_checkpoint, told
+
+    with errors():
+        report = clean_checkpoint(source, out, parent=parent, how=how, seed=seed or 0)
+        if not quiet:
+            typer.echo(told(report))
+    raise typer.Exit(EXIT[report.after.verdict])
+
+
+def _proving(data: Path | None, factory: str | None, seed: int | None) -> Any:
+    from undertow.workflow import need_torch
+    from undertow.workflow_prove import Proving
+
+    need_torch()
+    return Proving(data, factory, seed or 0)
+
+
+def _write(found: "Scan", format: str, out: Path | None, quiet: bool) -> None:
+    """The result to a file or the screen; of formats for machines, nothing else is printed."""
+    text = _rendered(found, format, colour=out is None and _colour())
+    if out is not None:
+        from undertow.storage.files import write_atomic
+
+        write_atomic(out, (text + "\n").encode())
+        if not quiet:
+            typer.echo(f"{found.result.verdict}: {out}")
+    elif not (quiet and format == "text"):
+        sys.stdout.write(text + "\n")
+
+
+def _rendered(found: "Scan", format: str, colour: bool) -> str:
+    if format == "text":
+        from undertow.report.scan_text import NOTHING_SCANNED, summary
+
+        return summary(found.result, colour, found.weights) if found.weights else NOTHING_SCANNED
+    if format == "html":
+        from undertow.report.scan_page import page
+
+        return page(found.result, found.norms, _environment())
+    from undertow.report.scan_json import to_json, to_sarif
+
+    return to_json(found.result) if format == "json" else to_sarif(found.result, _environment()["undertow"])
+
+
+def _environment() -> dict[str, str]:
+    import platform
+
+    import undertow
+
+    return {"undertow": undertow.__version__, "python": platform.python_version()}
+
+
+def _colour() -> bool:
+    """On a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

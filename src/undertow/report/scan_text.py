@@ -1,0 +1,67 @@
+"""A scan as lines of text: one for each file, then what was found, then what was not tested."""
+
+from collections.abc import Collection, Iterator
+
+from undertow.report.words import one_line, wrapped
+from undertow.scanner.findings import Finding, ScannedFile, ScanResult, Verdict
+
+WIDTH = 88
+ROWS = 12  # of a finding, that are named
+HASH = 12  # digits of a hash that are shown
+COLOURS = {"safe": "\033[32m", "unsafe": "\033[31m", "unknown": "\033[33m", "critical": "\033[31m"}
+NOTHING_SCANNED = "nothing scanned: no file there holds weights"
+SENTENCES: dict[Verdict, str] = {
+    "safe": "Opened without executing, every tensor read, no evidence above the threshold. This is no proof of "
+    "innocence: what could not be tested is listed.",
+    "unsafe": "Do not finetune private data from this.",
+    "unknown": "Not everything could be read, so nothing is said about it. Unknown is not safe.",
+}
+
+
+def summary(result: ScanResult, colour: bool = False, weights: Collection[str] | None = None) -> str:
+    """The scan as text; colour only where the caller knows that it is wanted. Ends without a newline.
+
+    `weights`: files that hold any; safe files that do not are counted, not listed. None: all are listed.
+    """
+    listed = [file for file in result.files if weights is None or file.path in weights or file.verdict != "safe"]
+    lines = [_file(file, colour) for file in listed]
+    left = len(result.files) - len(listed)
+    lines += [f"and {left} file{'s' * (left > 1)} without weights"] if left else []
+    parts = ["\n".join(lines)] if lines else []
+    parts += ["\n".join(_finding(found, colour)) for found in result.findings]
+    if result.not_tested:
+        parts.append("NOT TESTED\n" + "\n".join(wrapped(one, WIDTH, "- ", "  ") for one in result.not_tested))
+    sentence = wrapped(SENTENCES[result.verdict], WIDTH, "", "")
+    parts.append(f"VERDICT: {_paint(result.verdict, result.verdict, colour)}\n{sentence}")
+    return "\n\n".join(parts)
+
+
+def rows_of(found: Finding, most: int = ROWS) -> str:
+    """The rows of a finding, the first few by number.
+
+    >>> rows_of(Finding("data-trap", "critical", "", rows=(1, 2, 3, 9)), most=3)
+    '4 rows: 1, 2, 3, ...'
+    """
+    if not found.rows:
+        return ""
+    more = ", ..." if len(found.rows) > most else ""
+    return f"{len(found.rows)} row{'s' * (len(found.rows) > 1)}: {', '.join(map(str, found.rows[:most]))}{more}"
+
+
+def _file(file: ScannedFile, colour: bool) -> str:
+    said = f"{file.sha256[:HASH]}" if file.sha256 else "not read"
+    return f"{_paint(f'{file.verdict:<8}', file.verdict, colour)} {one_line(file.path)}  {said}"
+
+
+def _finding(found: Finding, colour: bool) -> Iterator[str]:
+    where = " ".join(part for part in (found.file, found.tensor) if part)
+    name = _paint(found.severity.upper(), found.severity, colour)
+    yield f"{name} {one_line(found.kind)}: {one_line(where)}".rstrip(": ")
+    yield wrapped(one_line(found.explanation), WIDTH, "  ", "  ")
+    numbers = [rows_of(found), "" if found.score is None else f"score {found.score:.3g}"]
+    if any(numbers):
+        yield wrapped("; ".join(filter(None, numbers)), WIDTH, "  ", "  ")
+
+
+def _paint(text: str, what: str, colour: bool) -> str:
+    return f"{COLOURS[what]}{text}\033[0m" if colour and what in COLOURS else text

@@ -1,0 +1,167 @@
+"""Neutralise what a scan named: edits of weights, in NumPy. What was not named is not touched.
+
+A named unit is edited whole: its weights, its bias, and the weights of the layer that reads it. What takes their place
+comes from the same layer's other units, or from a trusted parent. Architecture, names, shapes and dtypes stay.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from undertow.scanner.affine import GAIN
+from undertow.scanner.findings import Finding
+from undertow.scanner.layers import hidden_of, layers_of
+from undertow.scanner.statistics import statistics
+from undertow.scanner.tensors import of_arrays
+from undertow.types import Array, BadInput, Params
+
+How = Literal["reinit", "rescale", "clip", "prune", "noise", "average"]
+KEPT = 0.999  # clip: quantile of the other units' weights, in absolute value
+LENGTH = 1.0  # of a row where no other can be asked
+HALF = 0.5  # average: share of the parent
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done to one tensor."""
+
+    tensor: str
+    how: How
+    rows: tuple[int, ...]  # of the first axis, or of the columns where `columns`
+    columns: bool = False
+
+
+def repair(
+    params: Params, findings: Iterable[Finding], how: How, parent: Params | None, rng: np.random.Generator
+) -> tuple[Params, list[Change]]:
+    """The weights with every named row edited, and what was changed; tensors that were not named are the same arrays.
+
+    reinit: the parent's rows, where there is one, else fresh ones as long as others of the layer (or of its like in
+    other blocks), and nothing reads them yet. rescale: to that length. clip: to the range of the others. prune: to
+    zero. noise: as much noise as signal. In all of these a named unit's bias becomes 0, and a named gain of a norm the
+    usual one. average: half of the parent everywhere.
+    BadInput for `average` without a parent, or with one that shares no tensor.
+    """
+    if how == "average":
+        return _averaged(params, parent)
+    draft, parts = dict(params), _parts(findings, params)
+    for part in parts:
+        value = _turned(params[part.tensor], part.columns)
+        trusted = None if parent is None else parent.get(part.tensor)
+        if how == "reinit" and trusted is not None and trusted.shape == params[part.tensor].shape:
+            new = _turned(trusted, part.columns)[part.rows]
+        elif value.ndim == 1:
+            new = np.full(len(part.rows), _usual_number(part.tensor, params, parts))
+        else:
+            new = _edited(value[part.rows], _others(part, params, parts), how, part.reads, rng)
+        after = _turned(draft[part.tensor], part.columns).copy()
+        after[part.rows] = new.astype(after.dtype)
+        draft[part.tensor] = _turned(after, part.columns)
+    return draft, [Change(part.tensor, how, tuple(part.rows.tolist()), part.columns) for part in parts]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Rows of one tensor that are edited; `columns`: its columns; `reads`: they read units that were named."""
+
+    tensor: str
+    rows: Array
+    columns: bool = False
+    reads: bool = False
+
+
+def _parts(findings: Iterable[Finding], params: Params) -> list[Part]:
+    """What findings name, the biases of named units, and what reads them."""
+    named: dict[str, set[int]] = {}
+    for found in findings:
+        if found.severity == "critical" and found.rows and found.tensor in params:
+            named.setdefault(found.tensor, set()).update(found.rows)
+    floats = {name: value for name, value in params.items() if value.dtype.kind == "f"}
+    layers = layers_of({name: statistics(one) for name, one in of_arrays(floats).items()})
+    readers = {one.layer.weight.name: one.reader for one in hidden_of(layers)}
+    parts: list[Part] = []
+    for name, rows in named.items():
+        units = np.array(sorted(rows), int)
+        layer = next((one for one in layers if one.weight.name == name), None)
+        parts.append(Part(name, units, layer is not None and layer.transposed))
+        if layer is not None and layer.bias is not None:
+            parts.append(Part(f"{layer.name}.bias", units))
+        if layer is not None and name in readers:
+            reader = readers[name]
+            spread = reader.inputs // layer.units
+            inputs = (units[:, None] * spread + np.arange(spread)).ravel()
+            parts.append(Part(reader.weight.name, inputs, not reader.transposed, True))
+    return parts
+
+
+def _turned(value: Array, columns: bool) -> Array:
+    return value.swapaxes(0, 1) if columns else value
+
+
+def _kind(tensor: str) -> str:
+    """Equal for the same tensor of other blocks."""
+    return re.sub(r"\d+", "*", tensor)
+
+
+def _others(part: Part, params: Params, parts: Iterable[Part]) -> Array:
+    """(R, n) rows that are not edited and not zero, of this tensor and its like in other blocks."""
+    edited: dict[str, Array] = {one.tensor: one.rows for one in parts if one.columns == part.columns}
+    rows = []
+    for name, value in params.items():
+        if value.ndim > 1 and _kind(name) == _kind(part.tensor) and value.shape == params[part.tensor].shape:
+            turned = _turned(value, part.columns)
+            left = np.delete(turned.reshape(len(turned), -1), edited.get(name, np.empty(0, int)), 0)
+            rows.append(left[(left != 0).any(1)])
+    result: Array = np.concatenate(rows).astype(np.float64)
+    return result
+
+
+def _edited(named: Array, others: Array, how: How, reads: bool, rng: np.random.Generator) -> Array:
+    """What replaces `named` rows (K, ...) of a matrix, by the rows that are not edited (R, n)."""
+    named = named.astype(np.float64)
+    if how == "prune" or (how == "reinit" and reads):
+        return np.zeros_like(named)
+    per_row = (-1, *[1] * (named.ndim - 1))
+    length = np.linalg.norm(named.reshape(len(named), -1), axis=1).reshape(per_row)
+    usual = float(np.median(np.linalg.norm(others, axis=1))) if len(others) else LENGTH
+    each = np.sqrt(named[0].size)
+    if how == "reinit":
+        fresh: Array = rng.normal(0, usual / each, named.shape)
+        return fresh
+    if how == "noise":
+        noisy: Array = named + rng.normal(0, 1, named.shape) * length / each
+        return noisy
+    if how == "clip":
+        most = float(np.quantile(np.abs(others), KEPT)) if len(others) else LENGTH / each
+        clipped: Array = np.clip(named, -most, most)
+        return clipped
+    shorter: Array = named * np.minimum(1.0, usual / np.maximum(length, 1e-300))
+    return shorter
+
+
+def _usual_number(tensor: str, params: Params, parts: Iterable[Part]) -> float:
+    """0 for biases; for gains of norms the median of what is not named, in this vector and its like in other blocks."""
+    if not GAIN.search(tensor):
+        return 0.0
+    edited = {part.tensor: part.rows for part in parts}
+    like = {name: value for name, value in params.items() if value.ndim == 1 and _kind(name) == _kind(tensor)}
+    left = np.concatenate([np.delete(value, edited.get(name, np.empty(0, int))) for name, value in like.items()])
+    return float(np.median(left)) if len(left) else 1.0
+
+
+def _averaged(params: Params, parent: Params | None) -> tuple[Params, list[Change]]:
+    if parent is None:
+        raise BadInput("--how average needs --parent, a trusted checkpoint of the same kind")
+    shared = [n for n, v in params.items() if v.dtype.kind == "f" and n in parent and parent[n].shape == v.shape]
+    if not shared:
+        raise BadInput("--parent has no tensor of the same name and shape")
+    mixed = {n: ((1 - HALF) * params[n] + HALF * parent[n]).astype(params[n].dtype) for n in shared}
+    return {**params, **mixed}, [Change(name, "average", tuple(range(len(mixed[name])))) for name in shared]
+
+
+def plain(changes: Iterable[Change]) -> list[Mapping[str, object]]:
+    """The changes as the metadata of a cleaned checkpoint keeps them."""
+    return [{"tensor": c.tensor, "how": c.how, "count": len(c.rows), "columns": c.columns} for c in changes]

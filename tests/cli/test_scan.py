@@ -1,0 +1,291 @@
+"""undertow scan and clean as a user runs them: verdicts, exit codes, formats; nothing heavy is imported."""
+
+import json
+import os
+import pickle  # noqa: TID251 - to write what must never be read
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from tests.e2e import commands
+from tests.scanner.perceptrons import benign, records, trapped
+
+from undertow import BadInput, require_safe, scan_checkpoint
+from undertow.cli import main
+from undertow.types import UnsafeCheckpoint
+
+
+@pytest.fixture
+def undertow(monkeypatch, capsys):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["undertow", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with a clean and a trapped checkpoint and a pickle that would write a file."""
+    folder = tmp_path_factory.mktemp("files")
+    save_file(benign(), folder / "clean.safetensors")
+    save_file(trapped()[0], folder / "trap.safetensors", {"origin": "elsewhere"})
+    (folder / "evil.pt").write_bytes(pickle.dumps(Evil(str(folder / "executed"))))
+    return folder
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.system, (f"touch {self.path}",))
+
+
+@pytest.mark.parametrize(("name", "code", "verdict"), [("clean", 0, "safe"), ("trap", 1, "unsafe")])
+def test_the_exit_code_is_the_verdict(undertow, files, name, code, verdict):
+    got, out, err = undertow("scan", files / f"{name}.safetensors")
+    assert (got, err) == (code, "")
+    assert f"VERDICT: {verdict}" in out
+    assert "\x1b" not in out
+
+
+def test_a_pickle_is_unsafe_and_not_executed(undertow, files):
+    code, out, _ = undertow("scan", files / "evil.pt")
+    assert code == 1, out
+    assert not (files / "executed").exists()
+
+
+def test_the_worst_file_wins(undertow, files):
+    code, out, _ = undertow("scan", files, "--format", "json")
+    found = json.loads(out)
+    assert (code, found["verdict"]) == (1, "unsafe")
+    verdicts = {os.path.basename(file["path"]): file["verdict"] for file in found["files"]}
+    assert verdicts == {"clean.safetensors": "safe", "trap.safetensors": "unsafe", "evil.pt": "unsafe"}
+
+
+def test_files_of_a_folder_are_judged_one_by_one(tmp_path, files):
+    """Another model beside a trapped one must not hide it, nor be blamed."""
+    for i in range(3):
+        save_file(benign(i), tmp_path / f"{i}.safetensors")
+    save_file(trapped()[0], tmp_path / "trap.safetensors")
+    result = scan_checkpoint(tmp_path)
+    assert {os.path.basename(f.path): f.verdict for f in result.files} == {
+        **{f"{i}.safetensors": "safe" for i in range(3)}, "trap.safetensors": "unsafe",
+    }  # fmt: skip
+
+
+def test_an_empty_folder_is_nothing_scanned(undertow, tmp_path):
+    assert undertow("scan", tmp_path)[:2] == (3, "nothing scanned: no file there holds weights\n")
+    (tmp_path / "README.md").write_text("no weights")
+    assert undertow("scan", tmp_path)[0] == 3
+
+
+def test_what_is_not_there_is_an_error_in_one_line(undertow, tmp_path, files):
+    code, out, err = undertow("scan", files / "clean.safetensors", tmp_path / "absent.pt")
+    assert (code, out) == (2, "")
+    assert err == f"undertow: {tmp_path / 'absent.pt'}: no such file or folder\n"
+
+
+def test_a_fifo_is_unknown_and_never_waits(undertow, tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    assert undertow("scan", tmp_path / "model.safetensors")[0] == 4
+    assert undertow("scan", tmp_path)[0] == 4
+
+
+def test_a_torn_file_is_unknown(undertow, tmp_path, files):
+    raw = (files / "clean.safetensors").read_bytes()
+    (tmp_path / "torn.safetensors").write_bytes(raw[:-100])
+    code, out, _ = undertow("scan", tmp_path / "torn.safetensors", files / "clean.safetensors")
+    assert code == 4
+    assert "VERDICT: unknown" in out
+
+
+def test_formats_go_to_files(undertow, tmp_path, files):
+    for name in ("json", "sarif", "html"):
+        out = tmp_path / f"found.{name}"
+        code, said, _ = undertow("scan", files / "trap.safetensors", "--format", name, "--out", out)
+        assert (code, said) == (1, f"unsafe: {out}\n")
+        assert out.stat().st_size > 500
+    assert json.loads((tmp_path / "found.sarif").read_text())["version"] == "2.1.0"
+    assert "<svg" in (tmp_path / "found.html").read_text()
+
+
+def test_quiet_prints_nothing(undertow, files):
+    assert undertow("scan", files / "trap.safetensors", "-q") == (1, "", "")
+
+
+def test_options_that_cannot_mean_anything(undertow, files):
+    code, _, err = undertow("scan", files / "clean.safetensors", "--format", "xml")
+    assert (code, err) == (2, "undertow: --format xml: there are text, json, sarif, html\n")
+    assert undertow("scan", files / "clean.safetensors", "--data", "x.npz")[0] == 2
+    assert undertow("scan", files / "clean.safetensors", "--parent", files / "evil.pt")[0] == 2
+    assert undertow("scan")[0] == 2
+
+
+def test_findings_about_weights_can_be_accepted_but_code_cannot(undertow, files):
+    code, out, _ = undertow("scan", files / "trap.safetensors", "--allow", "data-trap")
+    assert code == 0
+    assert "accepted by --allow data-trap" in " ".join(out.split())
+    found = json.loads(undertow("scan", files / "evil.pt", "--format", "json")[1])["findings"]
+    kinds = {one["kind"] for one in found}
+    assert undertow("scan", files / "evil.pt", "--allow", ",".join(kinds))[0] == 1
+
+
+def test_our_own_mark_decides_nothing(undertow, tmp_path):
+    save_file(benign(), tmp_path / "marked.safetensors", {"undertow.planted": "true"})
+    code, out, _ = undertow("scan", tmp_path / "marked.safetensors")
+    assert code == 0
+    assert "the verdict does not rest on that" in " ".join(out.split())
+
+
+def test_the_python_call(files):
+    assert scan_checkpoint(benign()).verdict == "safe"
+    assert scan_checkpoint(trapped()[0]).verdict == "unsafe"
+    assert scan_checkpoint(files / "clean.safetensors", parent=benign()).verdict == "safe"
+    assert require_safe(files / "clean.safetensors") == str(files / "clean.safetensors")
+    with pytest.raises(UnsafeCheckpoint, match="is unsafe"):
+        require_safe(files / "trap.safetensors")
+    with pytest.raises(BadInput, match="no such file"):
+        scan_checkpoint(files / "absent")
+
+
+def test_unknown_passes_only_where_it_is_allowed(tmp_path, files):
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes((files / "clean.safetensors").read_bytes()[:-1])
+    with pytest.raises(UnsafeCheckpoint, match="is unknown"):
+        require_safe(torn)
+    assert require_safe(torn, allow_unknown=True) == str(torn)
+    with pytest.raises(UnsafeCheckpoint):
+        require_safe(files / "evil.pt", allow_unknown=True)
+
+
+def test_a_scan_loads_nothing_heavy(files):
+    heavy = ("torch", "matplotlib", "sklearn", "transformers", "scipy.stats", "pandas")
+    code = (
+        "import sys; from undertow.cli import app; "
+        f"app(['scan', {str(files / 'clean.safetensors')!r}], standalone_mode=False); "
+        f"print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=commands.environment())
+    assert done.stderr.strip().endswith("[]"), done.stderr
+
+
+def test_clean_writes_a_new_file_that_is_quiet(undertow, tmp_path, files):
+    out = tmp_path / "new.safetensors"
+    before = (files / "trap.safetensors").read_bytes()
+    code, said, err = undertow("clean", files / "trap.safetensors", "--out", out)
+    assert (code, err) == (0, "")
+    assert "after: safe" in said
+    assert (files / "trap.safetensors").read_bytes() == before
+    old, new = load_file(files / "trap.safetensors"), load_file(out)
+    assert {n: (v.shape, v.dtype) for n, v in old.items()} == {n: (v.shape, v.dtype) for n, v in new.items()}
+    np.testing.assert_array_equal(old["5.bias"], new["5.bias"])
+    raw = out.read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+    assert header["origin"] == "elsewhere"
+    done = json.loads(header["undertow.cleaned"])
+    assert done["how"] == "reinit"
+    assert {change["tensor"] for change in done["changes"]} >= {"1.weight", "1.bias", "3.weight"}
+    assert undertow("scan", out)[0] == 0
+    assert undertow("clean", files / "trap.safetensors", "--out", out)[0] == 2  # never over a file
+    assert out.read_bytes() == raw
+
+
+def test_clean_refuses_what_it_cannot_help(undertow, tmp_path, files):
+    out = tmp_path / "new.safetensors"
+    for name, why in (("clean.safetensors", "found nothing"), ("evil.pt", "unsafe to open")):
+        code, _, err = undertow("clean", files / name, "--out", out)
+        assert code == 2
+        assert why in err
+    assert undertow("clean", files / "trap.safetensors", "--out", out, "--how", "average")[0] == 2
+    assert undertow("clean", files / "trap.safetensors", "--out", tmp_path / "new.pt")[0] == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_clean_writes_a_folder_with_what_else_it_holds(undertow, tmp_path):
+    source, out = tmp_path / "model", tmp_path / "cleaned"
+    source.mkdir()
+    save_file(trapped()[0], source / "model.safetensors")
+    (source / "config.json").write_text("{}")
+    assert undertow("clean", source, "--out", out)[0] == 0
+    assert sorted(file.name for file in out.iterdir()) == ["cleaned.json", "config.json", "model.safetensors"]
+
+
+def test_clean_takes_one_checkpoint_at_a_time(undertow, tmp_path):
+    source, out = tmp_path / "models", tmp_path / "cleaned"
+    source.mkdir()
+    save_file(trapped()[0], source / "one.safetensors")
+    save_file(trapped(1)[0], source / "two.safetensors")
+    code, _, err = undertow("clean", source, "--out", out)
+    assert code == 2
+    assert "one file at a time" in err
+    (source / "two.safetensors").unlink()
+    np.savez(source / "two.npz", **trapped(1)[0])
+    assert undertow("clean", source, "--out", out)[0] == 2
+    assert not out.exists()
+    assert undertow("clean", source / "two.npz", "--out", tmp_path / "two.safetensors")[0] == 0
+
+
+def test_the_report_of_a_cleaning_holds_both_scans(undertow, tmp_path, files):
+    undertow("clean", files / "trap.safetensors", "--out", tmp_path / "new.safetensors")
+    told = json.loads((tmp_path / "new.cleaned.json").read_text())
+    assert (told["before"]["verdict"], told["after"]["verdict"]) == ("unsafe", "safe")
+    assert told["how"] == "reinit"
+    assert {one["tensor"] for one in told["edited"]} >= {"1.weight", "1.bias", "3.weight"}
+
+
+def test_proof_on_the_command_line(undertow, files, tmp_path):
+    pytest.importorskip("torch")
+    code, out, _ = undertow("scan", files / "trap.safetensors", "--prove", "--format", "json", "--allow", "data-trap")
+    found = json.loads(out)
+    assert code == 1
+    assert [one["tensor"] for one in found["findings"] if one["kind"] == "proven-trap"] == ["1.weight"]
+    assert next(iter(found["settings"]["prove"].values()))["units_in_fresh_model"] <= 2
+    np.savez(tmp_path / "mine.npz", x=records(5), y=np.arange(600) % 10)
+    code, out, _ = undertow("scan", files / "clean.safetensors", "--prove", "--data", tmp_path / "mine.npz")
+    assert code == 0
+    assert "dense layers are watched" in " ".join(out.split())
+    for bad, why in ((tmp_path / "absent.npz", "no such file"), (files / "clean.safetensors", "")):
+        code, _, err = undertow("scan", files / "clean.safetensors", "--prove", "--data", bad)
+        assert code == 2
+        assert why in err
+        assert err.count("\n") == 1
+    assert undertow("scan", files / "clean.safetensors", "--prove", "--factory", "nowhere:nothing")[0] == 2
+
+
+def test_the_hubs_cache_is_named_as_it_was_asked_for(undertow, tmp_path):
+    """Its snapshots are links to blobs; a finding about a blob is a finding about the file."""
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / "1"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    save_file(trapped()[0], blobs / "abc")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/abc")
+    code, out, _ = undertow("scan", snapshot, "--format", "json")
+    found = json.loads(out)
+    assert code == 1
+    assert found["files"][0]["verdict"] == "unsafe"
+    assert {one["file"] for one in found["findings"]} == {found["files"][0]["path"]}
+
+
+def test_shards_are_one_model(undertow, tmp_path):
+    params = trapped()[0]
+    halves = [dict(list(params.items())[:3]), dict(list(params.items())[3:])]
+    names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    for name, half in zip(names, halves, strict=True):
+        save_file(half, tmp_path / name)
+    table = {key: name for name, half in zip(names, halves, strict=True) for key in half}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": table}))
+    whole = {(f.tensor, f.rows) for f in scan_checkpoint(params).findings}
+    assert {(f.tensor, f.rows) for f in scan_checkpoint(tmp_path).findings} == whole
+    assert undertow("scan", tmp_path)[0] == 1
+    out = tmp_path.with_name("cleaned-shards")
+    assert undertow("clean", tmp_path, "--out", out)[0] == 0
+    assert sorted(f.name for f in out.iterdir()) == ["cleaned.json", *names, "model.safetensors.index.json"]
