@@ -14,6 +14,7 @@ from undertow import signals
 from undertow.audits import poisoning
 from undertow.audits.poison_kit import image_signals, weights_of
 from undertow.audits.poisoning_settings import ARMS
+from undertow.audits.stored import put_examples
 from undertow.rng import stream
 from undertow.storage.poison_source import load_poisoning
 from undertow.storage.store import MemoryStore
@@ -176,7 +177,7 @@ def test_the_recipe_says_what_is_done_to_the_checkpoint():
     assert [(s.kind, s.amount, s.reference) for s in stages["average"]] == [("average", 0.5, "trusted")]
     (warm,) = stages["warm-up"]
     assert (warm.objective.direction, warm.objective.steps, warm.objective.lr) == ("none", 40, TINY.finetune.lr)
-    assert warm.auxiliary == poisoning.put(ours.store, game.supply.warm_up)
+    assert warm.auxiliary == put_examples(ours.store, game.supply.warm_up)
 
 
 def test_lora_trains_its_own_weights_from_each_checkpoint():

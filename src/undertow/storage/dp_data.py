@@ -8,6 +8,8 @@ from undertow.storage.trap_data import load_traps
 
 def load_dp(settings: DpData, seed: int) -> TrapSupply:
     """The records split at random, those of the finetuning as `victim`; raises as `load_traps`."""
-    return load_traps(
-        TrapData(settings.source, settings.folder, settings.auxiliary, settings.records, 1, settings.size), seed
-    )
+    data = TrapData(
+        source=settings.source, folder=settings.folder, auxiliary=settings.auxiliary, victim=settings.records, test=1,
+        size=settings.size,
+    )  # fmt: skip
+    return load_traps(data, seed)
