@@ -122,18 +122,19 @@ def from_tensors(architecture: HuggingFace, tensors: Mapping[str, Tensor], shape
     transformers matches the names, which in files differ from those in memory. Raises BadInput where a tensor other
     than the head's is missing or of another shape.
     """
-    with quiet():
-        module = architecture.build(shape, 2)
-        head = head_name(module)
-        model, found = type(module.model).from_pretrained(  # type: ignore[union-attr]
-            None, config=module.model.config, state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # said below, in one line
-        )  # fmt: skip
-    lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    lacking: list[str] = []
+
+    def make(kind: Any, config: Any) -> nn.Module:
+        model, lost = _load(kind, config, dict(tensors))
+        lacking.extend(lost)
+        return model
+
+    module = architecture._built(shape, 2, make)
+    head = head_name(module)
     wrong = sorted(name for name in lacking if not f"model.{name}".startswith(head + "."))
     if wrong:
         raise BadInput(f"the checkpoint does not fit its config.json: {wrong[0]} is missing or of another shape")
-    return {f"model.{name}": value.detach().numpy().copy() for name, value in model.state_dict().items()}
+    return {name: value.detach().numpy().copy() for name, value in module.state_dict().items()}
 
 
 def without_dropout(architecture: HuggingFace) -> HuggingFace:
@@ -189,28 +190,27 @@ def _padding(config: Any) -> int:
 
 
 def _with_weights(kind: Any, config: Any, params: Params) -> nn.Module:
-    """Tensors are handed over; no file is opened by transformers."""
-    logging = _transformers().logging
-    told, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    tensors = {name: from_numpy(value.copy()) for name, value in params.items()}
+    model, lost = _load(kind, config, {name: from_numpy(value.copy()) for name, value in params.items()})
+    if 2 * len(lost) > len(model.state_dict()):
+        raise ConfigError(f"the weights are not of the {config.model_type} of config.json: it finds few of its own")
+    return model
+
+
+def _load(kind: Any, config: Any, tensors: dict[str, Tensor]) -> tuple[nn.Module, list[str]]:
+    """A model with these tensors, as float32, and the names of its own that it did not find or not in their shape.
+
+    Tensors are handed over; no file is opened by transformers. ConfigError where they cannot be put into it.
+    """
     try:
-        model, info = kind.from_pretrained(
-            None, config=config, state_dict=tensors, ignore_mismatched_sizes=True, output_loading_info=True
-        )
+        with quiet():
+            model, info = kind.from_pretrained(
+                None, config=config, state_dict=tensors, ignore_mismatched_sizes=True, output_loading_info=True,
+                dtype=torch.float32,
+            )  # fmt: skip
     except (ValueError, RuntimeError, KeyError, OSError, AttributeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"the weights are not of the {config.model_type} of config.json: {first}") from error
-    finally:
-        logging.set_verbosity(told)
-        if bars:
-            logging.enable_progress_bar()
-    lost = len(info["missing_keys"]) + len(info["mismatched_keys"])
-    if 2 * lost > len(model.state_dict()):
-        raise ConfigError(f"the weights are not of the {config.model_type} of config.json: it finds few of its own")
-    loaded: nn.Module = model
-    return loaded
+    return model, [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
 
 
 def _fresh(kind: Any, config: Any) -> nn.Module:
