@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from undertow.report.text import summary, table, warnings
+from undertow.report.lines import warnings
+from undertow.report.text import summary, table
 from undertow.types import Measurement
 
 

@@ -16,7 +16,7 @@ from undertow.report.arms import (
     utility_of,
 )
 from undertow.report.checks import Check, resolution, unit
-from undertow.report.text import warnings
+from undertow.report.lines import warnings
 from undertow.report.verdict import Verdict
 from undertow.report.words import crowd, heads, interval, one_line, out_of, suffix, value
 from undertow.types import AuditResult, Measurement

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from undertow.report.datatrap_figures import holdings
 from undertow.report.gallery import Gallery, Shown, State
-from undertow.report.html import Card, how_made, templates
+from undertow.report.lines import warnings
+from undertow.report.parts import Card, how_made, templates
 from undertow.report.prose import HOW_TO_READ_TRAPS, threat_model
 from undertow.report.rows import TITLES, promised
 from undertow.report.tables import Block, Line, Table
-from undertow.report.text import warnings
 from undertow.report.trap_verdict import verdict
 from undertow.report.trapped import (
     ARMS,

@@ -1,7 +1,7 @@
 """A data-trap audit as text for a terminal: what each experiment's traps hold, accuracy, what it means."""
 
+from undertow.report.lines import WIDTH, aligned, checked, warned, warnings
 from undertow.report.rows import TITLES, promised
-from undertow.report.text import WIDTH, aligned, checked, warned, warnings
 from undertow.report.trap_verdict import verdict
 from undertow.report.trapped import (
     ARMS,

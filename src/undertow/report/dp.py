@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from undertow.report.dp_figures import against_claim, against_runs
 from undertow.report.dp_verdict import ACCOUNTANTS, ASSUMES, ceiling_of, headline_of, verdict
-from undertow.report.html import Card, how_made, templates
+from undertow.report.parts import Card, how_made, templates
 from undertow.report.prose import HOW_TO_READ_DP, threat_model
 from undertow.report.rows import TITLES
 from undertow.report.words import count, plain, value

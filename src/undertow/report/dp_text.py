@@ -2,8 +2,8 @@
 
 from undertow.report.dp import counted, side_by_side
 from undertow.report.dp_verdict import verdict
+from undertow.report.lines import WIDTH, aligned, checked, warned
 from undertow.report.rows import TITLES
-from undertow.report.text import WIDTH, aligned, checked, warned
 from undertow.report.words import one_line, plain, wrapped
 from undertow.types import AuditResult
 

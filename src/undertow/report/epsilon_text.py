@@ -1,6 +1,6 @@
 """Epsilon from scores as text for a terminal: the bounds, the headline in words, the claim."""
 
-from undertow.report.text import WIDTH, aligned, warned
+from undertow.report.lines import WIDTH, aligned, warned
 from undertow.report.words import wrapped
 from undertow.types import AuditResult, Measurement
 

@@ -20,7 +20,7 @@ from undertow.report.arms import (
     sweep_of,
     utility_tables,
 )
-from undertow.report.html import Card, how_made, templates
+from undertow.report.parts import Card, how_made, templates
 from undertow.report.poisoning_figures import arms_roc, forest, sweep
 from undertow.report.prose import HOW_TO_READ_ARMS, threat_model
 from undertow.report.rows import TITLES

@@ -15,8 +15,8 @@ from undertow.report.arms import (
     utility_of,
     utility_tables,
 )
+from undertow.report.lines import WIDTH, aligned, checked, warned
 from undertow.report.rows import TITLES
-from undertow.report.text import WIDTH, aligned, checked, warned
 from undertow.report.verdict import Verdict
 from undertow.report.words import both, one_line, plain, sample, suffix, wrapped
 from undertow.types import AuditResult, Measurement

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from undertow.report.drawing import GREY, HALF, NARROW, RED, Drawing, Key, both_shapes
-from undertow.report.html import templates
+from undertow.report.parts import templates
 from undertow.report.scan_text import SENTENCES, rows_of
 from undertow.scanner.findings import Finding, ScanResult, Severity, Verdict
 from undertow.types import Array
