@@ -81,7 +81,7 @@ def datatrap(
         if list_presets:
             from undertow.audits.datatrap_presets import listing
 
-            typer.echo("\n".join(f"datatrap  {name:<17}{about}" for name, about in listing()))
+            typer.echo("\n".join(f"datatrap  {name:<20}{about}" for name, about in listing()))
         else:
             _datatrap(Options(**locals()))
 
@@ -99,7 +99,7 @@ def dp(
         if list_presets:
             from undertow.audits.dp_settings import listing
 
-            typer.echo("\n".join(f"dp  {name:<19}{about}" for name, about in listing()))
+            typer.echo("\n".join(f"dp  {name:<20}{about}" for name, about in listing()))
         else:
             _dp(Options(**locals()))
 
