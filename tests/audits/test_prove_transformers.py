@@ -27,14 +27,16 @@ CONFIGS = {
 SHAPES = {"vit": (3, 16, 16), "bert": (20,), "gpt2": (20,)}
 
 
-def weights(kind):
+def weights(kind, seed=0):
+    torch.manual_seed(seed)
     module = described(CONFIGS[kind]).build(SHAPES[kind], 2)
     return {name.removeprefix("model."): value.numpy() for name, value in module.state_dict().items()}
 
 
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_a_fresh_model_is_not_proven(kind):
-    subject, control = subject_of(weights(kind), Given(architecture=described(CONFIGS[kind])), 0)
+def test_a_fresh_model_is_not_proven(kind, seed):
+    subject, control = subject_of(weights(kind, seed), Given(architecture=described(CONFIGS[kind])), seed)
     assert not prove(subject, [control]).proven
 
 

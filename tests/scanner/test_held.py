@@ -52,6 +52,15 @@ def test_two_records_that_are_nearly_the_same_prove_nothing():
     assert held(layer(3, -between), close, np.arange(50)) == []
 
 
+def test_what_several_records_gave_is_of_no_record():
+    """A class token is the same for all until something mixes into it; a benign unit may well step along it."""
+    inputs, records = INPUTS.copy(), np.repeat(np.arange(25), 2)
+    inputs[::2] = INPUTS[0]
+    assert held(layer(3, -0.7 * INPUTS[0]), inputs, records) == []
+    (found,) = held(layer(3, -0.7 * INPUTS[21]), inputs, records)
+    assert found.record == 10
+
+
 def test_a_large_constant_beside_the_record_does_not_hide_it():
     wide = np.hstack([INPUTS, np.full((50, 4), 1e4)])
     before = np.hstack([BEFORE, np.zeros((8, 4))])

@@ -69,7 +69,8 @@ def held(layer: Watched, inputs: Array, records: Array) -> list[Held]:
         error = _angle(along[best])
         other = np.linalg.norm(read - read[best], axis=1) > SAME
         next_best = _angle(along[other].max(initial=-1))
-        if error <= EXACT and next_best >= APART * error:
+        shared = len(np.unique(records[~other])) > 1  # of no record: a class token before anything mixes into it
+        if error <= EXACT and next_best >= APART * error and not shared:
             found.append(Held(layer.name, int(row), int(records[best]), error, int(count)))
     return found
 
