@@ -19,6 +19,11 @@ SCHEMA = "undertow.clean/1"
 REPORT = "cleaned.json"
 ROUNDS = 4  # of editing and looking again
 
+COSTLY = (
+    "norms were edited, which the layers above rely on: expect the model to be much worse. Give the trusted checkpoint "
+    "it was made from (--parent), or use another one"
+)
+
 
 @dataclass(frozen=True)
 class CleanReport:
@@ -30,6 +35,12 @@ class CleanReport:
     before: ScanResult
     after: ScanResult
     changes: tuple[Change, ...]
+    alone: bool = True  # nothing trusted was at hand to put in the place of what was found
+
+    @property
+    def costly(self) -> bool:
+        """Whether norms were edited alone: the layers above have been trained on what those gave out."""
+        return self.alone and any("norm" in change.tensor.lower() for change in self.changes)
 
 
 def clean_checkpoint(
@@ -64,7 +75,7 @@ def clean_checkpoint(
             break
     said = {"how": how, "seed": seed, "from": [_origin(file) for file in before.files], "changes": plain(changes)}
     _write(source, out, params, tensors, metadata, said)
-    report = CleanReport(str(source), str(out), how, before, scan(out, request).result, tuple(changes))
+    report = CleanReport(str(source), str(out), how, before, scan(out, request).result, tuple(changes), trusted is None)
     write_atomic(report_path(out, source.is_dir()), _json(report, said).encode())
     return report
 
@@ -82,6 +93,7 @@ def told(report: CleanReport) -> str:
     tensors = ", ".join(dict.fromkeys(change.tensor for change in report.changes[:8]))
     lines.append(f"{report.how}: {rows} rows edited in {tensors}{', ...' * (len(report.changes) > 8)}")
     lines += [f"  still there: {found.kind} in {found.tensor}" for found in _named(report.after.findings)]
+    lines += [COSTLY] * report.costly
     lines.append(f"written: {report.out}, and {REPORT} with both scans; the original was not touched")
     return "\n".join(lines)
 
