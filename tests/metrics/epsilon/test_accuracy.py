@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
-from undertow.metrics.epsilon import Counts, approximate_dp_curve, gaussian_curve, gdp, gdp_epsilon, gdp_mu
+from undertow.metrics.epsilon import (
+    Counts,
+    approximate_dp_curve,
+    gaussian_curve,
+    gdp,
+    gdp_epsilon,
+    gdp_mu,
+    subsampled_gaussian_curve,
+)
 from undertow.metrics.epsilon.accuracy import accuracy_p_value, gdp_accuracy, most_right, refutes_by_accuracy
 from undertow.rng import stream
 from undertow.types import BadInput
@@ -86,3 +94,18 @@ def test_trials_that_share_runs_need_a_word():
     with pytest.raises(BadInput, match="independent"):
         gdp_accuracy(Counts(60, 40, 40, 60, runs=10), DELTA)
     assert gdp_accuracy(Counts(60, 40, 40, 60, runs=10), DELTA, independent=True).unit == "independent trials"
+
+
+@pytest.mark.parametrize(("noise", "rate", "steps"), [(1.0, 1.0, 1), (0.7, 0.5, 4), (0.6, 0.05, 200)])
+def test_a_true_claim_of_subsampled_training_is_refuted_at_most_one_time_in_twenty(noise, rate, steps):
+    """The bound `claimed-pld-accuracy` is above the truth only where the true curve itself is refused."""
+    pytest.importorskip("dp_accounting")
+    curve = subsampled_gaussian_curve(noise, rate, steps)
+    rng, audits, runs = stream(4, "coverage", str(rate)), 1000, 200
+    spread = noise * np.sqrt(steps)
+    inside = rng.binomial(steps, rate, (audits, runs)) + spread * rng.normal(size=(audits, runs))
+    outside = spread * rng.normal(size=(audits, runs))
+    threshold, most = steps * rate / 2, most_right(curve, 0.5)
+    tp, fp = (inside > threshold).sum(1), (outside > threshold).sum(1)
+    refuted = [accuracy_p_value(Counts(t, runs - t, f, runs - f), most) <= 0.05 for t, f in zip(tp, fp, strict=True)]
+    assert np.mean(refuted) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / audits)
