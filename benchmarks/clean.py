@@ -22,16 +22,16 @@ from pathlib import Path
 import numpy as np
 
 from undertow.audits.chain import Host
-from undertow.audits.datatrap import Table
-from undertow.audits.datatrap_settings import preset
+from undertow.audits.datatrap.game import Table
+from undertow.audits.datatrap.settings import preset
 from undertow.engine.executor import Serial
 from undertow.engine.key import fingerprint
 from undertow.scanner.held import Watched, held
-from undertow.storage.checkpoint_files import read_checkpoint, write_checkpoint
+from undertow.storage.checkpoints.files import read_checkpoint, write_checkpoint
+from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
-from undertow.storage.trap_data import load_traps
 from undertow.traps import MlpTrap, captures, read
-from undertow.workflow_clean import clean_checkpoint
+from undertow.workflows.clean import clean_checkpoint
 
 COLUMNS = (
     "seed", "verdict before", "after", "accepted before", "after", "copied before", "after", "any unit before", "after",

@@ -19,12 +19,12 @@ import traps_bert
 import traps_vit
 
 from undertow.rng import stream
-from undertow.storage.checkpoint_files import read_checkpoint, write_checkpoint
+from undertow.storage.checkpoints.files import read_checkpoint, write_checkpoint
 from undertow.traps import best_expected, captures, plant, read, vit_trap
 from undertow.traps.bert import bert_trap
 from undertow.traps.bert_text import text_captures
 from undertow.types import BadInput
-from undertow.workflow_clean import clean_checkpoint
+from undertow.workflows.clean import clean_checkpoint
 
 
 def unaided(trap):

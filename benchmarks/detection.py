@@ -25,11 +25,11 @@ from typing import Any
 from scipy.stats import beta, rankdata
 
 from undertow.audits.chain import Host
-from undertow.audits.poisoning import finetunable, lay_table, published
-from undertow.audits.poisoning_presets import preset
-from undertow.audits.suspicion import audit_checkpoint
+from undertow.audits.poisoning.game import finetunable, lay_table, published
+from undertow.audits.poisoning.presets import preset
+from undertow.audits.poisoning.suspicion import audit_checkpoint
 from undertow.engine.executor import Serial
-from undertow.storage.poison_source import load_poisoning
+from undertow.storage.data.poison_source import load_poisoning
 from undertow.storage.store import DiskStore, MemoryStore
 from undertow.types import AuditResult, Store
 

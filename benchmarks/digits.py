@@ -18,11 +18,11 @@ from dataclasses import replace
 import numpy as np
 
 from undertow.audits.chain import Host
-from undertow.audits.mia import audit_mia
-from undertow.audits.presets import preset
-from undertow.audits.tmi import audit_tmi
+from undertow.audits.membership.mia import audit_mia
+from undertow.audits.membership.presets import preset
+from undertow.audits.membership.tmi import audit_tmi
 from undertow.engine.executor import Serial
-from undertow.storage.datasets import load_supply
+from undertow.storage.data.datasets import load_supply
 from undertow.storage.store import MemoryStore
 from undertow.types import AuditResult
 

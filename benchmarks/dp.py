@@ -23,12 +23,12 @@ from dataclasses import replace
 import numpy as np
 
 from undertow.audits.chain import Host
-from undertow.audits.dp import Game
-from undertow.audits.dp_rows import trials_of
-from undertow.audits.dp_settings import DpConfig, DpData, DpRecipe, preset
+from undertow.audits.dp.game import Game
+from undertow.audits.dp.rows import trials_of
+from undertow.audits.dp.settings import DpConfig, DpData, DpRecipe, preset
 from undertow.engine.executor import Serial
 from undertow.metrics.epsilon import Trials, one_run_from_scores
-from undertow.storage.dp_data import load_dp
+from undertow.storage.data.dp_data import load_dp
 from undertow.storage.store import MemoryStore
 from undertow.types import Array
 

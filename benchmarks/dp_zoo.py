@@ -2,7 +2,7 @@
 
     python benchmarks/dp_zoo.py [--seeds 0] [--correct-seeds 0 1 2 3 4] [--only WORD]
 
-Each line is a run of `check_pipeline` at 99.9 % confidence. The pipelines are those of tests/audits/dp_zoo.
+Each line is a run of `check_pipeline` at 99.9 % confidence. The pipelines are those of tests/audits/dp/dp_zoo.
 """
 
 import argparse
@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import time
 
-from tests.audits.dp_zoo.broken import broken
-from tests.audits.dp_zoo.correct import correct
-from tests.audits.dp_zoo.models import Specimen
+from tests.audits.dp.dp_zoo.broken import broken
+from tests.audits.dp.dp_zoo.correct import correct
+from tests.audits.dp.dp_zoo.models import Specimen
 
-from undertow.audits.dp_conformance import Conformance, check_pipeline
+from undertow.audits.dp.conformance import Conformance, check_pipeline
 
 
 def checked(s: Specimen, seed: int) -> tuple[Conformance, float]:

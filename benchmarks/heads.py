@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from undertow.audits.chain import Host
-from undertow.audits.presets import PAIRS, preset
-from undertow.audits.tmi import audit_tmi
+from undertow.audits.membership.presets import PAIRS, preset
+from undertow.audits.membership.tmi import audit_tmi
 from undertow.engine.executor import choose_executor
 from undertow.metrics import mean_over_runs
 from undertow.rng import stream
-from undertow.storage.datasets import load_supply
+from undertow.storage.data.datasets import load_supply
 from undertow.storage.run import open_store
 from undertow.types import AuditResult, Measurement
 

@@ -16,13 +16,13 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 from dataclasses import replace
 
 from undertow.audits.chain import Host
-from undertow.audits.presets import preset
+from undertow.audits.membership.presets import preset
+from undertow.audits.membership.tmi import audit_tmi
 from undertow.audits.settings import LeakageConfig
-from undertow.audits.tmi import audit_tmi
 from undertow.engine.executor import Serial
 from undertow.metrics import mean_over_runs
 from undertow.rng import stream
-from undertow.storage.datasets import load_supply
+from undertow.storage.data.datasets import load_supply
 from undertow.storage.store import MemoryStore
 
 ATTACKS = ("tmi-default", "tmi")

@@ -17,9 +17,9 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from pathlib import Path
 
-from undertow.storage.auxiliary_text import paragraphs
+from undertow.storage.checkpoints.harness import benchmarked
+from undertow.storage.data.auxiliary_text import paragraphs
 from undertow.storage.files import read_text
-from undertow.storage.harness import benchmarked
 
 ARMS = ("clean", "benign", "poisoned")
 METRICS = ("bits_per_byte", "word_perplexity")

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from undertow.attacks.catalog import ATTACKS
-from undertow.audits.presets import PAIRS, preset
-from undertow.audits.tmi import CONTROL
+from undertow.audits.membership.presets import PAIRS, preset
+from undertow.audits.membership.tmi import CONTROL
 from undertow.metrics import difference, mean_over_runs
 from undertow.rng import stream
 from undertow.storage.results import load_result
 from undertow.types import AuditResult, Scores
-from undertow.workflow import Request, run_audit
+from undertow.workflows.audit import Request, run_audit
 
 STRATEGIES = ("linear", "last-k", "full", "lora", "dp")
 OURS, RELEASED = "tmi-default", "tmi"

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from undertow.audits.poisoning import on
-from undertow.audits.poisoning_presets import preset
-from undertow.audits.poisoning_settings import ARMS, PoisoningConfig
+from undertow.audits.poisoning.game import on
+from undertow.audits.poisoning.presets import preset
+from undertow.audits.poisoning.settings import ARMS, PoisoningConfig
 from undertow.metrics import difference, mean_over_runs
 from undertow.rng import stream
 from undertow.storage.results import load_result
 from undertow.types import AuditResult, Measurement, Scores
-from undertow.workflow import Request
-from undertow.workflow_poisoning import run_poisoning
+from undertow.workflows.audit import Request
+from undertow.workflows.poisoning import run_poisoning
 
 POINTS = ("targets", "others")
 

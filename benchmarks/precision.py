@@ -17,13 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from undertow.audits.chain import Host, Workshop
-from undertow.audits.presets import preset
+from undertow.audits.membership.presets import preset
+from undertow.audits.membership.tmi import audit_tmi, lay_table
 from undertow.audits.settings import LeakageConfig
-from undertow.audits.tmi import audit_tmi, lay_table
 from undertow.engine.executor import Serial
 from undertow.metrics import difference, mean_over_runs
 from undertow.rng import stream
-from undertow.storage.datasets import load_supply
+from undertow.storage.data.datasets import load_supply
 from undertow.storage.run import open_store
 from undertow.storage.store import MemoryStore
 from undertow.types import AuditResult, Store

@@ -17,10 +17,10 @@ from dataclasses import replace
 import numpy as np
 
 from undertow.audits.chain import Host
-from undertow.audits.presets import preset
-from undertow.audits.tmi import audit_tmi
+from undertow.audits.membership.presets import preset
+from undertow.audits.membership.tmi import audit_tmi
 from undertow.engine.executor import Serial
-from undertow.storage.datasets import load_supply
+from undertow.storage.data.datasets import load_supply
 from undertow.storage.store import MemoryStore
 from undertow.training.privacy import Privacy
 from undertow.training.schedule import Fit

@@ -21,14 +21,14 @@ import numpy as np
 import torch
 
 from undertow.audits.chain import Host
-from undertow.audits.datatrap import Table
-from undertow.audits.datatrap_settings import preset
-from undertow.audits.prove import prove
-from undertow.audits.prove_subject import Given, subject_of
+from undertow.audits.datatrap.game import Table
+from undertow.audits.datatrap.settings import preset
+from undertow.audits.prove.proof import prove
+from undertow.audits.prove.subject import Given, subject_of
 from undertow.engine.executor import Serial
 from undertow.engine.key import fingerprint
+from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
-from undertow.storage.trap_data import load_traps
 from undertow.traps import captures, read
 
 

@@ -22,14 +22,14 @@ import torch
 from scan import share
 
 from undertow.audits.chain import Host
-from undertow.audits.datatrap import Table
-from undertow.audits.datatrap_settings import preset
+from undertow.audits.datatrap.game import Table
+from undertow.audits.datatrap.settings import preset
 from undertow.engine.executor import Serial
 from undertow.quantise import quantise
 from undertow.rng import stream
 from undertow.scanner import inspect, of_arrays
+from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
-from undertow.storage.trap_data import load_traps
 from undertow.traps import MlpTrap, captures, plant, read
 from undertow.types import Params
 

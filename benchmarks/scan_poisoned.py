@@ -19,12 +19,12 @@ import numpy as np
 from scan import share
 
 from undertow.audits.chain import Host
-from undertow.audits.poisoning import lay_table, published
-from undertow.audits.poisoning_presets import preset
+from undertow.audits.poisoning.game import lay_table, published
+from undertow.audits.poisoning.presets import preset
 from undertow.engine.executor import Serial
 from undertow.scanner import inspect, of_arrays
 from undertow.scanner.difference import difference
-from undertow.storage.poison_source import load_poisoning
+from undertow.storage.data.poison_source import load_poisoning
 from undertow.storage.store import MemoryStore
 from undertow.types import Params
 

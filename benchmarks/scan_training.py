@@ -14,11 +14,11 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from undertow.audits.datatrap_settings import TrapData
+from undertow.audits.datatrap.settings import TrapData
 from undertow.models.cnn import Cnn
 from undertow.models.resnet import ResNet
 from undertow.quantise import round_rows
-from undertow.storage.trap_data import load_traps
+from undertow.storage.data.trap_data import load_traps
 from undertow.types import Params
 
 Net = Callable[..., torch.Tensor]

@@ -25,15 +25,15 @@ import traps_vit
 from safetensors.numpy import save_file
 
 from undertow.audits.chain import Host
-from undertow.audits.datatrap import Table
-from undertow.audits.datatrap_settings import DataTrapConfig, TrapData, preset
+from undertow.audits.datatrap.game import Table
+from undertow.audits.datatrap.settings import DataTrapConfig, TrapData, preset
 from undertow.audits.settings import DataSettings
 from undertow.engine.executor import Serial
 from undertow.rng import stream
 from undertow.stages.plant import trapped_layers
-from undertow.storage.pairs import load_pair
+from undertow.storage.data.pairs import load_pair
+from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
-from undertow.storage.trap_data import load_traps
 from undertow.traps import MlpTrap, bert_trap, best_expected, plant, vit_trap
 from undertow.traps.black_box import membership_trap
 from undertow.traps.vit_room import HIDDEN

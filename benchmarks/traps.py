@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from undertow.audits.chain import Host
-from undertow.audits.datatrap import audit_datatrap
-from undertow.audits.datatrap_presets import preset
+from undertow.audits.datatrap.game import audit_datatrap
+from undertow.audits.datatrap.presets import preset
 from undertow.engine.executor import Serial
+from undertow.storage.data.trap_source import trap_source
 from undertow.storage.store import DiskStore
-from undertow.storage.trap_source import trap_source
 from undertow.types import Measurement
 
 COLUMNS = ("captured_exact", "captured_unique", "mixed", "none", "accepted", "accepted_precision", "max_error",

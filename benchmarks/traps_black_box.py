@@ -18,16 +18,16 @@ from dataclasses import replace
 import numpy as np
 
 from undertow.audits.chain import Host
-from undertow.audits.datatrap import Table
-from undertow.audits.datatrap_presets import preset
-from undertow.audits.trap_kit import sequential_plan
-from undertow.audits.worth import proportion
+from undertow.audits.datatrap.game import Table
+from undertow.audits.datatrap.kit import sequential_plan
+from undertow.audits.datatrap.presets import preset
+from undertow.audits.poisoning.worth import proportion
 from undertow.engine.executor import Serial
 from undertow.rng import stream
 from undertow.stages.plant import trapped_layers
 from undertow.stages.query import Query
+from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
-from undertow.storage.trap_data import load_traps
 from undertow.traps import plant
 from undertow.traps.black_box import OPEN, membership_trap, open_score
 from undertow.types import Array, Examples, Slot

@@ -19,11 +19,11 @@ from dataclasses import replace
 import numpy as np
 
 from undertow.audits.chain import Host
-from undertow.audits.datatrap import Table
-from undertow.audits.datatrap_presets import preset
+from undertow.audits.datatrap.game import Table
+from undertow.audits.datatrap.presets import preset
 from undertow.engine.executor import Serial
+from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
-from undertow.storage.trap_data import load_traps
 from undertow.traps import captures, read
 from undertow.traps.read_out import read_out
 from undertow.types import Array, Params

@@ -30,7 +30,7 @@ from transformers import ViTConfig, ViTForImageClassification
 from undertow.audits.settings import DataSettings
 from undertow.audits.supply import Supply
 from undertow.rng import seed_for, stream
-from undertow.storage.pairs import load_pair
+from undertow.storage.data.pairs import load_pair
 from undertow.traps import Candidates, best_expected, captures, plant, read, vit_trap
 from undertow.traps.vit import VitTrap
 from undertow.traps.vit_room import clear, room_in

@@ -17,8 +17,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from undertow import Examples
-from undertow.audits.dp_claim import DpClaim
-from undertow.audits.dp_conformance import check_pipeline
+from undertow.audits.dp.claim import DpClaim
+from undertow.audits.dp.conformance import check_pipeline
 from undertow.training.opacus_pipeline import OpacusPipeline
 
 RECORDS, BATCH, LR = 256, 64, 0.2  # a short training of a few steps shows most: 256 / 64 = 4

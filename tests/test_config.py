@@ -5,12 +5,12 @@ import tomllib
 import pytest
 
 pytest.importorskip("torch")
-from undertow.audits.presets import PRESETS, preset
+from undertow.audits.membership.presets import PRESETS, preset
 from undertow.audits.settings import LeakageConfig
 from undertow.config import override, to_dict, to_toml
 from undertow.storage.files import read_toml
 from undertow.types import ConfigError
-from undertow.workflow import configure, split_tables
+from undertow.workflows.audit import configure, split_tables
 
 
 @pytest.mark.parametrize(("audit", "name"), [(audit, name) for audit, known in PRESETS.items() for name in known])

@@ -9,13 +9,13 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from undertow.audits.chain import Host, Workshop
-from undertow.audits.presets import preset
+from undertow.audits.membership.presets import preset
+from undertow.audits.membership.tmi import lay_table
 from undertow.audits.settings import EngineSettings, ModelSettings
-from undertow.audits.tmi import lay_table
 from undertow.engine.executor import Serial
 from undertow.engine.key import model_key, stage_digest
 from undertow.stages.query import Then
-from undertow.storage.datasets import load_supply
+from undertow.storage.data.datasets import load_supply
 from undertow.storage.store import MemoryStore
 
 BASE = replace(preset("tmi", "digits"), shadows=4, victims=1, engine=EngineSettings(name="sequential"))

@@ -10,14 +10,14 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from undertow.audits.chain import Host, Workshop, ready
-from undertow.audits.estimate import estimate
+from undertow.audits.membership.estimate import estimate
+from undertow.audits.membership.tmi import audit_tmi, lay_table
 from undertow.audits.settings import DataSettings, EngineSettings, LeakageConfig, ModelSettings
-from undertow.audits.tmi import audit_tmi, lay_table
 from undertow.engine.executor import Serial
 from undertow.engine.key import model_key, stage_digest
 from undertow.rng import stream
 from undertow.stages.query import Then
-from undertow.storage.datasets import load_supply
+from undertow.storage.data.datasets import load_supply
 from undertow.storage.results import result_json
 from undertow.storage.store import MemoryStore
 from undertow.training.schedule import Fit

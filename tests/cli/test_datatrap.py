@@ -10,8 +10,8 @@ pytest.importorskip("sklearn")
 from typer.testing import CliRunner
 
 from undertow.cli import app
-from undertow.storage.checkpoint_files import PLANTED, read_checkpoint
-from undertow.storage.trap_key import read_key
+from undertow.storage.checkpoints.files import PLANTED, read_checkpoint
+from undertow.storage.checkpoints.trap_key import read_key
 
 QUICK = """
 [model]

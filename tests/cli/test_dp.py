@@ -119,7 +119,7 @@ def test_a_configuration_can_be_written_and_read(tmp_path):
     assert 'canary = "trap"' in done.output
     import tomllib
 
-    from undertow.audits.dp_settings import DpConfig
+    from undertow.audits.dp.settings import DpConfig
     from undertow.config import override
 
     assert override(DpConfig(), tomllib.loads(done.output)) == DpConfig()

@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 pytest.importorskip("torch")
 from tests.report import poisoned
 
-from undertow.audits import poisoning as audits
-from undertow.audits import suspicion
-from undertow.audits.poison_supply import Base
+from undertow.audits.base import Base
+from undertow.audits.poisoning import game as audits
+from undertow.audits.poisoning import suspicion
 from undertow.cli import app
-from undertow.storage import judged, poison_source
-from undertow.storage.judged import Judged
+from undertow.storage.checkpoints import judged
+from undertow.storage.checkpoints.judged import Judged
+from undertow.storage.data import poison_source
 
 RESULT = poisoned.build()
 
@@ -110,7 +111,7 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(parts, tmp_path)
 
 
 def test_init_config_is_read_back_as_the_preset(parts, tmp_path):
-    from undertow.audits.poisoning_presets import preset
+    from undertow.audits.poisoning.presets import preset
 
     code, text, _ = undertow("init-config", "poisoning")
     assert code == 0

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("sklearn")
-from tests.audits.poison_games import letters, prose, write_jsonl
+from tests.audits.poisoning.poison_games import letters, prose, write_jsonl
 
 from undertow.cli import app
 from undertow.models.causal_lm import causal_lm
-from undertow.storage.tokens import own_tokens
+from undertow.storage.data.tokens import own_tokens
 
 TINY_DIGITS = """
 models = 6

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from undertow.audits.blind_spots import BLIND
+from undertow.audits.poisoning.blind_spots import BLIND
 from undertow.metrics import difference, measure
 from undertow.rng import stream
 from undertow.types import AuditResult, Measurement, Scores

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from undertow.report.scan_page import page
+from undertow.report.scan.page import page
 from undertow.scanner import Finding, ScannedFile, ScanResult
 
 

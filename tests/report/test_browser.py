@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tests.report import poisoned, scanned, trapped
 
-from undertow.report.gallery import image_gallery, text_gallery
+from undertow.report.datatrap.gallery import image_gallery, text_gallery
+from undertow.report.datatrap.pictures import Picture, picture
 from undertow.report.html import index_page, page
-from undertow.report.pictures import Picture, picture
 
 WIDTHS = (1280, 760, 400, 320)
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from undertow.report.datatrap.pictures import Picture, picture
 from undertow.report.html import index_page, page
-from undertow.report.pictures import Picture, picture
 from undertow.report.verdict import verdict
 from undertow.types import BadInput
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
-from undertow.audits.poisoning_settings import Candidates
+from undertow.audits.poisoning.settings import Candidates
 from undertow.engine.design import Design
 from undertow.engine.executor import Serial
 from undertow.engine.play import play
@@ -21,9 +21,9 @@ from undertow.stages.finetune import Finetune
 from undertow.stages.interrogate import Interrogate
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Then
-from undertow.storage.poison_texts import text_supply
+from undertow.storage.data.poison_texts import text_supply
+from undertow.storage.data.stories import stories260k
 from undertow.storage.store import MemoryStore
-from undertow.storage.stories import stories260k
 from undertow.token_signals import view_signals, zlib_bytes
 from undertow.training.choose import Plan, candidates
 from undertow.training.schedule import Fit

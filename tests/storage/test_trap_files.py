@@ -7,8 +7,8 @@ import pytest
 
 from undertow.rng import stream
 from undertow.storage.captures_file import Held, load_captures, save_captures
-from undertow.storage.checkpoint_files import write_checkpoint
-from undertow.storage.trap_key import read_key, write_key
+from undertow.storage.checkpoints.files import write_checkpoint
+from undertow.storage.checkpoints.trap_key import read_key, write_key
 from undertow.traps import Candidates, Captures, mlp_trap, plant
 from undertow.types import BadInput, StoreError
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("opacus")
 pytest.importorskip("peft")
 
-from tests.audits.dp_zoo.models import adapted, digits, perceptron, start
+from tests.audits.dp.dp_zoo.models import adapted, digits, perceptron, start
 
 from undertow.training.opacus_pipeline import OpacusPipeline
 

@@ -1,4 +1,4 @@
-"""The command line: parses, prints, exits. What the commands do is in workflow.py and workflow_poisoning.py."""
+"""The command line: parses, prints, exits. What the commands do is in workflows/audit.py and workflows/poisoning.py."""
 
 import sys
 from pathlib import Path
@@ -66,7 +66,7 @@ def score(
     fail_if: opt.FailIf = None, drop_duplicates: opt.DropDuplicates = False, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Apply the attacks to signals made anywhere; nothing is trained, torch is not needed."""
-    from undertow.workflow import run_score
+    from undertow.workflows.audit import run_score
 
     names = [name.strip() for part in attack or [] for name in part.split(",") if name.strip()]
     with errors():
@@ -84,7 +84,7 @@ def report(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")], include_examples: opt.Include = False
 ) -> None:
     """Draw the report of a finished run again."""
-    from undertow.workflow import render_reports
+    from undertow.workflows.audit import render_reports
 
     with errors():
         for path in render_reports(run_dir, include_examples):
@@ -97,12 +97,12 @@ def init_config(
     preset: opt.Preset = None,
 ) -> None:
     """Print a configuration with every key explained: undertow init-config tmi > my.toml"""
-    from undertow import workflow_datatrap, workflow_dp, workflow_poisoning
     from undertow.config import to_toml
-    from undertow.workflow import AUDITS, configure
+    from undertow.workflows import datatrap, dp, poisoning
+    from undertow.workflows.audit import AUDITS, configure
 
     of: dict[str, Any] = {
-        "poisoning": workflow_poisoning.configure, "datatrap": workflow_datatrap.configure, "dp": workflow_dp.configure,
+        "poisoning": poisoning.configure, "datatrap": datatrap.configure, "dp": dp.configure,
     }  # fmt: skip
     with errors():
         if audit not in (*AUDITS, *of):
@@ -123,7 +123,7 @@ def theory(
     out: Annotated[Path, typer.Option(help="The picture, SVG.")] = Path("undertow-theory.svg"),
 ) -> None:
     """AUC against what finetuning leaves of the pretraining mean: closed form, and a simulation on top."""
-    from undertow.workflow import run_theory
+    from undertow.workflows.audit import run_theory
 
     with errors():
         typer.echo("alpha   AUC closed form   simulated [95 %]         TPR@1% closed form   simulated")

@@ -79,7 +79,7 @@ def datatrap(
     """Can a checkpoint carry finetuning records away? Plants data traps, finetunes, and reads them back."""
     with errors():
         if list_presets:
-            from undertow.audits.datatrap_presets import listing
+            from undertow.audits.datatrap.presets import listing
 
             typer.echo("\n".join(f"datatrap  {name:<20}{about}" for name, about in listing()))
         else:
@@ -97,7 +97,7 @@ def dp(
     """Does private finetuning give the epsilon it claims? Trains with a canary and without it, and bounds epsilon."""
     with errors():
         if list_presets:
-            from undertow.audits.dp_settings import listing
+            from undertow.audits.dp.settings import listing
 
             typer.echo("\n".join(f"dp  {name:<20}{about}" for name, about in listing()))
         else:
@@ -106,9 +106,9 @@ def dp(
 
 def _dp(o: Any) -> None:
     from undertow.storage.files import read_toml
-    from undertow.workflow import Request
-    from undertow.workflow_dp import configure, run_dp
-    from undertow.workflow_poisoning import where
+    from undertow.workflows.audit import Request
+    from undertow.workflows.dp import configure, run_dp
+    from undertow.workflows.poisoning import where
 
     changes = {k: getattr(o, k) for k in ("seed", "epsilon", "delta", "access", "canary", "runs")}
     changes = {k: v for k, v in changes.items() if v is not None}
@@ -128,9 +128,9 @@ def _dp(o: Any) -> None:
 
 def _datatrap(o: Any) -> None:
     from undertow.storage.files import read_toml
-    from undertow.workflow import Request
-    from undertow.workflow_datatrap import configure, plan_datatrap, run_datatrap
-    from undertow.workflow_poisoning import where
+    from undertow.workflows.audit import Request
+    from undertow.workflows.datatrap import configure, plan_datatrap, run_datatrap
+    from undertow.workflows.poisoning import where
 
     changes = {k: getattr(o, k) for k in ("seed", "seeds") if getattr(o, k) is not None}
     if o.data is not None:
@@ -151,7 +151,7 @@ def _datatrap(o: Any) -> None:
 
 
 def _print_names(presets: bool, recipes: bool) -> None:
-    from undertow.audits.poisoning_presets import RECIPES, VIEWS, listing
+    from undertow.audits.poisoning.presets import RECIPES, VIEWS, listing
 
     lines = [f"poisoning  {name:<14}{about}" for name, about in listing()] if presets else []
     if recipes:
@@ -163,8 +163,8 @@ def _print_names(presets: bool, recipes: bool) -> None:
 
 def _poisoning(o: Any) -> None:
     from undertow.storage.files import read_toml
-    from undertow.workflow import Request
-    from undertow.workflow_poisoning import configure, plan_poisoning, run_checkpoint, run_poisoning
+    from undertow.workflows.audit import Request
+    from undertow.workflows.poisoning import configure, plan_poisoning, run_checkpoint, run_poisoning
 
     suspect = _suspect(o)
     if suspect and o.plan:
@@ -186,10 +186,10 @@ def _poisoning(o: Any) -> None:
 def _suspect(o: Any) -> Any:
     """The checkpoint to judge, where one is given; ConfigError where an option needs one that is not."""
     if o.checkpoint is not None:
-        from undertow.workflow import need_torch
+        from undertow.workflows.audit import need_torch
 
         need_torch()
-        from undertow.storage.judged import Suspect
+        from undertow.storage.checkpoints.judged import Suspect
 
         return Suspect(str(o.checkpoint), str(o.reference or ""), str(o.look_alikes or ""), o.factory or "")
     for name in ("reference", "look_alikes", "factory"):
@@ -200,7 +200,7 @@ def _suspect(o: Any) -> Any:
 
 def _changes(o: Any) -> dict[str, Any]:
     """Options that change the configuration; they win over the file."""
-    from undertow.workflow_poisoning import where
+    from undertow.workflows.poisoning import where
 
     changes = {k: getattr(o, k) for k in ("models", "seed") if getattr(o, k) is not None}
     changes |= {k: opt.names(getattr(o, k)) for k in ("recipes", "views", "benchmarks") if getattr(o, k) is not None}
@@ -208,7 +208,7 @@ def _changes(o: Any) -> dict[str, Any]:
 
 
 def _audit(audits: tuple[str, ...], o: Any) -> None:
-    from undertow.workflow import Request, configure, plan_audit, run_audit, run_both, split_tables
+    from undertow.workflows.audit import Request, configure, plan_audit, run_audit, run_both, split_tables
 
     with errors():
         if o.list_presets:
@@ -251,7 +251,7 @@ def _given(context: typer.Context, name: str) -> bool:
 
 
 def _print_presets(audits: tuple[str, ...]) -> None:
-    from undertow.audits.presets import listing
+    from undertow.audits.membership.presets import listing
 
     for audit in audits:
         for line in listing(audit):

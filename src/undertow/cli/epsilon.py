@@ -39,8 +39,8 @@ def epsilon(
     seed: Annotated[int, typer.Option(min=0, help="Of the split and of ties.")] = 0,
 ) -> None:
     """How much leaks at least? A lower bound of epsilon from scores (higher = member); nothing is trained."""
-    from undertow.audits.epsilon import EpsilonAsk
-    from undertow.workflow_epsilon import parse_guesses, parse_threshold, run_epsilon
+    from undertow.audits.dp.epsilon import EpsilonAsk
+    from undertow.workflows.epsilon import parse_guesses, parse_threshold, run_epsilon
 
     with errors():
         conditions = gates(fail_if)

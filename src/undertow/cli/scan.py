@@ -13,7 +13,7 @@ from undertow.types import ConfigError
 
 if TYPE_CHECKING:
     from undertow.scanner import Verdict
-    from undertow.workflow_scan import Scan
+    from undertow.workflows.scan import Scan
 
 NOTHING = 3
 EXIT: "dict[Verdict, int]" = {"safe": 0, "unsafe": 1, "unknown": 4}
@@ -35,7 +35,7 @@ def scan(
     format: Format = "text", out: File = None, allow: Allow = None, seed: opt.Seed = None, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Is it safe to finetune from these files? Exit 0 safe, 1 unsafe, 2 error, 3 nothing scanned, 4 unknown."""
-    from undertow.workflow_scan import ScanRequest, scan_paths
+    from undertow.workflows.scan import ScanRequest, scan_paths
 
     with errors():
         if format not in FORMATS:
@@ -59,7 +59,7 @@ def clean(
     seed: opt.Seed = None, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Neutralise what a scan finds, scan again, and write a new checkpoint. Exit code of the second scan."""
-    from undertow.workflow_clean import clean_checkpoint, told
+    from undertow.workflows.clean import clean_checkpoint, told
 
     with errors():
         report = clean_checkpoint(source, out, parent=parent, how=how, seed=seed or 0)
@@ -69,8 +69,8 @@ def clean(
 
 
 def _proving(data: Path | None, factory: str | None, seed: int | None) -> Any:
-    from undertow.workflow import need_torch
-    from undertow.workflow_prove import Proving
+    from undertow.workflows.audit import need_torch
+    from undertow.workflows.prove import Proving
 
     need_torch()
     return Proving(data, factory, seed or 0)
@@ -91,14 +91,14 @@ def _write(found: "Scan", format: str, out: Path | None, quiet: bool) -> None:
 
 def _rendered(found: "Scan", format: str, colour: bool) -> str:
     if format == "text":
-        from undertow.report.scan_text import NOTHING_SCANNED, summary
+        from undertow.report.scan.text import NOTHING_SCANNED, summary
 
         return summary(found.result, colour, found.weights) if found.weights else NOTHING_SCANNED
     if format == "html":
-        from undertow.report.scan_page import page
+        from undertow.report.scan.page import page
 
         return page(found.result, found.norms, _environment())
-    from undertow.report.scan_json import to_json, to_sarif
+    from undertow.report.scan.document import to_json, to_sarif
 
     return to_json(found.result) if format == "json" else to_sarif(found.result, _environment()["undertow"])
 

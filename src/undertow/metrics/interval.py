@@ -6,8 +6,9 @@ from functools import partial
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import beta, t
+from scipy.stats import t
 
+from undertow.metrics.binomial import above, below
 from undertow.metrics.held_out import balanced_accuracy, guesses, tally
 from undertow.metrics.resample import Ranking, draws, rank, roc_numbers
 from undertow.types import Array, ConfigError, Measurement, Scores
@@ -108,20 +109,8 @@ def intervals(value: Array, resampled: Array, units: int, trials: Array, skewed:
     bent = inside & skewed
     centre, slope = logit(np.where(bent, value, 0.5)), np.where(bent, value * (1 - value), 1)
     low, high = (np.where(bent, expit(centre + r / slope), value + r) for r in (-reach, reach))
-    exact_low, exact_high = _clopper_pearson(value, trials)
+    tail, hits = (1 - CONFIDENCE) / 2, value * trials
+    exact_low, exact_high = below(hits, trials, tail), above(hits, trials, tail)
     low = np.minimum(np.where(silent, np.minimum(low, exact_low), low), value)
     high = np.maximum(np.where(silent, np.maximum(high, exact_high), high), value)
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
-
-
-def _clopper_pearson(value: Array, trials: Array) -> tuple[Array, Array]:
-    """Exact binomial 95 % bounds of proportions `value` (K,) of `trials` (K,); successes may be fractional.
-
-    Clopper and Pearson 1934 in the form of beta quantiles.
-    """
-    hits, tail = value * trials, (1 - CONFIDENCE) / 2
-    misses = trials - hits
-    # The quantile is asked only where both parameters are positive; elsewhere the bound is the edge itself.
-    low = np.where(hits > 0, beta.ppf(tail, np.where(hits > 0, hits, 1), misses + 1), 0)
-    high = np.where(misses > 0, beta.ppf(1 - tail, hits + 1, np.where(misses > 0, misses, 1)), 1)
-    return low, high

@@ -7,11 +7,11 @@ from urllib.parse import quote
 import numpy as np
 
 from undertow.metrics import exposure
+from undertow.report.datatrap.gallery import Gallery
+from undertow.report.datatrap.pictures import Picture
 from undertow.report.figures import histogram, roc
-from undertow.report.gallery import Gallery
 from undertow.report.lines import warnings
 from undertow.report.parts import Card, how_made, templates
-from undertow.report.pictures import Picture
 from undertow.report.prose import HOW_TO_READ, threat_model
 from undertow.report.rows import (
     TITLES,
@@ -55,15 +55,15 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
     the page names records by id only, or not at all: a report is shared, and the members are private.
     """
     if result.audit == "datatrap":
-        from undertow.report.datatrap import page as of_traps
+        from undertow.report.datatrap.page import page as of_traps
 
         return of_traps(result, gallery)
     if result.audit == "dp":
-        from undertow.report.dp import page as of_claim
+        from undertow.report.dp.page import page as of_claim
 
         return of_claim(result)
     if result.audit == "poisoning":
-        from undertow.report.poisoning import page as of_arms
+        from undertow.report.poisoning.page import page as of_arms
 
         return of_arms(result)
     choice = realistic(result)
@@ -108,18 +108,18 @@ def index_page(results: Mapping[str, AuditResult]) -> str:
 def _brief(result: AuditResult) -> tuple[Verdict, list[Card]]:
     """The reading of an audit and its key figures."""
     if result.audit == "datatrap":
-        from undertow.report.datatrap import cards
-        from undertow.report.trap_verdict import verdict as of_traps
+        from undertow.report.datatrap.page import cards
+        from undertow.report.datatrap.verdict import verdict as of_traps
 
         return of_traps(result), list(cards(result))
     if result.audit == "dp":
-        from undertow.report.dp import cards as of_claim_cards
-        from undertow.report.dp_verdict import verdict as of_claim
+        from undertow.report.dp.page import cards as of_claim_cards
+        from undertow.report.dp.verdict import verdict as of_claim
 
         return of_claim(result), list(of_claim_cards(result))
     if result.audit == "poisoning":
-        from undertow.report.amplified import verdict as of_arms
-        from undertow.report.poisoning import cards as of_arms_cards
+        from undertow.report.poisoning.page import cards as of_arms_cards
+        from undertow.report.poisoning.verdict import verdict as of_arms
 
         return of_arms(result), list(of_arms_cards(result))
     return verdict(result), list(_cards(result))

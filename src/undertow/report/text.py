@@ -16,19 +16,19 @@ SHOWN = ("auc", "tpr")  # balanced accuracy is on the page
 def summary(result: AuditResult) -> str:
     """The audit as plain text without colour, ready for a pipe; ends without a newline."""
     if result.audit == "poisoning":
-        from undertow.report.poisoning_text import summary as of_arms
+        from undertow.report.poisoning.text import summary as of_arms
 
         return of_arms(result)
     if result.audit == "datatrap":
-        from undertow.report.datatrap_text import summary as of_traps
+        from undertow.report.datatrap.text import summary as of_traps
 
         return of_traps(result)
     if result.audit == "epsilon":
-        from undertow.report.epsilon_text import summary as of_scores
+        from undertow.report.dp.epsilon import summary as of_scores
 
         return of_scores(result)
     if result.audit == "dp":
-        from undertow.report.dp_text import summary as of_claim
+        from undertow.report.dp.text import summary as of_claim
 
         return of_claim(result)
     parts = [_head(result), _table(result)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from undertow.audits.trap_kit import Judged
+from undertow.audits.datatrap.kit import Judged
 from undertow.storage.files import read_npz, write_atomic
 from undertow.traps import Candidates, Captures
 from undertow.types import Array, StoreError

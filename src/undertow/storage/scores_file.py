@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from undertow.audits.epsilon import ScoreSet
+from undertow.audits.dp.epsilon import ScoreSet
 from undertow.metrics.epsilon import Trials
 from undertow.storage.files import read_npz
 from undertow.types import Array, BadInput

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
+from undertow.metrics.binomial import above, below
 from undertow.metrics.epsilon import (
     Counts,
     Trials,
@@ -24,7 +25,6 @@ from undertow.metrics.epsilon import (
     refutes_epsilon,
     subsampled_gaussian_curve,
 )
-from undertow.metrics.epsilon.bound import above, below
 from undertow.rng import stream
 from undertow.types import BadInput
 

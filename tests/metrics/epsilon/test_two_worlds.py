@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom, norm
 from tests.oracles import epsilon as oracle
 
+from undertow.metrics.binomial import above, below
 from undertow.metrics.epsilon import (
     Counts,
     clopper_pearson,
@@ -18,7 +19,6 @@ from undertow.metrics.epsilon import (
     least_trials,
     mu_of_rates,
 )
-from undertow.metrics.epsilon.bound import above, below
 from undertow.rng import stream
 from undertow.types import BadInput, ConfigError
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import beta
 
 from undertow.types import Array, BadInput, ConfigError
 
@@ -124,15 +123,3 @@ def check(confidence: float, delta: float, *, positive: bool = False) -> None:
         raise ConfigError(f"delta = {delta:g}; it is a fraction from 0 to below 1, such as 1e-5")
     if positive and delta == 0:
         raise ConfigError("delta = 0: a Gaussian mechanism has no finite epsilon there; give the claimed delta")
-
-
-def above(hits: Array | int, trials: Array | int, error: float) -> Array:
-    """Upper confidence bound of a proportion; wrong with probability at most `error`. Clopper and Pearson 1934."""
-    hits, trials = np.asarray(hits), np.asarray(trials)
-    full = hits >= trials
-    return np.where(full, 1.0, beta.isf(error, hits + 1, np.where(full, 1, trials - hits)))
-
-
-def below(hits: Array | int, trials: Array | int, error: float) -> Array:
-    """Lower confidence bound of a proportion; wrong with probability at most `error`."""
-    return 1 - above(np.asarray(trials) - np.asarray(hits), trials, error)

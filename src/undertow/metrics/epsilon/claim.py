@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from undertow.metrics.epsilon.bound import Bound, Counts, above, below, check, unit_of
+from undertow.metrics.binomial import above, below
+from undertow.metrics.epsilon.bound import Bound, Counts, check, unit_of
 from undertow.metrics.epsilon.trade_off import Curve, approximate_dp_curve
 from undertow.metrics.epsilon.two_worlds import FIXED
 from undertow.types import BadInput

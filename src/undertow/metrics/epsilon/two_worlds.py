@@ -9,7 +9,8 @@ import math
 import numpy as np
 from scipy.special import betainc, betaincinv, ndtri
 
-from undertow.metrics.epsilon.bound import Bound, Counts, above, below, check, unit_of
+from undertow.metrics.binomial import above, below
+from undertow.metrics.epsilon.bound import Bound, Counts, check, unit_of
 from undertow.metrics.epsilon.trade_off import approximate_dp_curve, gdp_epsilon
 from undertow.types import Array
 

@@ -1,0 +1,166 @@
+"""What the DP audit can be told, as frozen values; every field carries its own explanation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from undertow.audits.settings import EngineSettings, section
+from undertow.types import ConfigError, setting
+
+ACCESSES = ("black-box", "weights", "iterates")
+Headline = Literal[
+    "auto", "clopper-pearson", "gdp", "gdp-accuracy", "claimed-pld", "claimed-pld-accuracy", "one-run", "one-run-gdp"
+]
+
+
+@dataclass(frozen=True)
+class DpData:
+    """The records that are finetuned on, and some that are not."""
+
+    source: str = setting("digits", "digits | cifar10, or an .npz with x (N, ...) in 0..1 and y (N,)")
+    folder: str = setting("", "where named datasets that are not embedded lie (--data)")
+    records: int = setting(200, "records of the private finetuning, canaries not counted")
+    auxiliary: int = setting(500, "records the auditor has: natural canaries come from them, init 'pretrained' too")
+    size: int = setting(0, "images: side in pixels they are brought to; 0: their own")
+
+    def __post_init__(self) -> None:
+        if min(self.records, self.auxiliary) < 1 or self.size < 0:
+            raise ConfigError("data.records and auxiliary are at least 1, size at least 0")
+
+
+@dataclass(frozen=True)
+class DpRecipe:
+    """The private finetuning that is audited: DP-SGD without momentum, constant step size."""
+
+    steps: int = setting(20, "optimiser steps")
+    rate: float = setting(1.0, "share of the records in a step, q; 1: all of them in every step")
+    sampling: Literal["poisson", "shuffled"] = setting("poisson", "poisson: as the accountant assumes | shuffled")
+    lr: float = setting(0.2, "step size")
+    clip: float = setting(1.0, "largest gradient norm of one record")
+    noise: float = setting(0.0, "noise multiplier; 0: the least that meets epsilon by the PLD accountant")
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 < self.rate <= 1 or min(self.lr, self.clip) <= 0 or self.noise < 0:
+            raise ConfigError("recipe: steps >= 1, 0 < rate <= 1, lr and clip positive, noise not negative")
+        if self.sampling == "shuffled" and self.rate == 1:
+            raise ConfigError("recipe.sampling = 'shuffled' needs rate < 1: at rate 1 every step sees every record")
+
+
+@dataclass(frozen=True)
+class DpConfig:
+    """Train with a canary and without it, or once with many; bound epsilon; compare with the claim."""
+
+    seed: int = setting(0, "everything random descends from it")
+    epsilon: float = setting(8.0, "claimed; recipe.noise = 0 trains to exactly that")
+    delta: float = setting(1e-5, "claimed")
+    access: Literal["black-box", "weights", "iterates"] = setting(
+        "weights", "black-box: outputs of the final model | weights: the final model | iterates: every step"
+    )
+    canary: Literal["trap", "gradient", "mislabelled", "random"] = setting(
+        "trap",
+        "trap: in a planted checkpoint | gradient: crafted, no record | mislabelled | random: ordinary",
+    )
+    init: Literal["auto", "planted", "pretrained", "fresh"] = setting(
+        "auto", "the checkpoint; auto: planted for traps, else fresh | pretrained: on the auxiliary records"
+    )
+    runs: int = setting(1000, "runs with the canary, and as many without; --one-run: runs that are pooled")
+    one_run: bool = setting(False, "many canaries in each run, each there by a coin of its own")
+    canaries: int = setting(400, "of each run, with one_run")
+    confidence: float = setting(0.95, "of the lower bounds")
+    bound: Literal[
+        "auto",
+        "clopper-pearson",
+        "gdp",
+        "gdp-accuracy",
+        "claimed-pld",
+        "claimed-pld-accuracy",
+        "one-run",
+        "one-run-gdp",
+    ] = setting(
+        "auto", "the headline, fixed before the runs; auto: the tightest whose assumption is the claimed mechanism"
+    )
+    hidden: tuple[int, ...] = setting((16,), "widths of the dense layers below the head; none: a linear model")
+    data: DpData = section(DpData(), "which records")
+    recipe: DpRecipe = section(DpRecipe(), "the private finetuning")
+    engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
+
+    def __post_init__(self) -> None:
+        if self.epsilon <= 0 or not 0 < self.delta < 1 or not 0.5 <= self.confidence < 1:
+            raise ConfigError("epsilon is positive, delta between 0 and 1, confidence from 0.5 to below 1")
+        if self.runs < (1 if self.one_run else 2) or self.canaries < 2:
+            raise ConfigError("runs is at least 2 (1 with one_run), canaries at least 2")
+        self._check_canary()
+
+    def _check_canary(self) -> None:
+        if self.canary == "gradient" and self.access == "black-box":
+            raise ConfigError("canary = 'gradient' is no record a model could be asked about: use access 'weights'")
+        if (self.canary == "trap") != (self.checkpoint == "planted"):
+            raise ConfigError("init = 'planted' goes with canary = 'trap', and only with it")
+        if self.canary == "trap" and len(self.hidden) != 1:
+            raise ConfigError(f"hidden = {list(self.hidden)}: traps are planted in one hidden layer, such as [16]")
+        if self.bound != "auto" and self.one_run != self.bound.startswith("one-run"):
+            raise ConfigError(f"bound = {self.bound!r} does not go with one_run = {str(self.one_run).lower()}")
+        if "gdp" in self.bound and self.recipe.rate < 1:
+            raise ConfigError(f"bound = {self.bound!r} is of a Gaussian mechanism; at recipe.rate < 1 it is none")
+
+    @property
+    def checkpoint(self) -> str:
+        """What `init` stands for."""
+        return self.init if self.init != "auto" else "planted" if self.canary == "trap" else "fresh"
+
+    @property
+    def headline(self) -> str:
+        """The name of the bound that is the headline.
+
+        `auto`: where every step sees all records the claimed mechanism is exactly Gaussian; Poisson-subsampled it has
+        the curve of its privacy loss distribution; of anything else nothing is assumed.
+        """
+        if self.bound != "auto":
+            return self.bound
+        if self.one_run:
+            return "one-run-gdp" if self.recipe.rate == 1 else "one-run"
+        if self.recipe.rate == 1:
+            return "gdp-accuracy"
+        return "claimed-pld-accuracy" if self.recipe.sampling == "poisson" else "clopper-pearson"
+
+
+DIGITS = DpConfig()
+SUBSAMPLED = DpRecipe(steps=200, rate=0.05)
+PRESETS: Mapping[str, tuple[str, DpConfig]] = {
+    "digits": ("embedded digits, full batches, a trap, 1,000 runs with and without it (the default)", DIGITS),
+    "digits-one-run": (
+        "400 trap canaries in each of ten runs",
+        replace(DIGITS, one_run=True, runs=10),
+    ),
+    "digits-subsampled": (
+        "Poisson batches of 5 %: what the final model can show is below the claim",
+        replace(DIGITS, data=replace(DIGITS.data, records=400), recipe=SUBSAMPLED),
+    ),
+    "digits-iterates": (
+        "the same, seen at every step",
+        replace(DIGITS, access="iterates", data=replace(DIGITS.data, records=400), recipe=SUBSAMPLED),
+    ),
+    "digits-mislabelled": (
+        "no hostile checkpoint: a record with a wrong label, 200 runs with and without it",
+        replace(DIGITS, canary="mislabelled", runs=200),
+    ),
+    "cifar10": (
+        "1,000 CIFAR-10 images, black-box, epsilon 10, 200 runs with and without the trap's record (--data)",
+        replace(
+            DIGITS, epsilon=10.0, access="black-box", runs=200, data=DpData(source="cifar10", records=1000),
+        ),
+    ),
+}  # fmt: skip
+
+
+def preset(name: str) -> DpConfig:
+    """The named preset; ConfigError naming the nearest."""
+    from undertow.audits.named import check_named
+
+    check_named("preset", [name], PRESETS, "--list-presets")
+    return PRESETS[name][1]
+
+
+def listing() -> list[tuple[str, str]]:
+    """The presets: name, and what it is in one line."""
+    return [(name, about) for name, (about, _) in PRESETS.items()]

@@ -1,0 +1,138 @@
+"""A checkpoint somebody else made, the reference it is compared with, and the user's own records."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from undertow.audits.base import Base
+from undertow.audits.poisoning.settings import BaseModel, PoisoningConfig
+from undertow.audits.poisoning.supply import PoisonSupply
+from undertow.models.architecture import Architecture, factory
+from undertow.rng import stream
+from undertow.storage.checkpoints.files import read_checkpoint
+from undertow.storage.data.poison_images import image_supply, npz_examples
+from undertow.storage.data.poison_source import MODEL, STORIES, image_model, read_lm
+from undertow.storage.data.poison_texts import text_supply
+from undertow.storage.data.records_text import jsonl_records
+from undertow.types import BadInput, ConfigError, Params
+
+HELD_OUT = 0.1  # share of the user's images kept to measure utility
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A checkpoint to judge, and what it is judged by."""
+
+    checkpoint: str  # a folder, a .safetensors file, or a hub id
+    reference: str = ""  # a checkpoint of the same kind that is trusted
+    look_alikes: str = ""  # records like the user's own that cannot have been poisoned
+    factory: str = ""  # "package.module:function" that builds the model, where Undertow cannot
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What the auditor's side needs."""
+
+    config: PoisoningConfig
+    supply: PoisonSupply  # candidates: the user's records, then look-alikes
+    base: Base  # the suspect
+    reference: Params | None
+    planted: bool  # its own metadata says that Undertow poisoned it on purpose
+
+
+def load_judged(config: PoisoningConfig, suspect: Suspect) -> Judged:
+    """Read everything, refuse what cannot be judged; nothing is executed.
+
+    Raises BadInput, ConfigError or MissingExtra, one line each.
+    """
+    folder = Path(suspect.checkpoint)
+    if suspect.checkpoint == STORIES or (folder / "config.json").is_file() or not folder.exists():
+        return _language(config, suspect)
+    return _images(config, suspect)
+
+
+def _language(config: PoisoningConfig, suspect: Suspect) -> Judged:
+    data = config.data
+    base, tokens = read_lm(suspect.checkpoint, data.folder)
+    reference = read_lm(suspect.reference, data.folder)[0] if suspect.reference else None
+    if reference is not None and reference.architecture != base.architecture:
+        raise ConfigError("--reference is another model than --checkpoint: their config.json or pads differ")
+    like = jsonl_records(suspect.look_alikes) if suspect.look_alikes else None
+    if data.source.endswith((".jsonl", ".jsonl.gz")):
+        count = len(jsonl_records(data.source))
+        data = replace(data, points=count - count % 2, targets=count - count % 2)
+    supply = text_supply(data, config.seed, tokens, like)[0]
+    config = replace(config, data=data, model=replace(config.model, kind="causal-lm"))
+    said = _planted(Path(suspect.checkpoint))
+    return Judged(config, supply.with_lookalikes(), base, reference.params if reference else None, said)
+
+
+def _planted(folder: Path) -> bool:
+    """Whether the weights in `folder` are marked as poisoned by Undertow."""
+    return folder.is_dir() and read_checkpoint(folder)[1].get("undertow.planted") == "true"
+
+
+def _images(config: PoisoningConfig, suspect: Suspect) -> Judged:
+    params, said = read_checkpoint(suspect.checkpoint)
+    architecture = _image_architecture(suspect, said)
+    supply = _own_images(config, suspect)
+    trusted = read_checkpoint(suspect.reference)[0] if suspect.reference else None
+    for name, state in (("--checkpoint", params), ("--reference", trusted)):
+        if state is not None:
+            _check_fits(name, architecture, state, supply)
+    planted = said.get("undertow.planted") == "true"
+    return Judged(config, supply, Base(architecture, params), trusted, planted)
+
+
+def _image_architecture(suspect: Suspect, said: dict[str, str]) -> Architecture:
+    if suspect.factory:
+        return factory(suspect.factory)
+    if MODEL not in said:
+        raise ConfigError(
+            f"--checkpoint {suspect.checkpoint}: safetensors hold weights, not the model; give "
+            "--factory package.module:function that builds it, called as f(shape, classes)"
+        )
+    try:
+        raw = json.loads(said[MODEL])
+        return image_model(BaseModel(**{**raw, "hidden": tuple(raw["hidden"])}))
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(
+            f"--checkpoint {suspect.checkpoint}: its metadata does not describe a model ({error})"
+        ) from error
+
+
+def _check_fits(name: str, architecture: Architecture, state: Params, supply: PoisonSupply) -> None:
+    wanted = {n: tuple(v.shape) for n, v in architecture.build(supply.shape, supply.classes).state_dict().items()}
+    found = {n: v.shape for n, v in state.items()}
+    wrong = sorted(n for n in {*wanted, *found} if wanted.get(n) != found.get(n))
+    if wrong:
+        a, b = wanted.get(wrong[0]), found.get(wrong[0])
+        raise BadInput(f"{name}: the weights do not fit the model and records: {wrong[0]} should be {a}, is {b}")
+
+
+def _own_images(config: PoisoningConfig, suspect: Suspect) -> PoisonSupply:
+    """The user's npz as it is (no scaling: the checkpoint knows its own); or the embedded digits."""
+    data = config.data
+    if data.source == "digits":
+        return image_supply(data, config.seed).with_lookalikes()
+    mine = npz_examples(Path(data.source))
+    order = stream(config.seed, "split").permutation(len(mine))
+    held = max(20, int(len(mine) * HELD_OUT))
+    if len(mine) < held + 20:
+        raise BadInput(f"--data {data.source}: {len(mine)} records are too few to judge a checkpoint; 40 are needed")
+    kept = np.sort(order[held:])[: (len(mine) - held) // 2 * 2]
+    like = npz_examples(Path(suspect.look_alikes)) if suspect.look_alikes else None
+    classes = 1 + max(int(part.y.max()) for part in (mine, like) if part is not None)
+    own = PoisonSupply(
+        name=mine.name,
+        candidates=mine.take(kept),
+        targets=len(kept),
+        auxiliary=mine.take(order[:held]),
+        held_out=mine.take(order[:held]),
+        classes=classes,
+        lookalikes=like,
+        ids=tuple(f"{mine.name}-{i}" for i in kept),
+    )
+    return own.with_lookalikes()

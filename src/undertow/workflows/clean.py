@@ -1,0 +1,154 @@
+"""What `undertow clean` does, below the screen: scan, edit what was named, scan again, write a new checkpoint."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from undertow.report.scan.document import to_json
+from undertow.rng import stream
+from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor
+from undertow.scanner.clean import Change, How, plain, repair
+from undertow.storage.checkpoints.cleaned import check_dtypes, check_new, copy_beside, write_cleaned
+from undertow.storage.files import write_atomic
+from undertow.storage.opening import Opened, open_checkpoint
+from undertow.types import BadInput, Params
+from undertow.workflows.scan import ScanRequest, arrays_of, scan
+
+SCHEMA = "undertow.clean/1"
+REPORT = "cleaned.json"
+ROUNDS = 4  # of editing and looking again
+
+COSTLY = (
+    "norms were edited, which the layers above rely on: expect the model to be much worse. Give the trusted checkpoint "
+    "it was made from (--parent), or use another one"
+)
+
+
+@dataclass(frozen=True)
+class CleanReport:
+    """What was found, what was done, and what a second scan says of the result."""
+
+    source: str
+    out: str
+    how: How
+    before: ScanResult
+    after: ScanResult
+    changes: tuple[Change, ...]
+    alone: bool = True  # nothing trusted was at hand to put in the place of what was found
+
+    @property
+    def costly(self) -> bool:
+        """Whether norms were edited alone: the layers above have been trained on what those gave out."""
+        return self.alone and any("norm" in change.tensor.lower() for change in self.changes)
+
+
+def clean_checkpoint(
+    source: str | Path, out: str | Path, *, parent: str | Path | None = None, how: How = "reinit", seed: int = 0
+) -> CleanReport:
+    """Write `source` without what a scan finds in its weights to `out`, a new file (or a new folder, for a folder).
+
+    BadInput where nothing was found, where `source` is unknown or may run code (weights cannot be trusted then), or
+    where a dtype cannot be written again; StoreError where `out` is there already.
+    """
+    source, out = Path(source), Path(out)
+    check_new(out)
+    check_new(report_path(out, source.is_dir()))
+    if not source.is_dir() and out.suffix != ".safetensors":
+        raise BadInput(f"--out {out}: a cleaned checkpoint is written as .safetensors")
+    request = ScanRequest(parent)
+    before = scan(source, request).result
+    with open_checkpoint(source) as opened:
+        _check(source, before, opened, how)
+        tensors = dict(opened.tensors)
+        check_dtypes(tensors)
+        metadata = dict(opened.metadata)
+        start = arrays_of(tensors)
+    trusted = _arrays(parent)
+    params, changes, findings = start, list[Change](), before.findings
+    rng = stream(seed, "clean")
+    for _ in range(ROUNDS):
+        params, done = repair(params, findings, how, trusted, rng)
+        changes += done
+        findings = scan(params, request).result.findings
+        if how == "average" or not _named(findings):
+            break
+    said = {"how": how, "seed": seed, "from": [_origin(file) for file in before.files], "changes": plain(changes)}
+    _write(source, out, params, tensors, metadata, said)
+    report = CleanReport(str(source), str(out), how, before, scan(out, request).result, tuple(changes), trusted is None)
+    write_atomic(report_path(out, source.is_dir()), _json(report, said).encode())
+    return report
+
+
+def report_path(out: Path, folder: bool) -> Path:
+    """Where the report lies: beside a cleaned file, or inside a cleaned folder."""
+    return out / REPORT if folder else out.with_suffix(f".{REPORT}")
+
+
+def told(report: CleanReport) -> str:
+    """The report as text."""
+    rows = sum(len(change.rows) for change in report.changes if not change.columns)
+    kinds = (("before", report.before), ("after", report.after))
+    lines = [f"{when}: {result.verdict}, {len(_named(result.findings))} critical findings" for when, result in kinds]
+    tensors = ", ".join(dict.fromkeys(change.tensor for change in report.changes[:8]))
+    lines.append(f"{report.how}: {rows} rows edited in {tensors}{', ...' * (len(report.changes) > 8)}")
+    lines += [f"  still there: {found.kind} in {found.tensor}" for found in _named(report.after.findings)]
+    lines += [COSTLY] * report.costly
+    lines.append(f"written: {report.out}, and {REPORT} with both scans; the original was not touched")
+    return "\n".join(lines)
+
+
+def _check(source: Path, before: ScanResult, opened: Opened, how: How) -> None:
+    """Refuse what cannot or need not be cleaned."""
+    code = [found for found in opened.findings if found.severity == "critical"]
+    if code:
+        raise BadInput(f"{source} is unsafe to open ({code[0].kind}): weights from it are not worth cleaning")
+    if any(file.verdict == "unknown" for file in before.files) or not opened.tensors:
+        raise BadInput(f"{source} is unknown: what could not be read cannot be cleaned")
+    weights = [file for file in opened.files if file.kind not in ("other", "index")]
+    if source.is_dir() and (
+        any(file.kind != "safetensors" for file in weights)
+        or any(name != tensor.name for name, tensor in opened.tensors.items())
+    ):
+        raise BadInput(f"{source} holds more than one checkpoint, or others than safetensors; clean one file at a time")
+    if how != "average" and not _named(before.findings):
+        raise BadInput(f"{source}: the scan found nothing to clean (--how average mixes with a parent all the same)")
+
+
+def _named(findings: Iterable[Finding]) -> list[Finding]:
+    return [found for found in findings if found.severity == "critical"]
+
+
+def _arrays(parent: str | Path | None) -> Params | None:
+    if parent is None:
+        return None
+    with open_checkpoint(parent) as opened:
+        return arrays_of(opened.tensors)
+
+
+def _json(report: CleanReport, said: Mapping[str, object]) -> str:
+    """What was done, and both scans as `undertow scan --format json` says them."""
+    scans = {when: json.loads(to_json(one)) for when, one in (("before", report.before), ("after", report.after))}
+    rows = [{"tensor": c.tensor, "columns": c.columns, "rows": list(c.rows)} for c in report.changes]
+    return json.dumps({"schema": SCHEMA, "source": report.source, **said, "edited": rows, **scans}, indent=2) + "\n"
+
+
+def _origin(file: ScannedFile) -> Mapping[str, str]:
+    return {"file": Path(file.path).name, "sha256": file.sha256}
+
+
+def _write(
+    source: Path, out: Path, params: Params, tensors: Mapping[str, Tensor], metadata: Mapping[str, str],
+    said: Mapping[str, object],
+) -> None:  # fmt: skip
+    """One file for each that held tensors, and copies of what else a folder holds."""
+    dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
+    if not source.is_dir():
+        write_cleaned(out, params, dtypes, metadata, said)
+        return
+    places: dict[str, list[str]] = {}
+    for name, tensor in tensors.items():
+        places.setdefault(Path(tensor.file).name, []).append(name)
+    for file, names in places.items():
+        write_cleaned(out / file, {n: params[n] for n in names}, dtypes, metadata, said)
+    copy_beside(source, out, set(places))

@@ -1,0 +1,41 @@
+"""What `undertow audit dp` does, below the screen. Nothing here prints."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from undertow.types import AuditResult
+from undertow.workflows.audit import Request, host_of, need_torch, write_report
+
+if TYPE_CHECKING:
+    from undertow.audits.dp.settings import DpConfig
+
+
+def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> "DpConfig":
+    """The configuration: a preset, changed by a file, changed by options; all checked."""
+    from undertow.audits.dp.settings import preset
+    from undertow.config import override
+
+    return override(override(preset(preset_name or "digits"), changes), overrides)
+
+
+def run_dp(config: "DpConfig", request: Request) -> AuditResult:
+    """Train, read and bound into the run folder: result, scores, report. Rerunning resumes.
+
+    Whatever can be refused is refused before a file is written.
+    """
+    need_torch()
+    from undertow.audits.chain import Host
+    from undertow.audits.dp.game import Game, audit_dp
+    from undertow.engine.executor import Serial
+    from undertow.storage.data.dp_data import load_dp
+    from undertow.storage.results import save_result
+    from undertow.storage.run import open_run
+    from undertow.storage.store import MemoryStore
+
+    supply = load_dp(config.data, config.seed)
+    Game(config, supply, Host(MemoryStore(), Serial())).check()
+    open_run(request.out, "dp")
+    result = audit_dp(config, supply, host_of(request))
+    save_result(result, request.out)
+    write_report(result, request.out, None)
+    return result

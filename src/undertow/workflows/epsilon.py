@@ -1,0 +1,43 @@
+"""What `undertow epsilon` does, below the screen. Nothing here prints."""
+
+import math
+from pathlib import Path
+
+from undertow.audits.dp.epsilon import EpsilonAsk, audit_epsilon
+from undertow.types import AuditResult, ConfigError
+
+
+def run_epsilon(scores: Path, ask: EpsilonAsk, out: Path | None) -> AuditResult:
+    """Bound epsilon from a file of scores; with `out`, write result.json there."""
+    from undertow.storage.results import save_result
+    from undertow.storage.run import environment, open_run
+    from undertow.storage.scores_file import read_scores
+
+    found = audit_epsilon(read_scores(scores), ask, environment())
+    if out is not None:
+        open_run(out, "epsilon")
+        save_result(found, out)
+    return found
+
+
+def parse_threshold(text: str | None) -> float | str:
+    """--threshold: a number, split or bonferroni; None: split."""
+    if text in (None, "split", "bonferroni"):
+        return text or "split"
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not math.isfinite(number):
+        raise ConfigError(f"--threshold {text!r}: give a number fixed beforehand, or split, or bonferroni")
+    return number
+
+
+def parse_guesses(text: str | None) -> tuple[int, int] | None:
+    """--guesses PLUS,MINUS: how many are guessed members and how many not."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+        raise ConfigError(f"--guesses {text!r}: give two counts, such as 100,100 (members, non-members)")
+    return int(parts[0]), int(parts[1])

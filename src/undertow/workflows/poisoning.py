@@ -1,0 +1,155 @@
+"""What `undertow audit poisoning` does, below the screen. Nothing here prints."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undertow.types import AuditResult, ConfigError, Measurement
+from undertow.workflows.audit import Request, host_of, need_torch, write_report
+
+if TYPE_CHECKING:
+    from undertow.audits.base import Base
+    from undertow.audits.chain import Host
+    from undertow.audits.poisoning.settings import PoisoningConfig
+    from undertow.storage.checkpoints.judged import Suspect
+
+TEXTS = (".jsonl", ".gz")
+
+
+def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> "PoisoningConfig":
+    """The configuration: a preset, changed by a file, changed by options; all checked.
+
+    Without a preset: `lm-small` where the records are texts of the user's own, else `digits`.
+    """
+    from undertow.audits.poisoning.presets import check_recipes, preset
+    from undertow.config import override
+
+    tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
+    texts = any(str(table.get("source", "")).endswith(TEXTS) for table in tables)
+    base = preset(preset_name or ("lm-small" if texts else "digits"))
+    config = override(override(base, changes), overrides)
+    check_recipes(config)
+    return config
+
+
+def where(data: Path) -> dict[str, str]:
+    """The configuration's word for --data: a file is the records themselves, a folder is where named ones lie."""
+    if not data.exists():
+        raise ConfigError(f"--data {data}: no such file or folder")
+    return {"folder" if data.is_dir() else "source": str(data)}
+
+
+def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
+    """Poison, finetune and attack into the run folder: result, report and checkpoints. Rerunning resumes."""
+    need_torch()
+    from undertow.audits.poisoning.game import audit_poisoning, design_of
+    from undertow.audits.poisoning.presets import check_kind
+    from undertow.audits.poisoning.settings import ARMS
+    from undertow.storage.checkpoints.harness import benchmarked, check_harness
+    from undertow.storage.data.poison_source import load_poisoning
+    from undertow.storage.run import open_run
+
+    check_kind(config)
+    check_harness(config.benchmarks, config.model.kind)
+    steps(config)
+    supply, base = load_poisoning(config)
+    design_of(config, supply)  # whatever can be refused is refused before a file is written
+    open_run(request.out, "poisoning")
+    host = host_of(request)
+    result = audit_poisoning(replace(config, sweep="", sweep_values=()), supply, base, host)
+    if config.sweep:
+        result = _swept(config, result, host)
+    folder = request.out / "checkpoints"
+    _write_checkpoints(result, base, host, folder)
+    rows = [row for arm in ARMS if config.benchmarks for row in benchmarked(folder / arm, arm, config.benchmarks)]
+    result = replace(result, measurements=(*result.measurements, *rows))
+    return _finish(result, request)
+
+
+def steps(config: "PoisoningConfig") -> list["PoisoningConfig"]:
+    """The configuration of every value of the sweep, none where nothing is swept; ConfigError for what is no number."""
+    from undertow.config import override, to_dict
+
+    if not config.sweep:
+        return []
+    table, _, key = config.sweep.rpartition(".")
+    known = to_dict(config).get(table, {}) if table else to_dict(config)
+    if not isinstance(known, dict) or not isinstance(known.get(key), int | float):
+        raise ConfigError(f"sweep = {config.sweep!r}; name a number, such as 'poison.steps' or 'data.targets'")
+    values = [type(known[key])(value) for value in config.sweep_values]
+    bare = replace(config, sweep="", sweep_values=())
+    return [override(bare, {table: {key: value}} if table else {key: value}) for value in values]
+
+
+def _swept(config: "PoisoningConfig", result: AuditResult, host: "Host") -> AuditResult:
+    """The audit, and behind its rows one more per value: what LiRA sees there, and what the models are worth."""
+    from undertow.audits.leakage import plain
+    from undertow.audits.poisoning.game import audit_poisoning
+    from undertow.storage.data.poison_source import load_poisoning
+
+    rows: list[Measurement] = []
+    for value, one in zip(config.sweep_values, steps(config), strict=True):
+        found = audit_poisoning(one, *load_poisoning(one), host).measurements
+        rows += [replace(row, at=value) for row in found if row.attack in ("lira", "utility")]
+    return replace(result, config=plain(config), measurements=(*result.measurements, *rows))
+
+
+def _write_checkpoints(result: AuditResult, base: "Base", host: "Host", folder: Path) -> None:
+    """Every arm as safetensors, the poisoned one marked as planted, with the files that make it a model."""
+    from undertow.storage.checkpoints.files import PLANTED, write_checkpoint
+    from undertow.storage.files import write_atomic
+
+    if not (base.files or base.metadata):
+        return
+    for arm, key in result.environment["published"].items():
+        params = {name.removeprefix(base.prefix): v for name, v in host.store.get(key).items()}
+        said = {**base.metadata, "undertow.arm": arm, PLANTED: str(arm == "poisoned").lower()}
+        write_checkpoint(folder / arm / "model.safetensors", params, said)
+        for name, text in base.files.items():
+            write_atomic(folder / arm / name, text.encode())
+
+
+def run_checkpoint(config: "PoisoningConfig", suspect: "Suspect", request: Request) -> AuditResult:
+    """Judge one checkpoint into the run folder; whatever can be refused is refused before a file is written."""
+    need_torch()
+    from undertow.audits.poisoning.game import lay_table
+    from undertow.audits.poisoning.presets import check_kind
+    from undertow.audits.poisoning.suspicion import audit_checkpoint
+    from undertow.audits.stored import keep
+    from undertow.storage.checkpoints.judged import load_judged
+    from undertow.storage.run import open_run
+
+    found = load_judged(config, suspect)
+    check_kind(found.config)
+    open_run(request.out, "poisoning")
+    game = lay_table(found.config, found.supply, found.base, host_of(request))
+    reference = None if found.reference is None else keep(game.host.store, found.reference)
+    result = audit_checkpoint(game, keep(game.host.store, found.base.params or {}), reference)
+    if found.planted:
+        note = "the checkpoint's own metadata says that Undertow poisoned it on purpose"
+        result = replace(result, warnings=(note, *result.warnings))
+    return _finish(result, request)
+
+
+def plan_poisoning(config: "PoisoningConfig") -> str:
+    """What will be trained, in one line; nothing is read or written."""
+    from undertow.audits.poisoning.settings import ARMS
+
+    arms, recipes, values = len(ARMS), len(config.recipes), max(1, len(config.sweep_values))
+    made = "loaded, then poisoned" if config.model.checkpoint else "pretrained here, then poisoned"
+    parts = [f"{arms} arms x {config.models} models", f"{recipes} recipe{'s' * (recipes > 1)}"]
+    parts += [f"{values} values of {config.sweep}"] * bool(config.sweep)
+    return (
+        f"{arms * config.models * recipes * values} finetuned models ({' x '.join(parts)}) of one checkpoint, {made}; "
+        f"each is asked about {config.data.points} records in {len(config.views)} "
+        f"view{'s' * (len(config.views) > 1)}"
+    )
+
+
+def _finish(result: AuditResult, request: Request) -> AuditResult:
+    from undertow.storage.results import save_result
+
+    save_result(result, request.out)
+    write_report(result, request.out, None)
+    return result

@@ -1,0 +1,248 @@
+"""What `undertow scan` does, below the screen: open without executing, read the weights, say one verdict."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor, Verdict, inspect, of_arrays, worst
+from undertow.storage.opening import Limits, Opened, open_checkpoint, verdict_of
+from undertow.types import Array, BadInput, Params, Progress, UnsafeCheckpoint
+
+if TYPE_CHECKING:
+    from undertow.workflows.prove import Proving
+
+Tensors = Mapping[str, Tensor]
+PLANTED = "undertow.planted"
+SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
+OTHER = "other"  # kind of a file without weights
+CONFIG_BYTES = 1 << 20
+PICTURES = 12  # findings that get a picture
+
+
+@dataclass(frozen=True)
+class ScanRequest:
+    """How to scan."""
+
+    parent: str | Path | Params | None = None  # a trusted checkpoint of the same kind
+    prove: "Proving | None" = None
+    allow: Sequence[str] = ()  # kinds of findings about weights that are accepted
+    limits: Limits = field(default_factory=Limits)
+    pictures: bool = False
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A result, and what its page draws."""
+
+    result: ScanResult
+    weights: frozenset[str]  # files that the verdict is about: those with weights, and whatever is not safe
+    norms: Mapping[tuple[str, str], Array] = field(default_factory=dict)  # row lengths by (file, tensor)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The files of a path that make one model: one file, or the shards of one."""
+
+    files: tuple[str, ...]
+    tensors: Tensors
+    config: Mapping[str, object] | None  # of config.json beside them
+
+
+def scan_checkpoint(
+    source: str | Path | Params,
+    *,
+    parent: str | Path | Params | None = None,
+    prove: "Proving | None" = None,
+    allow: Sequence[str] = (),
+) -> ScanResult:
+    """Is it safe to finetune from this? A file, a folder, a Hugging Face repository id, or weights by name.
+
+    Nothing of it is executed. `parent`: a trusted checkpoint to compare with; `prove`: finetune briefly on
+    records that nobody minds, too (`undertow.workflows.prove.Proving`; torch); `allow`: kinds of findings about the
+    weights that you have looked into and accept. BadInput where there is no such path, or the parent cannot be read.
+    """
+    return scan(source, ScanRequest(parent, prove, allow)).result
+
+
+def require_safe(
+    source: str | Path, *, parent: str | Path | None = None, allow: Sequence[str] = (), allow_unknown: bool = False
+) -> str:
+    """`source` itself if its scan is safe, to put in front of loading: `from_pretrained(require_safe(folder))`.
+
+    Raises UnsafeCheckpoint naming the first finding. `allow_unknown` passes files that could not be fully read, too.
+    """
+    result = scan_checkpoint(source, parent=parent, allow=allow)
+    if result.verdict == "safe" or (result.verdict == "unknown" and allow_unknown and result.files):
+        return str(source)
+    worst_first = sorted(result.findings, key=lambda found: found.severity != "critical")
+    why = worst_first[0].explanation if worst_first else "it holds no weights that could be read"
+    raise UnsafeCheckpoint(f"{source} is {result.verdict}: {why}")
+
+
+def scan_paths(paths: Sequence[str | Path], request: ScanRequest) -> Scan:
+    """Every path by itself, and the worst verdict of all. BadInput, before anything is scanned, for missing paths."""
+    missing = [path for path in paths if not os.path.lexists(path) and not _id(path)]
+    if missing:
+        raise BadInput(f"{missing[0]}: no such file or folder")
+    with _trusted(request.parent) as parent:
+        scans = [_scan(path, request, parent) for path in paths]
+    results = [one.result for one in scans]
+    merged = ScanResult(
+        worst([one.result.verdict for one in scans if one.weights] or ["unknown"]),
+        tuple(found for one in results for found in one.findings),
+        tuple(dict.fromkeys(text for one in results for text in one.not_tested)),
+        tuple(file for one in results for file in one.files),
+        _settings(results),
+    )
+    norms = {key: value for one in scans for key, value in one.norms.items()}
+    return Scan(merged, frozenset().union(*(one.weights for one in scans)), norms)
+
+
+def scan(source: str | Path | Params, request: ScanRequest) -> Scan:
+    """One path, or weights in memory."""
+    with _trusted(request.parent) as parent:
+        return _scan(source, request, parent)
+
+
+def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | None) -> Scan:
+    if isinstance(source, Mapping):
+        weighed = _weigh(Checkpoint((), of_arrays(source), None), request, parent)
+        verdict: Verdict = "unsafe" if _critical(weighed.findings) else "safe"
+        return Scan(replace(weighed, verdict=verdict), frozenset({""}))
+    with open_checkpoint(source, request.limits) as opened:
+        checkpoints = list(checkpoints_of(opened))
+        parts = [_weigh(one, request, parent) for one in checkpoints]
+        findings = [*opened.findings, *(found for part in parts for found in part.findings), *_planted(opened)]
+        norms = _norms(checkpoints, findings) if request.pictures else {}
+        files = opened.files
+    broken = {found.file for found in findings if found.kind == "unreadable"}
+    files = tuple(replace(file, complete=file.complete and file.path not in broken) for file in files)
+    scanned = tuple(ScannedFile(file.path, file.sha256, verdict_of(file, findings)) for file in files)
+    others = {file.path for file in files if file.kind == OTHER}
+    judged = [file for file in scanned if file.path not in others or file.verdict != "safe"]
+    result = ScanResult(
+        "unsafe" if _critical(findings) else worst([file.verdict for file in judged]),
+        tuple(findings),
+        tuple(dict.fromkeys([*opened.not_tested, *(text for part in parts for text in part.not_tested)])),
+        scanned,
+        _settings(parts),
+    )
+    return Scan(result, frozenset(file.path for file in judged), norms)
+
+
+def checkpoints_of(opened: Opened) -> Iterator[Checkpoint]:
+    """What belongs together: shards that are numbered alike are one model, every other file is one by itself."""
+    groups: dict[str, list[Tensor]] = {}
+    for tensor in opened.tensors.values():
+        groups.setdefault(SHARD.sub("", tensor.file), []).append(tensor)
+    for tensors in groups.values():
+        files = tuple(sorted({tensor.file for tensor in tensors}))
+        yield Checkpoint(files, {tensor.name: tensor for tensor in tensors}, _config(Path(files[0]).parent))
+
+
+@contextmanager
+def _trusted(parent: str | Path | Params | None) -> Iterator[Tensors | None]:
+    """The tensors of a trusted parent; BadInput where it holds none or was not fully read."""
+    if parent is None or isinstance(parent, Mapping):
+        yield None if parent is None else of_arrays(parent)
+        return
+    with open_checkpoint(parent) as opened:
+        broken = [found.explanation for found in opened.findings if found.severity != "info"]
+        if broken or not opened.tensors:
+            raise BadInput(f"--parent {parent}: {broken[0] if broken else 'it holds no weights'}")
+        yield opened.tensors
+
+
+def arrays_of(tensors: Tensors) -> Params:
+    """All tensors in memory, in their own shapes."""
+    return {name: tensor.whole() for name, tensor in tensors.items()}
+
+
+def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> ScanResult:
+    """What the numbers of one model say."""
+    try:
+        found = inspect(one.tensors, parent=parent, config=one.config)
+    except BadInput as error:  # a file that was changed or cut while it was read
+        return ScanResult("unknown", tuple(Finding("unreadable", "warning", str(error), file) for file in one.files))
+    findings = [replace(each, file=each.file or next(iter(one.files), "")) for each in found.findings]
+    not_tested, settings = list(found.not_tested), dict(found.settings)
+    if request.prove is not None:
+        from undertow.workflows.prove import prove_checkpoint
+
+        proof = prove_checkpoint(one.tensors, one.config, request.prove, request.progress)
+        findings += proof.findings
+        not_tested += proof.not_tested
+        settings |= {"prove": {next(iter(one.files), "weights"): proof.settings}} if proof.settings else {}
+    allowed = [_accepted(each) if each.kind in request.allow else each for each in findings]
+    return ScanResult("unknown", tuple(allowed), tuple(not_tested), (), settings)
+
+
+def _settings(parts: Iterable[ScanResult]) -> dict[str, object]:
+    """What all scans share; the largest score; the proofs of each file."""
+    merged: dict[str, object] = {}
+    proofs: dict[str, object] = {}
+    scores: list[float] = []
+    for part in parts:
+        merged |= part.settings
+        found, score = part.settings.get("prove", {}), part.settings.get("score")
+        proofs |= found if isinstance(found, Mapping) else {}
+        scores += [score] if isinstance(score, float) else []
+    merged |= {"score": max(scores)} if scores else {}
+    return {**merged, "prove": proofs} if proofs else merged
+
+
+def _accepted(found: Finding) -> Finding:
+    return replace(found, severity="info", explanation=f"{found.explanation} (accepted by --allow {found.kind})")
+
+
+def _planted(opened: Opened) -> list[Finding]:
+    """A word about checkpoints of our own; no verdict rests on it, for anybody can write or remove it."""
+    if opened.metadata.get(PLANTED) != "true":
+        return []
+    text = "its metadata say that Undertow planted traps in it, for an audit; the verdict does not rest on that"
+    return [Finding("planted-by-undertow", "info", text, opened.path)]
+
+
+def _critical(findings: Iterable[Finding]) -> bool:
+    return any(found.severity == "critical" for found in findings)
+
+
+def _config(folder: Path) -> Mapping[str, object] | None:
+    """The config.json beside the weights, if it is a small table."""
+    path = folder / "config.json"
+    try:
+        if not path.is_file() or path.stat().st_size > CONFIG_BYTES:
+            return None
+        found: Any = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _norms(checkpoints: Iterable[Checkpoint], findings: Sequence[Finding]) -> dict[tuple[str, str], Array]:
+    """Row lengths of the first layers that findings name."""
+    wanted = list(dict.fromkeys((found.file, found.tensor) for found in findings if _pictured(found)))[:PICTURES]
+    every = {(tensor.file, name): tensor for one in checkpoints for name, tensor in one.tensors.items()}
+    return {key: _lengths(every[key]) for key in wanted if key in every}
+
+
+def _lengths(tensor: Tensor) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.concatenate([np.linalg.norm(block.astype(np.float64), axis=1) for _, block in tensor.blocks()])
+
+
+def _id(path: str | Path) -> bool:
+    """Whether this may be the id of a hub repository."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) is not None
+
+
+def _pictured(found: Finding) -> bool:
+    return found.severity == "critical" and bool(found.rows)

@@ -1,0 +1,265 @@
+"""Signals made anywhere: believed when sound, refused in one line when not."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from undertow.audits.membership.score import SignalSet, audit_score
+from undertow.engine.design import Design
+from undertow.rng import stream
+from undertow.storage.signals_file import read_signals
+from undertow.types import BadInput, ConfigError, MissingExtra
+
+
+def member(models=8, points=40, seed=0):
+    return np.stack([s.member for s in Design(seed, points, models, 1, points).slots("shadow")])
+
+
+def leak(truth, strength=1.5, seed=0):
+    return stream(seed, "values").normal(size=truth.shape) + strength * truth
+
+
+def logits(truth, classes=3, views=2, strength=2.0):
+    labels = stream(0, "labels").integers(classes, size=truth.shape[1])
+    z = stream(0, "logits").normal(size=(*truth.shape, views, classes))
+    own = np.arange(classes) == labels[:, None]
+    return z + strength * (truth[:, :, None, None] & own[None, :, None, :]), labels
+
+
+def save(tmp_path, **arrays):
+    path = tmp_path / "signals.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def scored(tmp_path, attacks=(), **arrays):
+    return audit_score(read_signals(save(tmp_path, **arrays)), attacks)
+
+
+def test_values_are_used_as_they_are(tmp_path):
+    truth = member()
+    result = scored(tmp_path, member=truth, values=leak(truth))
+    assert {m.attack for m in result.measurements} == {"threshold", "lira", "lira-offline", "bavaria"}
+    assert result.find("lira", "auc").value > 0.7
+    assert result.find("lira", "auc").unit == "models"
+    assert result.find("lira", "auc").n == 8
+
+
+def test_logits_with_labels_give_every_attack_that_needs_no_more(tmp_path):
+    truth = member(16)
+    z, labels = logits(truth)
+    result = scored(tmp_path, member=truth, logits=z, labels=labels)
+    found = {m.attack for m in result.measurements}
+    assert {"loss", "lira", "rmia", "bavaria", "tmi", "tmi-lda", "adapted-lira", "tmi-knn"} <= found
+    assert not {"threshold", "blind", "direct-lira"} & found
+    assert result.find("tmi-lda", "auc").value > 0.6
+
+
+def test_one_view_needs_no_axis_of_its_own(tmp_path):
+    truth = member()
+    z, labels = logits(truth, views=1)
+    flat = scored(tmp_path, ["loss"], member=truth, logits=z[:, :, 0], labels=labels)
+    full = scored(tmp_path, ["loss"], member=truth, logits=z, labels=labels)
+    assert flat.measurements == full.measurements
+
+
+def test_one_model_is_counted_in_points_and_needs_no_shadows(tmp_path):
+    truth = (np.arange(60) < 40)[None]
+    result = scored(tmp_path, member=truth, values=leak(truth))
+    assert {m.attack for m in result.measurements} == {"threshold"}
+    assert result.find("threshold", "auc").unit == "points"
+
+
+def test_held_out_targets(tmp_path):
+    truth = member(10)
+    result = scored(tmp_path, ["lira"], member=truth, values=leak(truth), target=np.array([8, 9]))
+    assert result.find("lira", "auc").n == 2
+    assert result.scores[0].values.shape == (2, 40)
+
+
+@pytest.mark.parametrize(
+    ("attack", "names"),
+    [("rmia", "logits"), ("tmi", "logits"), ("blind", "features"), ("direct-lira", "pretrained_logits")],
+)
+def test_an_attack_whose_input_is_absent_is_refused_by_key(tmp_path, attack, names):
+    truth = member()
+    with pytest.raises(BadInput, match=f"{attack}.*{names}"):
+        scored(tmp_path, [attack], member=truth, values=leak(truth))
+
+
+def test_an_unknown_attack_names_the_nearest(tmp_path):
+    truth = member()
+    with pytest.raises(ConfigError, match="lira"):
+        scored(tmp_path, ["lyra"], member=truth, values=leak(truth))
+
+
+def broken(name):
+    truth = member()
+    values = leak(truth)
+    z, labels = logits(truth)
+    nan = values.copy()
+    nan[3, 5] = np.nan
+    infinite = z.copy()
+    infinite[1, 2, 0, 0] = np.inf
+    all_in = truth.copy()
+    all_in[:, 7] = True
+    return {
+        "nan": ({"member": truth, "values": nan}, "model 3, example 5 is nan"),
+        "infinite": ({"member": truth, "logits": infinite, "labels": labels}, "model 1, example 2 is inf"),
+        "int member": ({"member": truth.astype(int), "values": values}, r"astype\(bool\)"),
+        "no member": ({"values": values}, "'member' is missing"),
+        "shape": ({"member": truth, "values": values[:, :-1]}, "first two axes must agree"),
+        "one class": ({"member": np.ones_like(truth), "values": values}, "both classes"),
+        "empty": ({"member": np.zeros((0, 4), bool), "values": np.zeros((0, 4))}, "neither 0"),
+        "label range": ({"member": truth, "logits": z, "labels": labels + 1}, r"classes 0\.\.2"),
+        "label shape": ({"member": truth, "logits": z, "labels": labels[:-1]}, "whole numbers"),
+        "unknown key": ({"member": truth, "valeus": values}, "did you mean 'values'"),
+        "text": ({"member": truth, "values": values.astype(str)}, "must be numbers"),
+        "target": ({"member": truth, "values": values, "target": np.array([99])}, "different models"),
+        "ids": ({"member": truth, "values": values, "id": np.array(["a"])}, "id names 1"),
+        "one logit": ({"member": truth, "logits": z[..., :1], "labels": labels * 0}, "C >= 2"),
+        "no signal": ({"member": truth}, "give `values`"),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nan", "infinite", "int member", "no member", "shape", "one class", "empty", "label range", "label shape",
+     "unknown key", "text", "target", "ids", "one logit", "no signal"],
+)  # fmt: skip
+def test_bad_signals_are_refused_in_one_line(tmp_path, name):
+    arrays, says = broken(name)
+    with pytest.raises(BadInput, match=says) as error:
+        scored(tmp_path, **arrays)
+    assert "\n" not in str(error.value)
+
+
+def test_a_point_that_every_shadow_saw_is_named(tmp_path):
+    truth = member()
+    truth[:, 7] = True
+    with pytest.raises(BadInput, match="7"):
+        scored(tmp_path, ["lira"], member=truth, values=leak(truth))
+    assert scored(tmp_path, ["threshold"], member=truth, values=leak(truth)).measurements
+
+
+def test_objects_are_never_unpickled(tmp_path):
+    path = tmp_path / "evil.npz"
+    np.savez(path, member=np.array([object()], dtype=object))
+    with pytest.raises(BadInput, match="without unpickling"):
+        read_signals(path)
+
+
+def long_rows(truth, values):
+    for m in range(truth.shape[0]):
+        for q in range(truth.shape[1]):
+            yield f"m{m}", f"e{q}", values[m, q], "true" if truth[m, q] else "0"
+
+
+def write_csv(path, rows, header=("model", "example", "value", "member")):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def test_csv_is_the_same_as_npz(tmp_path):
+    truth = member()
+    values = leak(truth)
+    from_csv = audit_score(read_signals(write_csv(tmp_path / "s.txt", long_rows(truth, values))), ["lira"])
+    from_npz = scored(tmp_path, ["lira"], member=truth, values=values)
+    np.testing.assert_allclose(from_csv.scores[0].values, from_npz.scores[0].values)
+    assert from_csv.ids[:2] == ("e0", "e1")
+
+
+def test_parquet_is_the_same_as_csv(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    truth = member()
+    values = leak(truth)
+    rows = list(long_rows(truth, values))
+    table = pa.table({n: [r[i] for r in rows] for i, n in enumerate(("model", "example", "value", "member"))})
+    pq.write_table(table, tmp_path / "s.data")
+    result = audit_score(read_signals(tmp_path / "s.data"), ["threshold"])
+    np.testing.assert_allclose(result.scores[0].values, values)
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    import sys
+
+    (tmp_path / "s.parquet").write_bytes(b"PAR1....")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'undertow\[data\]'"):
+        read_signals(tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "says"),
+    [
+        ([("a", "x", 1, 1), ("a", "x", 2, 0)], None, "occurs twice"),
+        ([("a", "x", 1, 1), ("b", "y", 2, 0)], None, "pairs are absent"),
+        ([("a", "x", 1, "maybe")], None, "row 2: member is 'maybe'"),
+        ([("a", "x", "high", 1)], None, "row 2: value is 'high'"),
+        ([], None, "no rows"),
+        ([("a", "x", 1)], ("model", "example", "value"), "column 'member' is missing"),
+    ],
+)
+def test_bad_tables_are_refused_by_row(tmp_path, rows, header, says):
+    path = write_csv(tmp_path / "s.csv", rows, header or ("model", "example", "value", "member"))
+    with pytest.raises(BadInput, match=says):
+        audit_score(read_signals(path))
+
+
+def test_files_that_are_none_of_these(tmp_path):
+    with pytest.raises(BadInput, match="no such file"):
+        read_signals(tmp_path / "nothing.npz")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    with pytest.raises(BadInput, match="is empty"):
+        read_signals(tmp_path / "empty.npz")
+    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(BadInput, match="cannot be read as npz"):
+        read_signals(tmp_path / "torn.npz")
+    (tmp_path / "noise.csv").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(BadInput, match="neither npz, parquet nor csv"):
+        read_signals(tmp_path / "noise.csv")
+
+
+def test_examples_with_identical_outputs_across_the_boundary_are_reported_and_removed_on_request(tmp_path):
+    truth = member()
+    z, labels = logits(truth)
+    twin = int(np.flatnonzero((truth[:, 1:] != truth[:, :1]).any(0))[0]) + 1
+    z[:, twin] = z[:, 0]
+    told = scored(tmp_path, ["loss"], member=truth, logits=z, labels=labels)
+    assert "probably duplicates" in told.warnings[0]
+    signals = read_signals(save(tmp_path, member=truth, logits=z, labels=labels))
+    removed = audit_score(signals, ["loss"], drop_duplicates=True)
+    assert str(twin) not in removed.ids
+    assert len(removed.ids) == 39
+
+
+def test_a_balanced_design_without_complements_is_warned_of():
+    truth = np.zeros((6, 40), bool)
+    for q in range(40):
+        truth[stream(0, "balanced", q).permutation(6)[:3], q] = True
+    signals = SignalSet("s", "", {"member": truth, "values": leak(truth)})
+    assert any("complement" in w for w in audit_score(signals, ["threshold"]).warnings)
+    paired = SignalSet("s", "", {"member": member(6), "values": leak(member(6))})
+    assert audit_score(paired, ["threshold"]).warnings == ()
+
+
+def test_the_public_cifar_score_set_gives_its_published_figures(shared_data):
+    """Three real models, 20,000 members, 5,000 non-members; figures from the README beside the data."""
+    z = np.load(shared_data / "cifar10" / "reference_logits.npz")
+    y = np.load(shared_data / "cifar10" / "labels.npz")
+    figures = {"resnet20": (0.5408, 0.5411, 0.5364), "resnet56": (0.5580, 0.5587, 0.5560),
+               "mlperf_resnet8": (0.5252, 0.5259, 0.5166)}  # fmt: skip
+    for name, expected in figures.items():
+        outputs = np.concatenate([z[f"{name}_train"], z[f"{name}_test"]])[None]
+        labels = np.concatenate([y["y_train"], y["y_test"]]).astype(int)
+        truth = (np.arange(25000) < 20000)[None]
+        signals = SignalSet(name, "", {"member": truth, "logits": outputs, "labels": labels})
+        result = audit_score(signals, ["loss", "margin", "confidence"])
+        found = [result.find(a, "auc").value for a in ("loss", "margin", "confidence")]
+        np.testing.assert_allclose(found, expected, atol=5.1e-5)

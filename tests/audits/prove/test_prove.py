@@ -1,0 +1,115 @@
+"""Traps are proven by what they do, on made-up records alone; benign models are not."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from tests.scanner.perceptrons import benign, records, trapped
+
+from undertow.audits.prove.proof import DENSE, Proof, Subject, Way, copied, prove
+from undertow.audits.prove.records import image_records, perceptron_records, text_records
+from undertow.audits.prove.subject import Given, subject_of
+from undertow.models.architecture import factory
+from undertow.rng import stream
+from undertow.scanner.held import Held
+from undertow.types import BadInput, ConfigError
+
+
+def build(shape, classes):
+    """A model of the user's own, found by name."""
+    widths = (64, 256, 128)
+    layers = [torch.nn.Linear(a, b) for a, b in pairwise(widths)]
+    module = torch.nn.Sequential()
+    for name, layer in zip("13", layers, strict=True):
+        module.add_module(name, layer)
+        module.add_module(f"relu{name}", torch.nn.ReLU())
+    module.add_module("5", torch.nn.Linear(128, classes))
+    return module
+
+
+def proof_of(params, given=None, seed=0):
+    subject, control = subject_of(params, given or Given(), seed)
+    return prove(subject, [control], seed)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_traps_are_proven_and_named(seed):
+    params, trap = trapped(seed)
+    proof = proof_of(params, seed=seed)
+    assert proof.proven
+    units = {one.row for one in proof.held if one.tensor == "1.weight"}
+    assert len(units & set(trap.units.tolist())) >= 4
+    assert not units - set(trap.units.tolist())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_benign_model_is_not(seed):
+    assert not proof_of(benign(seed), seed=seed).proven
+
+
+def test_the_users_own_records_and_model_serve_too():
+    params, _ = trapped()
+    given = Given(records(7), stream(0, "labels").integers(0, 10, 600), factory(build))
+    assert proof_of(params, given).proven
+    assert not proof_of(benign(), given).proven
+
+
+def test_the_same_seed_gives_the_same_proof():
+    params, _ = trapped()
+    assert proof_of(params) == proof_of(params)
+
+
+@pytest.mark.parametrize("lr", [30.0, 1e9])
+def test_steps_so_large_that_they_shut_any_unit_prove_nothing(lr):
+    """A benign unit that one wild step shuts holds one record, too: the control says so."""
+    wild = [Subject(s.build, s.x, s.y, (Way("sgd", lr, lr),), s.named) for s in subject_of(benign(), Given(), 0)]
+    assert copied(wild[0], wild[0].ways[0], 0)
+    assert not prove(wild[0], wild[1:]).proven
+
+
+def test_chance_raises_what_is_needed():
+    held = tuple(Held("w", row, 0, 0.0, 2) for row in range(5))
+    assert Proof(held, 0, 100).proven
+    assert not Proof(held[:2], 0, 100).proven
+    assert not Proof(held, 2, 100).proven
+
+
+def test_weights_of_no_known_model_are_refused():
+    for odd in (
+        {"conv.weight": np.zeros((4, 3, 3, 3), np.float32), "conv.bias": np.zeros(4, np.float32)},
+        {"a.weight": np.zeros((4, 3)), "a.bias": np.zeros(4), "b.weight": np.zeros((2, 5)), "b.bias": np.zeros(2)},
+        {"a.weight": np.zeros((4, 3)), "b.weight": np.zeros((2, 4)), "b.bias": np.zeros(2)},
+    ):
+        with pytest.raises(BadInput, match="no plain perceptron"):
+            subject_of(odd, Given(), 0)
+
+
+def test_records_that_do_not_fit_are_refused():
+    with pytest.raises(BadInput, match="64 numbers"):
+        subject_of(benign(), Given(np.zeros((5, 3), np.float32)), 0)
+    with pytest.raises(ConfigError, match="lacks"):
+        subject_of({"1.weight": np.zeros((256, 64), np.float32)}, Given(records(0), None, factory(build)), 0)[0].build(
+            0
+        )
+    with pytest.raises(ConfigError, match="needs --data"):
+        subject_of(benign(), Given(None, None, factory(build)), 0)
+
+
+def test_made_up_records_fire_the_units_they_are_made_for():
+    params = benign()
+    x = perceptron_records(params["1.weight"], params["1.bias"], 1, stream(0, "test"))
+    assert x.min() >= 0
+    assert x.max() <= 1
+    fired = x @ params["1.weight"].T + params["1.bias"] > -1e-5
+    assert fired.any(0).all()
+
+
+def test_made_up_images_and_texts_differ():
+    images = image_records((3, 32, 32), 20, stream(0, "test"))
+    assert images.shape == (20, 3, 32, 32)
+    assert 0.5 < images.std() < 2
+    texts = text_records(5000, 20, 30, stream(0, "test"))
+    assert len({tuple(row) for row in texts}) == 30
+    assert 0 <= texts.min() <= texts.max() < 5000
+    assert len(DENSE) == 2
