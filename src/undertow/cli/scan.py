@@ -27,14 +27,19 @@ Public = Annotated[Path | None, typer.Option("--data", help="--prove: records no
 Builder = Annotated[str | None, typer.Option("--factory", help="--prove: builds the model, package.module:function.")]
 Format = Annotated[str, typer.Option("--format", help="text, json, sarif or html.")]
 File = Annotated[Path | None, typer.Option("--out", help="Write there instead of the screen.")]
+Key = Annotated[Path | None, typer.Option(help="The folder must be signed (model.sig) by this key's owner.")]
+Identity = Annotated[str | None, typer.Option(help="Or signed through Sigstore by this identity, of --issuer.")]
+Issuer = Annotated[str | None, typer.Option(help="The OpenID issuer that vouches for --identity.")]
 Allow = Annotated[list[str] | None, typer.Option(help="Kinds of findings about weights to accept, comma-separated.")]
 
 
 def scan(
     paths: Paths, parent: Parent = None, prove: Prove = False, data: Public = None, factory: Builder = None,
-    format: Format = "text", out: File = None, allow: Allow = None, seed: opt.Seed = None, quiet: opt.Quiet = False,
+    format: Format = "text", out: File = None, allow: Allow = None, public_key: Key = None,
+    identity: Identity = None, issuer: Issuer = None, seed: opt.Seed = None, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Is it safe to finetune from these files? Exit 0 safe, 1 unsafe, 2 error, 3 nothing scanned, 4 unknown."""
+    from undertow.storage.opening import Signer
     from undertow.workflows.scan import ScanRequest, scan_paths
 
     with errors():
@@ -44,8 +49,11 @@ def scan(
             raise ConfigError("--data and --factory are for --prove")
         proving = _proving(data, factory, seed) if prove else None
         accepted = [name for part in allow or [] for name in opt.names(part)]
+        asked = public_key or identity or issuer
+        signer = Signer(public_key, identity or "", issuer or "") if asked else None
         with progress(quiet) as told:
-            request = ScanRequest(parent, proving, accepted, pictures=format == "html", progress=told)
+            pictures = format == "html"
+            request = ScanRequest(parent, proving, accepted, pictures=pictures, progress=told, signer=signer)
             found = scan_paths(paths, request)
         _write(found, format, out, quiet)
     raise typer.Exit(EXIT[found.result.verdict] if found.weights else NOTHING)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor, Verdict, inspect, of_arrays, worst
-from undertow.storage.opening import Limits, Opened, open_checkpoint, verdict_of
-from undertow.types import Array, BadInput, Params, Progress, UnsafeCheckpoint
+from undertow.storage.opening import Limits, Opened, Signer, check_signature, open_checkpoint, verdict_of
+from undertow.types import Array, BadInput, ConfigError, Params, Progress, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from undertow.workflows.prove import Proving
@@ -36,6 +36,7 @@ class ScanRequest:
     limits: Limits = field(default_factory=Limits)
     pictures: bool = False
     progress: Progress | None = None
+    signer: Signer | None = None  # who must have signed the folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,24 +63,31 @@ def scan_checkpoint(
     parent: str | Path | Params | None = None,
     prove: "Proving | None" = None,
     allow: Sequence[str] = (),
+    signer: Signer | None = None,
 ) -> ScanResult:
     """Is it safe to finetune from this? A file, a folder, a Hugging Face repository id, or weights by name.
 
     Nothing of it is executed. `parent`: a trusted checkpoint to compare with; `prove`: finetune briefly on
     records that nobody minds, too (`undertow.workflows.prove.Proving`; torch); `allow`: kinds of findings about the
-    weights that you have looked into and accept. BadInput where there is no such path, or the parent cannot be read.
+    weights that you have looked into and accept; `signer`: who must have signed the folder (model.sig). BadInput
+    where there is no such path, or the parent cannot be read.
     """
-    return scan(source, ScanRequest(parent, prove, allow)).result
+    return scan(source, ScanRequest(parent, prove, allow, signer=signer)).result
 
 
 def require_safe(
-    source: str | Path, *, parent: str | Path | None = None, allow: Sequence[str] = (), allow_unknown: bool = False
+    source: str | Path,
+    *,
+    parent: str | Path | None = None,
+    allow: Sequence[str] = (),
+    allow_unknown: bool = False,
+    signer: Signer | None = None,
 ) -> str:
     """`source` itself if its scan is safe, to put in front of loading: `from_pretrained(require_safe(folder))`.
 
     Raises UnsafeCheckpoint naming the first finding. `allow_unknown` passes files that could not be fully read, too.
     """
-    result = scan_checkpoint(source, parent=parent, allow=allow)
+    result = scan_checkpoint(source, parent=parent, allow=allow, signer=signer)
     if result.verdict == "safe" or (result.verdict == "unknown" and allow_unknown and result.files):
         return str(source)
     worst_first = sorted(result.findings, key=lambda found: found.severity != "critical")
@@ -114,6 +122,8 @@ def scan(source: str | Path | Params, request: ScanRequest) -> Scan:
 
 def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | None) -> Scan:
     if isinstance(source, Mapping):
+        if request.signer:
+            raise ConfigError("weights in memory have no signature; scan the folder they came from")
         weighed = _weigh(Checkpoint((), of_arrays(source), None), request, parent)
         verdict: Verdict = "unsafe" if _critical(weighed.findings) else "safe"
         return Scan(replace(weighed, verdict=verdict), frozenset({""}))
@@ -121,8 +131,10 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         checkpoints = list(checkpoints_of(opened))
         parts = [_weigh(one, request, parent) for one in checkpoints]
         findings = [*opened.findings, *(found for part in parts for found in part.findings), *_planted(opened)]
+        findings += [check_signature(source, request.signer)] if request.signer else []
         norms = _norms(checkpoints, findings) if request.pictures else {}
         files = opened.files
+    notes = [text for text in opened.not_tested if not (request.signer and text.startswith("signature "))]
     broken = {found.file for found in findings if found.kind == "unreadable"}
     files = tuple(replace(file, complete=file.complete and file.path not in broken) for file in files)
     scanned = tuple(ScannedFile(file.path, file.sha256, verdict_of(file, findings)) for file in files)
@@ -131,7 +143,7 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
     result = ScanResult(
         "unsafe" if _critical(findings) else worst([file.verdict for file in judged]),
         tuple(findings),
-        tuple(dict.fromkeys([*opened.not_tested, *(text for part in parts for text in part.not_tested)])),
+        tuple(dict.fromkeys([*notes, *(text for part in parts for text in part.not_tested)])),
         scanned,
         _settings(parts),
     )

@@ -5,5 +5,6 @@ Content decides what a file is. Pickles are read by a machine of our own that ca
 
 from undertow.storage.opening.opened import Limits, Opened, OpenedFile, verdict_of
 from undertow.storage.opening.opening import open_checkpoint
+from undertow.storage.opening.signature import Signer, check_signature
 
-__all__ = ["Limits", "Opened", "OpenedFile", "open_checkpoint", "verdict_of"]
+__all__ = ["Limits", "Opened", "OpenedFile", "Signer", "check_signature", "open_checkpoint", "verdict_of"]

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from undertow.storage.opening.reading import Reading
+from undertow.storage.opening.signature import SIGNATURE
 
 LONGEST = 16 << 20  # of a configuration, in bytes
 ASKING = ("auto_map", "trust_remote_code", "custom_pipelines")  # keys by which a configuration names code
-SIGNATURES = ("model.sig",)
 
 
 def check_companion(reading: Reading) -> None:
@@ -27,7 +26,8 @@ def check_companion(reading: Reading) -> None:
 
 
 def signature_notes(readings: Sequence[Reading]) -> list[str]:
-    """A signature that was not checked is said so; its check needs the signer's key or identity."""
-    found = [reading.path for reading in readings if reading.path.name in SIGNATURES]
-    absent = " (and model-signing is not installed: pip install model-signing)" * (find_spec("model_signing") is None)
-    return [f"signature {path}: not verified, for want of the signer's key or identity{absent}" for path in found]
+    """A signature that was not checked is said so; its check needs to be told whose it should be."""
+    found = [reading.path for reading in readings if reading.path.name == SIGNATURE]
+    return [
+        f"signature {path}: not verified; name its signer (--public-key, or --identity and --issuer)" for path in found
+    ]
