@@ -93,4 +93,4 @@ def _told(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"the file is no signature: it has no {error.args[0]}"
     text = " ".join(str(error).split()).split(": Expected")[0].removeprefix("Signature mismatch: ")
-    return (text.replace("\\'", "'").strip('[]"') or type(error).__name__)[:200]
+    return (text.replace("\\'", "'").lstrip("['\"").rstrip(']"') or type(error).__name__)[:200]
