@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from undertow.rng import seed_for, stream
 from undertow.training.choose import ENGINES, ONE_BY_ONE, Plan
+from undertow.training.schedule import Fit, own_order
 from undertow.training.task import Engine, Task, torch_threads
 from undertow.types import Array, ConfigError, Diverged, Examples, Params, Slot, Store
 
@@ -39,6 +41,24 @@ def noise_makers(stage: str, slots: Sequence[Slot]) -> list[Callable[[], np.rand
 def torch_seeds(stage: str, slots: Sequence[Slot]) -> list[int]:
     """Each model's seed for layers with randomness of their own."""
     return [seed_for(s.seed, stage, s.role, s.index, "layers") for s in slots]
+
+
+def own_task(
+    name: str, module: nn.Module, states: list[Params], slots: Sequence[Slot], examples: Examples, fit: Fit, plan: Plan
+) -> Task:
+    """The job of stage `name` where each model sees the rows it was dealt (all, if it has no secret), shuffled."""
+    everything = np.arange(len(examples))
+    rows = [everything if slot.member is None else np.flatnonzero(slot.member) for slot in slots]
+    return Task(
+        module,
+        states,
+        tensor(examples.x, plan),
+        tensor(examples.y.astype(np.int64), plan),
+        own_order(fit, name, slots, rows),
+        fit,
+        noise_makers(name, slots),
+        torch_seeds(name, slots),
+    )
 
 
 def in_place(slots: Sequence[Slot], before: Sequence[Params], chunk: int) -> tuple[list[Slot], list[Params]]:

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from undertow.models.architecture import Shape, initial_state
 from undertow.models.clip import Clip
 from undertow.rng import seed_for
-from undertow.stages.common import load_examples, noise_makers, tensor, torch_seeds, train
+from undertow.stages.common import load_examples, own_task, train
 from undertow.training.choose import Plan
 from undertow.training.contrastive import contrastive
-from undertow.training.schedule import Fit, own_order
+from undertow.training.schedule import Fit
 from undertow.training.task import Task, to_params
 from undertow.types import Examples, Params, Slot, Store
 
@@ -42,18 +40,9 @@ class PretrainClip:
 
     def task(self, slots: Sequence[Slot], before: Sequence[Params], examples: Examples) -> Task:
         """The training job of these models, starting from `before` ({}: at random)."""
-        everything = np.arange(len(examples))
-        rows = [everything if s.member is None else np.flatnonzero(s.member) for s in slots]
-        return Task(
-            self.architecture.build(self.shape, self.architecture.classes),
-            [state or self._start(slot) for slot, state in zip(slots, before, strict=True)],
-            tensor(examples.x, self.plan),
-            tensor(examples.y.astype(np.int64), self.plan),
-            own_order(self.fit, self.name, slots, rows),
-            self.fit,
-            noise_makers(self.name, slots),
-            torch_seeds(self.name, slots),
-        )
+        states = [state or self._start(slot) for slot, state in zip(slots, before, strict=True)]
+        module = self.architecture.build(self.shape, self.architecture.classes)
+        return own_task(self.name, module, states, slots, examples, self.fit, self.plan)
 
     def _start(self, slot: Slot) -> Params:
         seed = seed_for(slot.seed, self.name, slot.role, slot.index, "init")

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from undertow.models.architecture import Architecture, Shape, initial_state
 from undertow.rng import seed_for
-from undertow.stages.common import load_examples, noise_makers, tensor, torch_seeds, train
+from undertow.stages.common import load_examples, own_task, train
 from undertow.training.choose import Plan
-from undertow.training.schedule import Fit, own_order
+from undertow.training.schedule import Fit
 from undertow.training.task import Task, to_params
 from undertow.types import Examples, Params, Slot, Store
 
@@ -38,23 +36,9 @@ class Pretrain:
 
     def task(self, slots: Sequence[Slot], before: Sequence[Params], examples: Examples) -> Task:
         """The training job of these models (`before` is empty: this is the first link)."""
-        everything = np.arange(len(examples))
-        rows = [everything if s.member is None else np.flatnonzero(s.member) for s in slots]
-        states = [
-            to_params(
-                initial_state(
-                    self.architecture, self.shape, self.classes, seed_for(s.seed, self.name, s.role, s.index, "init")
-                )
-            )
-            for s in slots
-        ]
-        return Task(
-            self.architecture.build(self.shape, self.classes),
-            states,
-            tensor(examples.x, self.plan),
-            tensor(examples.y.astype(np.int64), self.plan),
-            own_order(self.fit, self.name, slots, rows),
-            self.fit,
-            noise_makers(self.name, slots),
-            torch_seeds(self.name, slots),
-        )
+        states = [to_params(initial_state(self.architecture, self.shape, self.classes, self._seed(s))) for s in slots]
+        module = self.architecture.build(self.shape, self.classes)
+        return own_task(self.name, module, states, slots, examples, self.fit, self.plan)
+
+    def _seed(self, slot: Slot) -> int:
+        return seed_for(slot.seed, self.name, slot.role, slot.index, "init")

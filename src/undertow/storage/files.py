@@ -50,6 +50,19 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"cannot write {path}: {error}") from error
 
 
+def read_bytes(path: Path) -> bytes:
+    """A whole file that is not empty; BadInput otherwise."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file") from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error}") from error
+    if not raw:
+        raise BadInput(f"{path} is empty")
+    return raw
+
+
 def read_npz(path: Path) -> dict[str, Array]:
     """The arrays of an npz file; pickled objects are refused, never read."""
     try:

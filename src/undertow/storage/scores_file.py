@@ -9,7 +9,7 @@ import numpy as np
 
 from undertow.audits.dp.epsilon import ScoreSet
 from undertow.metrics.epsilon import Trials
-from undertow.storage.files import read_npz
+from undertow.storage.files import read_bytes, read_npz
 from undertow.types import Array, BadInput
 
 KEYS = ("score", "member", "run")
@@ -22,14 +22,7 @@ def read_scores(path: str | Path) -> ScoreSet:
     Raises BadInput naming the file, the key or row, and the fix.
     """
     file = Path(path)
-    try:
-        raw = file.read_bytes()
-    except FileNotFoundError as error:
-        raise BadInput(f"{file}: no such file") from error
-    except OSError as error:
-        raise BadInput(f"{file} cannot be read: {error}") from error
-    if not raw:
-        raise BadInput(f"{file} is empty")
+    raw = read_bytes(file)
     columns = read_npz(file) if raw[:4] == b"PK\x03\x04" else _csv_columns(file, raw)
     for key in KEYS[:2]:
         if key not in columns:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from undertow.audits.membership.score import SignalSet
-from undertow.storage.files import read_npz
+from undertow.storage.files import read_bytes, read_npz
 from undertow.types import BadInput, MissingExtra
 
 KEYS = (
@@ -25,14 +25,7 @@ _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 def read_signals(path: str | Path) -> SignalSet:
     """The signals in a file; raises BadInput naming the file, the key or line, and the fix."""
     file = Path(path)
-    try:
-        raw = file.read_bytes()
-    except FileNotFoundError as error:
-        raise BadInput(f"{file}: no such file") from error
-    except OSError as error:
-        raise BadInput(f"{file} cannot be read: {error}") from error
-    if not raw:
-        raise BadInput(f"{file} is empty")
+    raw = read_bytes(file)
     sha = hashlib.sha256(raw).hexdigest()
     if raw[:4] == b"PK\x03\x04":
         return _from_npz(file, sha)
