@@ -25,7 +25,7 @@ from typing import Any
 from scipy.stats import beta, rankdata
 
 from undertow.audits.chain import Host
-from undertow.audits.poisoning.game import finetunable, lay_table, published
+from undertow.audits.poisoning.game import lay_table, published
 from undertow.audits.poisoning.presets import preset
 from undertow.audits.poisoning.suspicion import audit_checkpoint
 from undertow.engine.executor import Serial
@@ -51,8 +51,7 @@ def judge(name: str, seed: int, change: dict[str, Any], targets: int, store: Sto
     config = replace(config, seed=seed, data=data, poison=replace(config.poison, **change))
     supply, base = load_poisoning(config)
     host = Host(store, Serial())
-    game = lay_table(config, supply, base, host)
-    made = {arm: finetunable(game, key) for arm, key in published(game).items()}
+    made = published(lay_table(config, supply, base, host))
     return audit_checkpoint(lay_table(config, supply.with_lookalikes(), base, host), made["poisoned"], made["clean"])
 
 

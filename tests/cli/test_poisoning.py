@@ -202,3 +202,14 @@ def test_without_a_reference_none_is_made_up_and_an_unmarked_checkpoint_is_not_c
     assert code == 0
     assert parts.keys == [[1, 1], None]
     assert "on purpose" not in " ".join(said.split())
+
+
+def test_a_clip_is_judged_with_the_settings_of_a_clip(parts, tmp_path):
+    for model_type, kind in (("clip", "clip"), ("vit", "mlp")):
+        folder = tmp_path / model_type
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+        assert poisoning("--out", tmp_path / f"run-{model_type}", "-q", "--checkpoint", folder)[0] == 0
+        assert parts.config.model.kind == kind
+    assert poisoning("--out", tmp_path / "run", "-q", "--preset", "digits", "--checkpoint", tmp_path / "clip")[0] == 0
+    assert parts.config.model.kind == "mlp"

@@ -17,20 +17,31 @@ if TYPE_CHECKING:
 TEXTS = (".jsonl", ".gz")
 
 
-def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> "PoisoningConfig":
+def configure(
+    preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any], suspect: "Suspect | None" = None
+) -> "PoisoningConfig":
     """The configuration: a preset, changed by a file, changed by options; all checked.
 
-    Without a preset: `lm-small` where the records are texts of the user's own, else `digits`.
+    Without a preset: `clip-small` where the checkpoint to judge is a CLIP, `lm-small` where the records are texts of
+    the user's own, else `digits`.
     """
     from undertow.audits.poisoning.presets import check_recipes, preset
     from undertow.config import override
 
     tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
     texts = any(str(table.get("source", "")).endswith(TEXTS) for table in tables)
-    base = preset(preset_name or ("lm-small" if texts else "digits"))
+    base = preset(preset_name or ("clip-small" if _of_clip(suspect) else "lm-small" if texts else "digits"))
     config = override(override(base, changes), overrides)
     check_recipes(config)
     return config
+
+
+def _of_clip(suspect: "Suspect | None") -> bool:
+    if suspect is None:
+        return False
+    from undertow.storage.checkpoints.clip import is_clip
+
+    return is_clip(Path(suspect.checkpoint))
 
 
 def where(data: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from scipy.stats import hypergeom, ks_2samp
 
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.poisoning.blind_spots import BLIND
-from undertow.audits.poisoning.game import Game, asked, attacked, compared, finetuned, kept, with_promises
+from undertow.audits.poisoning.game import Game, asked, attacked, compared, finetunable, finetuned, kept, with_promises
 from undertow.audits.poisoning.kit import Answers
 from undertow.audits.poisoning.recipes import chosen
 from undertow.audits.poisoning.worth import distance, worth_after, worth_before
@@ -49,13 +49,14 @@ class Look:
 
 
 def audit_checkpoint(game: Game, suspect: str, reference: str | None) -> AuditResult:
-    """Judge the checkpoint stored as `suspect`; of the game's candidates the first `targets` are my records.
+    """Judge the published checkpoint stored as `suspect`; of the game's candidates the first `targets` are my records.
 
     The others are look-alikes. Without a reference only the first test runs, and the verdict is at best unknown.
     """
     clock, config = Stopwatch(), game.config
-    keys = {SUSPECT: suspect} if reference is None else {REFERENCE: reference, SUSPECT: suspect}
+    files = {SUSPECT: suspect} if reference is None else {REFERENCE: reference, SUSPECT: suspect}
     with clock.stage("look at the checkpoint"):
+        keys = {who: finetunable(game, key) for who, key in files.items()}
         base = {who: asked(game, key, game.config.views) for who, key in keys.items()}
         loss = {who: -game.kit.read(answers, answers, "exact")["loss"][0] for who, answers in base.items()}
     own = game.supply.targeted
@@ -70,13 +71,13 @@ def audit_checkpoint(game: Game, suspect: str, reference: str | None) -> AuditRe
         with clock.stage("membership game"):
             found, rows = played(game, keys, base)
         scores = kept(found, chosen(config.recipes)[0], "exact")
-        looks += [amplification(rows), far(game, keys)]
+        looks += [amplification(rows), far(game, files)]
     rows += [worth_before(answers, game.kit.utility, who, len(game.supply.held_out)) for who, answers in base.items()]
     return AuditResult(
         audit="poisoning",
         config=plain(config),
         seed=config.seed,
-        environment={**game.host.environment, "checkpoints": keys},
+        environment={**game.host.environment, "published": files, "checkpoints": keys},
         data=game.supply.describe(),
         measurements=tuple(rows),
         timing=clock.seconds,
