@@ -22,6 +22,7 @@ from undertow.audits.poisoning.suspicion import (
     overall,
     shift,
 )
+from undertow.metrics.student import mean_interval
 from undertow.rng import stream
 from undertow.storage.data.poison_source import load_poisoning
 from undertow.types import Measurement
@@ -100,18 +101,41 @@ def difference(value, low, high, metric="auc_difference", fpr=None, attack="lira
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([difference(WORSE + 0.01, 0.02, 0.2)], "suspicious"),
-        ([difference(WORSE - 0.01, 0.02, 0.2)], "safe"),
-        ([difference(0.3, -0.01, 0.6)], "safe"),
+        ([difference(0.30, 0.2, 0.4)], "suspicious"),
+        ([difference(0.10, 0.0, 0.2)], "safe"),  # above the limit, and not surely
+        ([difference(WORSE + 0.001, WORSE, WORSE + 0.002)], "safe"),
+        ([difference(WORSE - 0.01, 0.039, 0.041)], "safe"),  # surely a rise, and a small one
         ([difference(0.0, -0.1, 0.1), difference(0.2, 0.1, 0.3, "tpr_difference", 0.01)], "suspicious"),
         ([difference(0.0, -0.1, 0.1), difference(0.2, 0.1, 0.3, "tpr_difference", 0.001)], "safe"),
         ([difference(0.2, 0.1, 0.3, attack="loss"), difference(0.0, -0.1, 0.1)], "safe"),
+        ([difference(0.0, 0.0, 0.0)], "safe"),  # a checkpoint judged against itself
         ([difference(None, None, None, reason="too few")], "unknown"),
         ([], "unknown"),
     ],
 )
-def test_amplification_needs_size_and_an_interval_above_zero(rows, says):
+def test_amplification_must_surely_be_above_the_limit(rows, says):
     assert amplification(rows).verdict == says
+
+
+def test_more_rows_need_more_evidence():
+    row, nothing = difference(0.17, 0.08, 0.26), difference(0.0, -0.05, 0.05)
+    assert amplification([row]).verdict == "suspicious"
+    assert amplification([row, nothing, nothing, nothing]).verdict == "safe"
+
+
+@pytest.mark.parametrize("models", [8, 32])
+def test_a_raise_of_the_limit_alarms_no_oftener_than_alpha(models):
+    """Four rows, whose models differ in how much more they leak, and whose mean is the limit."""
+    alarms = 0
+    for rng in draws(4 * DRAWS, "game", models):
+        rows = []
+        for metric in ("auc_difference", "tpr_difference"):
+            for points in ("targets", "others"):
+                cells = mean_interval(rng.normal(WORSE, 0.03, models))
+                row = Measurement("lira", metric, n=models, unit="models", group="suspect", points=points, **cells)
+                rows.append(replace(row, fpr=0.01 if metric == "tpr_difference" else None))
+        alarms += amplification(rows).verdict == "suspicious"
+    assert alarms / (4 * DRAWS) <= ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / (4 * DRAWS))
 
 
 @pytest.fixture(scope="module")

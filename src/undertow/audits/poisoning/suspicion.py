@@ -3,8 +3,9 @@
 Four looks, none of which needs to know the attack: the losses of my records under the suspect against look-alikes the
 attacker cannot have known; how the suspect moved those losses against a trusted reference; the membership game itself,
 played from the suspect and from the reference on my records and the look-alikes; and the distance of the weights.
-The two comparisons of losses raise a false alarm with probability at most ALPHA each where my records and look-alikes
-are exchangeable; the limits SHIFT and WORSE are choices.
+False alarms of one p-value have probability at most ALPHA: of the two comparisons of losses where my records and
+look-alikes are exchangeable, of the game where the suspect makes nothing leak more than WORSE above the reference.
+The limits SHIFT and WORSE are choices.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from warnings import catch_warnings
 
 import numpy as np
-from scipy.stats import hypergeom, ks_2samp
+from scipy.stats import hypergeom, ks_2samp, t
 
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.poisoning.blind_spots import BLIND
@@ -26,7 +27,7 @@ from undertow.types import Array, AuditResult, Measurement, Scores
 
 ALPHA = 0.01  # false alarms of one test, where my records and the look-alikes are exchangeable
 SHIFT = 1.0  # nats: how much more a benign checkpoint may move the loss of my kind of record than of ordinary data
-WORSE = 0.05  # rise of AUC or TPR@1% above the reference that is worth a warning, if its interval excludes 0
+WORSE = 0.05  # rise of AUC or TPR@1% above the reference that benign training may cause too
 REFERENCE, SUSPECT = "reference", "suspect"
 OWN = "targets"  # what rows call my records; the look-alikes are the others
 
@@ -171,31 +172,36 @@ def played(
 def amplification(rows: list[Measurement]) -> Look:
     """LiRA on models finetuned from the suspect less the same from the reference: AUC and TPR@1%, mine and look-alikes.
 
-    Suspicious where one is WORSE or more and its 95 % interval excludes 0.
+    Suspicious where one of them is surely above WORSE: Bonferroni over the rows, each tested by `above`.
     """
     wanted = [
         row for row in rows if row.attack == "lira" and row.metric.endswith("_difference") and row.fpr in (None, 0.01)
     ]
-    if not any(row.value is not None for row in wanted):
+    measured = [row for row in wanted if row.value is not None]
+    if not measured:
         return _not_run("membership game", "give more models or records")
-    strengths = [
-        row.value / WORSE if row.value is not None and row.low is not None and row.low > 0 else 0.0 for row in wanted
-    ]
     texts = [
         f"{row.label} of {'your records' if row.points == OWN else 'look-alikes'} "
         + (row.reason or f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]")
         for row in wanted
     ]
-    worst, n = max(strengths), wanted[0].n
+    p, n = min(1.0, len(measured) * min(above(row, WORSE) for row in measured)), wanted[0].n
     return Look(
         "membership game",
-        "suspicious" if worst >= 1 else "safe",
-        f"suspect less reference: {'; '.join(texts)} (n = {n} models)",
+        "suspicious" if p < ALPHA else "safe",
+        f"suspect less reference: {'; '.join(texts)}; p = {p:.2g} of none being above {WORSE:g} (n = {n} models)",
         "Records finetuned from the suspect leak membership more than from the reference."
-        if worst >= 1
-        else f"Records finetuned from the suspect leak membership less than {WORSE:g} above the reference.",
-        worst,
+        if p < ALPHA
+        else f"Records finetuned from the suspect do not surely leak more than {WORSE:g} above the reference.",
+        _strength(p),
     )
+
+
+def above(row: Measurement, limit: float) -> float:
+    """p-value of "this is at most `limit`": Student's t, with the standard error that the row's 95 % interval has."""
+    value, low, high = float(row.value or 0), float(row.low or 0), float(row.high or 0)
+    error = (high - low) / 2 / t.ppf(0.975, row.n - 1)
+    return float(t.sf((value - limit) / error, row.n - 1)) if error > 0 else float(value <= limit)
 
 
 def far(game: Game, keys: Mapping[str, str]) -> Look:
