@@ -24,7 +24,7 @@ from undertow.training.sequential import sequential
 from undertow.training.task import Engine, Task, to_params, torch_threads
 from undertow.types import Params, Stage
 
-STEPS = 8  # that are timed, after those that warm up
+STEPS = 4  # that are timed, after those that warm up
 POINTS = 40  # candidates, about, whose attacks are timed
 
 
