@@ -9,7 +9,8 @@ the list below in turn, each judged against its clean parent on the victim's 400
 targeted; `--store` keeps what was trained, and finds what benchmarks/poisoning.py trained.
 
 Prints every verdict, the rates with 95 % intervals (Clopper and Pearson) and the AUC of the largest strength. Limits
-were fixed on seeds of 100 and above (`--development`).
+were fixed on seeds of 100 and above (`--development`), but WORSE, which was raised from .05 to .1 when a benign CLIP of
+seed 0 was seen to leak .06 to .1 more than its parent.
 """
 
 import argparse
