@@ -12,8 +12,8 @@ pytest.importorskip("torch")
 from tests.report import poisoned
 
 from undertow.audits.base import Base
+from undertow.audits.poisoning import estimate, suspicion
 from undertow.audits.poisoning import game as audits
-from undertow.audits.poisoning import suspicion
 from undertow.cli import app
 from undertow.storage.checkpoints import judged
 from undertow.storage.checkpoints.judged import Judged
@@ -55,6 +55,7 @@ def parts(monkeypatch):
         (suspicion, audit_checkpoint),
     ):
         monkeypatch.setattr(module, function.__name__, function)
+    monkeypatch.setattr(estimate, "estimate", lambda game, workers: {"checkpoints": 1.0, "finetune, full": 60.0})
     monkeypatch.setattr(audits, "design_of", lambda config, supply: None)
     return seen
 
@@ -155,7 +156,14 @@ def test_names_are_listed_and_a_plan_is_printed_and_nothing_is_written(parts, tm
         assert code == 0
         assert {"--list-presets": "digits", "--list-recipes": "neftune", "--plan": "192"}[arguments[0]] in said
     assert not (tmp_path / "run").exists()
-    assert not hasattr(parts, "supply")
+    assert not hasattr(parts, "supply")  # nothing was played
+
+
+def test_a_plan_says_how_long_and_counts_each_value_of_a_sweep_once(parts, tmp_path):
+    assert "about 1 minute\n" in poisoning("--plan", "--out", tmp_path / "run")[1]
+    said = poisoning("--plan", "--out", tmp_path / "run", "--preset", "digits-targets")[1]
+    assert "288 finetuned models (3 arms x 32 models x 1 recipe x 3 values of data.targets)" in " ".join(said.split())
+    assert "about 3 minutes" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(
@@ -202,3 +210,14 @@ def test_without_a_reference_none_is_made_up_and_an_unmarked_checkpoint_is_not_c
     assert code == 0
     assert parts.keys == [[1, 1], None]
     assert "on purpose" not in " ".join(said.split())
+
+
+def test_a_clip_is_judged_with_the_settings_of_a_clip(parts, tmp_path):
+    for model_type, kind in (("clip", "clip"), ("vit", "mlp")):
+        folder = tmp_path / model_type
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+        assert poisoning("--out", tmp_path / f"run-{model_type}", "-q", "--checkpoint", folder)[0] == 0
+        assert parts.config.model.kind == kind
+    assert poisoning("--out", tmp_path / "run", "-q", "--preset", "digits", "--checkpoint", tmp_path / "clip")[0] == 0
+    assert parts.config.model.kind == "mlp"

@@ -169,10 +169,10 @@ def _poisoning(o: Any) -> None:
     suspect = _suspect(o)
     if suspect and o.plan:
         raise ConfigError("--plan says what playing the attack costs; it does not go with --checkpoint")
-    config = configure(o.preset, read_toml(o.config) if o.config else {}, _changes(o))
+    config = configure(o.preset, read_toml(o.config) if o.config else {}, _changes(o), suspect)
     conditions = gates(o.fail_if)
     if o.plan:
-        typer.echo(f"poisoning: {plan_poisoning(config)}")
+        typer.echo(f"poisoning: {plan_poisoning(config, o.workers)}")
         return
     with progress(o.quiet) as told:
         request = Request(o.out, o.store, o.workers, False, told)

@@ -27,6 +27,7 @@ TEMPLATES = (
     "a low resolution photo of the {name}.",
 )
 LARGEST_SCALE = 100.0  # of the logits, as in the paper (section 2.5)
+BOOKKEEPING = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")  # in config.json
 PREFIX = "clip."  # of the names of a CLIP's tensors
 
 Captions = tuple[tuple[int, ...], ...]
@@ -217,6 +218,17 @@ def clip_config(content: Any) -> str:
     text = json.dumps({k: v for k, v in content.items() if k != OWN_CODE}, sort_keys=True)
     _parse(text)
     return text
+
+
+def clip_settings(config: str) -> dict[str, Any]:
+    """What a configuration says of the model, defaults filled in; who saved it, and how, is left out."""
+    found = _parse(config).to_dict()
+    parts = {name: _settings(found.pop(name)) for name in ("text_config", "vision_config")}
+    return _settings(found) | parts
+
+
+def _settings(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name not in BOOKKEEPING}
 
 
 def library() -> str:

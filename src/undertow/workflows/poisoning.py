@@ -17,20 +17,31 @@ if TYPE_CHECKING:
 TEXTS = (".jsonl", ".gz")
 
 
-def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> "PoisoningConfig":
+def configure(
+    preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any], suspect: "Suspect | None" = None
+) -> "PoisoningConfig":
     """The configuration: a preset, changed by a file, changed by options; all checked.
 
-    Without a preset: `lm-small` where the records are texts of the user's own, else `digits`.
+    Without a preset: `clip-small` where the checkpoint to judge is a CLIP, `lm-small` where the records are texts of
+    the user's own, else `digits`.
     """
     from undertow.audits.poisoning.presets import check_recipes, preset
     from undertow.config import override
 
     tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
     texts = any(str(table.get("source", "")).endswith(TEXTS) for table in tables)
-    base = preset(preset_name or ("lm-small" if texts else "digits"))
+    base = preset(preset_name or ("clip-small" if _of_clip(suspect) else "lm-small" if texts else "digits"))
     config = override(override(base, changes), overrides)
     check_recipes(config)
     return config
+
+
+def _of_clip(suspect: "Suspect | None") -> bool:
+    if suspect is None:
+        return False
+    from undertow.storage.checkpoints.clip import is_clip
+
+    return is_clip(Path(suspect.checkpoint))
 
 
 def where(data: Path) -> dict[str, str]:
@@ -132,19 +143,46 @@ def run_checkpoint(config: "PoisoningConfig", suspect: "Suspect", request: Reque
     return _finish(result, request)
 
 
-def plan_poisoning(config: "PoisoningConfig") -> str:
-    """What will be trained, in one line; nothing is read or written."""
+def plan_poisoning(config: "PoisoningConfig", workers: int = 1) -> str:
+    """What will be trained and about how long that takes, in one line; a few steps are timed, nothing is written."""
+    need_torch()
+    from undertow.audits.poisoning.presets import check_kind
     from undertow.audits.poisoning.settings import ARMS
 
-    arms, recipes, values = len(ARMS), len(config.recipes), max(1, len(config.sweep_values))
+    check_kind(config)
+    runs = dict.fromkeys([replace(config, sweep="", sweep_values=()), *steps(config)])
+    arms, recipes = len(ARMS), len(config.recipes)
     made = "loaded, then poisoned" if config.model.checkpoint else "pretrained here, then poisoned"
     parts = [f"{arms} arms x {config.models} models", f"{recipes} recipe{'s' * (recipes > 1)}"]
-    parts += [f"{values} values of {config.sweep}"] * bool(config.sweep)
+    parts += [f"{len(runs)} values of {config.sweep}"] * bool(config.sweep)
     return (
-        f"{arms * config.models * recipes * values} finetuned models ({' x '.join(parts)}) of one checkpoint, {made}; "
-        f"each is asked about {config.data.points} records in {len(config.views)} "
-        f"view{'s' * (len(config.views) > 1)}"
+        f"{sum(arms * run.models * recipes for run in runs)} finetuned models ({' x '.join(parts)}) of one checkpoint, "
+        f"{made}; each is asked about {config.data.points} records in {len(config.views)} "
+        f"view{'s' * (len(config.views) > 1)}; about {_minutes(sum(_seconds(run, workers) for run in runs))}"
     )
+
+
+def _seconds(config: "PoisoningConfig", workers: int) -> float:
+    """Of one audit, without a sweep."""
+    from undertow.audits.chain import Host
+    from undertow.audits.poisoning.estimate import estimate
+    from undertow.audits.poisoning.game import lay_table
+    from undertow.engine.executor import Serial
+    from undertow.storage.data.poison_source import load_poisoning
+    from undertow.storage.store import MemoryStore
+
+    game = lay_table(config, *load_poisoning(config), Host(MemoryStore(), Serial()))
+    return sum(estimate(game, workers).values())
+
+
+def _minutes(seconds: float) -> str:
+    """At least one.
+
+    >>> _minutes(10), _minutes(1234), _minutes(9000)
+    ('1 minute', '21 minutes', '2.5 hours')
+    """
+    minutes = max(1, round(seconds / 60))
+    return f"{seconds / 3600:.1f} hours" if minutes >= 90 else f"{minutes} minute{'s' * (minutes > 1)}"
 
 
 def _finish(result: AuditResult, request: Request) -> AuditResult:

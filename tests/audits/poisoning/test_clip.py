@@ -11,9 +11,11 @@ pytest.importorskip("transformers")
 from tests.audits.poisoning.poison_games import TINY, host
 
 from undertow.audits.base import Base
-from undertow.audits.poisoning.game import lay_table, staged
+from undertow.audits.poisoning.game import finetunable, lay_table, published, staged
 from undertow.audits.poisoning.settings import ARMS, BaseModel
 from undertow.audits.poisoning.supply import PoisonSupply
+from undertow.audits.poisoning.suspicion import audit_checkpoint
+from undertow.audits.poisoning.worth import distance
 from undertow.models.clip import small_clip
 from undertow.rng import stream
 from undertow.types import ConfigError, Examples
@@ -77,6 +79,19 @@ def test_the_auxiliary_loss_is_contrastive(game, monkeypatch):
     game.one([replace(stage, objective=replace(stage.objective, target_weight=0.2))], start)
     assert len(calls) >= 2
     assert max(calls) >= 3  # captions, of which there are more than classes
+
+
+def test_a_published_clip_is_judged_as_the_classifier_it_becomes(game):
+    likes = replace(game.supply, lookalikes=coloured(24, "look-alikes")).with_lookalikes()
+    table = lay_table(CONFIG, likes, Base(CLIP), game.host)
+    keys = published(game)
+    result = audit_checkpoint(table, keys["poisoned"], keys["clean"])
+    assert [look["verdict"] == "unknown" for look in result.evidence] == [False] * 4
+    assert result.environment["published"] == {"reference": keys["clean"], "suspect": keys["poisoned"]}
+    classifiers = {who: finetunable(table, key) for who, key in result.environment["published"].items()}
+    assert result.environment["checkpoints"] == classifiers
+    whole = distance(game.host.store.get(keys["poisoned"]), game.host.store.get(keys["clean"]))
+    assert f"{whole:.3f}" in result.evidence[-1]["found"]  # of both towers
 
 
 def test_it_needs_a_clip(game):

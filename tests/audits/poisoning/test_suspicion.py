@@ -19,12 +19,14 @@ from undertow.audits.poisoning.suspicion import (
     anomaly,
     apart,
     audit_checkpoint,
+    leak,
     overall,
     shift,
 )
+from undertow.metrics.student import mean_interval
 from undertow.rng import stream
 from undertow.storage.data.poison_source import load_poisoning
-from undertow.types import Measurement
+from undertow.types import Measurement, Scores
 
 DRAWS = 600
 
@@ -97,21 +99,62 @@ def difference(value, low, high, metric="auc_difference", fpr=None, attack="lira
     return Measurement(attack, metric, value, low, high, 8, "models", fpr, "suspect", "targets", reason=reason)
 
 
+OWN = np.arange(120) < 60
+ALIKE = np.tile(np.arange(60.0), 2)  # my records gained what look-alikes did
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([difference(WORSE + 0.01, 0.02, 0.2)], "suspicious"),
-        ([difference(WORSE - 0.01, 0.02, 0.2)], "safe"),
-        ([difference(0.3, -0.01, 0.6)], "safe"),
-        ([difference(0.0, -0.1, 0.1), difference(0.2, 0.1, 0.3, "tpr_difference", 0.01)], "suspicious"),
-        ([difference(0.0, -0.1, 0.1), difference(0.2, 0.1, 0.3, "tpr_difference", 0.001)], "safe"),
-        ([difference(0.2, 0.1, 0.3, attack="loss"), difference(0.0, -0.1, 0.1)], "safe"),
+        ([difference(0.30, 0.25, 0.35)], "suspicious"),
+        ([difference(0.20, 0.0, 0.4)], "safe"),  # above the limit, and not surely
+        ([difference(WORSE + 0.001, WORSE, WORSE + 0.002)], "safe"),
+        ([difference(WORSE - 0.01, WORSE - 0.011, WORSE - 0.009)], "safe"),  # surely a rise, and a small one
+        ([difference(0.0, -0.1, 0.1), difference(0.3, 0.25, 0.35, "tpr_difference", 0.01)], "suspicious"),
+        ([difference(0.0, -0.1, 0.1), difference(0.3, 0.25, 0.35, "tpr_difference", 0.001)], "safe"),
+        ([difference(0.3, 0.25, 0.35, attack="loss"), difference(0.0, -0.1, 0.1)], "safe"),
+        ([difference(0.0, 0.0, 0.0)], "safe"),  # a checkpoint judged against itself
         ([difference(None, None, None, reason="too few")], "unknown"),
         ([], "unknown"),
     ],
 )
-def test_amplification_needs_size_and_an_interval_above_zero(rows, says):
-    assert amplification(rows).verdict == says
+def test_amplification_must_surely_be_above_the_limit(rows, says):
+    assert amplification(rows, ALIKE, OWN).verdict == says
+
+
+def test_more_rows_need_more_evidence():
+    row, nothing = difference(0.25, 0.15, 0.35), difference(0.0, -0.05, 0.05)
+    assert amplification([row], ALIKE, OWN).verdict == "suspicious"
+    assert amplification([row, nothing, nothing, nothing], ALIKE, OWN).verdict == "safe"
+
+
+def test_a_rise_of_my_records_alone_is_seen_below_the_limit():
+    rows = [difference(0.03, 0.02, 0.04)]
+    more = np.where(OWN & (np.arange(120) % 4 == 0), ALIKE + 100, ALIKE)
+    assert amplification(rows, more, OWN).verdict == "suspicious"
+    assert amplification(rows, ALIKE + 100, OWN).verdict == "safe"  # all alike: training does that too
+    assert amplification(rows, more, np.ones(120, bool)).verdict == "safe"  # nothing to compare with
+
+
+def test_the_leak_of_a_record_is_its_gap_between_members_and_others():
+    member = np.array([[True, False], [True, True], [False, True]])
+    values = np.array([[3.0, 1.0], [5.0, 2.0], [1.0, 4.0]])
+    np.testing.assert_array_equal(leak(Scores("a", values, member)), [3.0, 2.0])
+
+
+@pytest.mark.parametrize("models", [8, 32])
+def test_a_rise_of_the_limit_alarms_no_oftener_than_alpha(models):
+    """Four rows, whose models differ in how much more they leak, and whose mean is the limit."""
+    alarms = 0
+    for rng in draws(4 * DRAWS, "game", models):
+        rows = []
+        for metric in ("auc_difference", "tpr_difference"):
+            for points in ("targets", "others"):
+                cells = mean_interval(rng.normal(WORSE, 0.03, models))
+                row = Measurement("lira", metric, n=models, unit="models", group="suspect", points=points, **cells)
+                rows.append(replace(row, fpr=0.01 if metric == "tpr_difference" else None))
+        alarms += amplification(rows, ALIKE, OWN).verdict == "suspicious"
+    assert alarms / (4 * DRAWS) <= ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / (4 * DRAWS))
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ from safetensors.numpy import load_file, save_file
 from tests.audits.poisoning.poison_games import TINY, letters, prose, tiny_lm, write_jsonl
 
 from undertow.audits.poisoning.settings import BaseModel
-from undertow.models.architecture import Mlp
+from undertow.models.architecture import Mlp, initial_state
+from undertow.storage.checkpoints.files import write_checkpoint
 from undertow.storage.checkpoints.judged import Suspect, load_judged
 from undertow.storage.store import DiskStore
-from undertow.training.task import load_state
+from undertow.training.task import load_state, to_params
 from undertow.types import AuditError, BadInput, ConfigError
 from undertow.workflows.audit import Request
 from undertow.workflows.poisoning import run_checkpoint, run_poisoning
@@ -197,3 +198,105 @@ def test_another_language_model_is_no_reference(language, tmp_path):
     raw = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(raw | {"layer_norm_epsilon": 0.1}))
     assert "--reference is another model" in refused(config, Suspect(str(folder / "clean"), str(other)), ConfigError)
+
+
+# --- CLIP ---
+
+COLOURS = np.array(["red", "green", "light_blue"])
+
+
+def coloured(path, count, seed=0, **change):
+    """Pictures of 8 x 8 pixels in three colours, as a user brings them."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    y = np.arange(count) % 3
+    x = (128 * np.eye(3)[y][:, None, None] + rng.integers(0, 127, (count, 8, 8, 3))).astype(np.uint8)
+    arrays = {"x": x, "y": y, "class_names": COLOURS} | change
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Two CLIPs of one kind as a staged audit writes them, the second one marked as planted."""
+    pytest.importorskip("transformers")
+    from undertow.models.clip import small_clip
+    from undertow.storage.checkpoints.clip import Preprocessor
+    from undertow.storage.checkpoints.folders import clip_files
+
+    clip, folder = small_clip(COLOURS, 8, 32, 1), tmp_path_factory.mktemp("clips")
+    for seed, arm in enumerate(("clean", "poisoned")):
+        params = {
+            name.removeprefix("clip."): v for name, v in to_params(initial_state(clip, (3, 8, 8), 3, seed)).items()
+        }
+        said = {"undertow.planted": str(arm == "poisoned").lower()}
+        write_checkpoint(folder / arm / "model.safetensors", params, said)
+        for name, text in clip_files(clip, COLOURS, Preprocessor(8)).items():
+            (folder / arm / name).write_text(text)
+    return folder
+
+
+def copied(folder, to, **change):
+    """The folder at `to`, keys of its config.json changed."""
+    to.mkdir()
+    for file in folder.iterdir():
+        (to / file.name).write_bytes(file.read_bytes())
+    raw = json.loads((to / "config.json").read_text())
+    (to / "config.json").write_text(json.dumps(raw | change))
+    return to
+
+
+def test_a_clip_is_judged_on_the_users_images(clips, tmp_path):
+    config = with_source(coloured(tmp_path / "mine.npz", 60))
+    suspect = Suspect(str(clips / "poisoned"), str(clips / "clean"), coloured(tmp_path / "like.npz", 30, 1))
+    found = load_judged(config, suspect)
+    assert (found.supply.targets, len(found.supply), len(found.supply.held_out)) == (40, 70, 20)
+    assert (found.supply.classes, found.config.model.kind, found.planted) == (3, "clip", True)
+    state = load_file(clips / "poisoned" / "model.safetensors")
+    assert {"clip." + name for name in state} == found.base.params.keys()
+    assert all(np.array_equal(found.base.params["clip." + name], v) for name, v in state.items())
+    result = run_checkpoint(config, suspect, Request(tmp_path / "run"))
+    assert [look["test"] for look in result.evidence] == [
+        "own-data loss", "reference shift", "membership game", "weight distance",
+    ]  # fmt: skip
+    assert result.verdict in ("safe", "suspicious")
+    assert "relative L2 0.000" not in result.evidence[-1]["found"]
+    assert any("poisoned it on purpose" in line for line in result.warnings)
+    classifiers = result.environment["checkpoints"]
+    assert classifiers["suspect"] != result.environment["published"]["suspect"]
+    store = DiskStore(tmp_path / "run" / "store")
+    assert store.get(classifiers["suspect"])["head.weight"].shape[0] == 3
+
+
+def test_what_a_clip_cannot_be_judged_on_is_one_line(clips, tmp_path):
+    clean, mine = Suspect(str(clips / "clean")), coloured(tmp_path / "mine.npz", 60)
+    unnamed = coloured(tmp_path / "unnamed.npz", 60, class_names=None)
+    assert "class_names is missing" in refused(with_source(unnamed), clean, BadInput)
+    small = coloured(tmp_path / "small.npz", 60, x=np.zeros((60, 3, 6, 6), np.float32))
+    assert "images have shape (3, 6, 6), this CLIP reads (3, 8, 8)" in refused(with_source(small), clean, BadInput)
+    assert "a CLIP is judged on images" in refused(TINY, clean, BadInput)  # digits have no captions
+    few = coloured(tmp_path / "few.npz", 30)
+    assert "30 records are too few" in refused(with_source(few), clean, BadInput)
+    other = coloured(tmp_path / "other.npz", 60, class_names=COLOURS[::-1])
+    said = refused(with_source(mine), replace(clean, look_alikes=other), BadInput)
+    assert "class_names differ" in said
+    mute = copied(clips / "clean", tmp_path / "mute")
+    (mute / "tokenizer.json").unlink()
+    assert "tokenizer.json is missing" in refused(with_source(mine), Suspect(str(mute)), BadInput)
+    pickled = copied(clips / "clean", tmp_path / "pickled")
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    assert "pickled weights (.bin) are never read" in refused(with_source(mine), Suspect(str(pickled)), BadInput)
+
+
+def test_a_reference_is_the_same_clip_whoever_saved_it(clips, tmp_path):
+    config = with_source(coloured(tmp_path / "mine.npz", 60))
+    newer = copied(clips / "clean", tmp_path / "newer", transformers_version="9.9.9", architectures=["CLIPModel"])
+    found = load_judged(config, Suspect(str(clips / "poisoned"), str(newer)))
+    assert found.reference is not None
+    sharper = copied(clips / "clean", tmp_path / "sharper")
+    raw = json.loads((sharper / "preprocessor_config.json").read_text())
+    (sharper / "preprocessor_config.json").write_text(json.dumps(raw | {"image_std": [0.2, 0.2, 0.2]}))
+    vision = json.loads((clips / "clean" / "config.json").read_text())["vision_config"]
+    bent = copied(clips / "clean", tmp_path / "bent", vision_config=vision | {"layer_norm_eps": 0.5})
+    for other in (sharper, bent):
+        said = refused(config, Suspect(str(clips / "clean"), str(other)), ConfigError)
+        assert "--reference is another CLIP" in said

@@ -3,8 +3,9 @@
 Four looks, none of which needs to know the attack: the losses of my records under the suspect against look-alikes the
 attacker cannot have known; how the suspect moved those losses against a trusted reference; the membership game itself,
 played from the suspect and from the reference on my records and the look-alikes; and the distance of the weights.
-The two comparisons of losses raise a false alarm with probability at most ALPHA each where my records and look-alikes
-are exchangeable; the limits SHIFT and WORSE are choices.
+False alarms of one p-value have probability at most ALPHA: of the three comparisons with look-alikes where these and
+my records are exchangeable, of the game's limit where nothing leaks more than WORSE above the reference. The limits
+SHIFT and WORSE are choices.
 """
 
 from collections.abc import Mapping
@@ -13,11 +14,11 @@ from typing import Any, Literal
 from warnings import catch_warnings
 
 import numpy as np
-from scipy.stats import hypergeom, ks_2samp
+from scipy.stats import hypergeom, ks_2samp, t
 
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.poisoning.blind_spots import BLIND
-from undertow.audits.poisoning.game import Game, asked, attacked, compared, finetuned, kept, with_promises
+from undertow.audits.poisoning.game import Game, asked, attacked, compared, finetunable, finetuned, kept, with_promises
 from undertow.audits.poisoning.kit import Answers
 from undertow.audits.poisoning.recipes import chosen
 from undertow.audits.poisoning.worth import distance, worth_after, worth_before
@@ -26,7 +27,7 @@ from undertow.types import Array, AuditResult, Measurement, Scores
 
 ALPHA = 0.01  # false alarms of one test, where my records and the look-alikes are exchangeable
 SHIFT = 1.0  # nats: how much more a benign checkpoint may move the loss of my kind of record than of ordinary data
-WORSE = 0.05  # rise of AUC or TPR@1% above the reference that is worth a warning, if its interval excludes 0
+WORSE = 0.1  # rise of AUC or TPR@1% above the reference that benign training may cause too
 REFERENCE, SUSPECT = "reference", "suspect"
 OWN = "targets"  # what rows call my records; the look-alikes are the others
 
@@ -49,13 +50,14 @@ class Look:
 
 
 def audit_checkpoint(game: Game, suspect: str, reference: str | None) -> AuditResult:
-    """Judge the checkpoint stored as `suspect`; of the game's candidates the first `targets` are my records.
+    """Judge the published checkpoint stored as `suspect`; of the game's candidates the first `targets` are my records.
 
     The others are look-alikes. Without a reference only the first test runs, and the verdict is at best unknown.
     """
     clock, config = Stopwatch(), game.config
-    keys = {SUSPECT: suspect} if reference is None else {REFERENCE: reference, SUSPECT: suspect}
+    files = {SUSPECT: suspect} if reference is None else {REFERENCE: reference, SUSPECT: suspect}
     with clock.stage("look at the checkpoint"):
+        keys = {who: finetunable(game, key) for who, key in files.items()}
         base = {who: asked(game, key, game.config.views) for who, key in keys.items()}
         loss = {who: -game.kit.read(answers, answers, "exact")["loss"][0] for who, answers in base.items()}
     own = game.supply.targeted
@@ -70,13 +72,14 @@ def audit_checkpoint(game: Game, suspect: str, reference: str | None) -> AuditRe
         with clock.stage("membership game"):
             found, rows = played(game, keys, base)
         scores = kept(found, chosen(config.recipes)[0], "exact")
-        looks += [amplification(rows), far(game, keys)]
+        gained = leak(found[SUSPECT][game.kit.first]) - leak(found[REFERENCE][game.kit.first])
+        looks += [amplification(rows, gained, own), far(game, files)]
     rows += [worth_before(answers, game.kit.utility, who, len(game.supply.held_out)) for who, answers in base.items()]
     return AuditResult(
         audit="poisoning",
         config=plain(config),
         seed=config.seed,
-        environment={**game.host.environment, "checkpoints": keys},
+        environment={**game.host.environment, "published": files, "checkpoints": keys},
         data=game.supply.describe(),
         measurements=tuple(rows),
         timing=clock.seconds,
@@ -167,34 +170,56 @@ def played(
     return found, list(with_promises(rows, privacy))
 
 
-def amplification(rows: list[Measurement]) -> Look:
-    """LiRA on models finetuned from the suspect less the same from the reference: AUC and TPR@1%, mine and look-alikes.
+def amplification(rows: list[Measurement], gained: Array, own: Array) -> Look:
+    """What finetuning from the suspect leaks above the reference: mine against look-alikes, and all against a limit.
 
-    Suspicious where one is WORSE or more and its 95 % interval excludes 0.
+    `gained` (Q,) is how much more each record leaks (`leak`). The first comparison is `apart`: whatever benign training
+    does to leakage, it does to both alike. The second is of LiRA's AUC and TPR@1%, mine and look-alikes: suspicious
+    where one is surely above WORSE, by Bonferroni over the rows that `above` tests.
     """
+    test = "membership game"
     wanted = [
         row for row in rows if row.attack == "lira" and row.metric.endswith("_difference") and row.fpr in (None, 0.01)
     ]
-    if not any(row.value is not None for row in wanted):
-        return _not_run("membership game", "give more models or records")
-    strengths = [
-        row.value / WORSE if row.value is not None and row.low is not None and row.low > 0 else 0.0 for row in wanted
-    ]
+    measured = [row for row in wanted if row.value is not None]
+    if not measured:
+        return _not_run(test, "give more models or records")
+    alike = not own.any() or own.all()
+    mine = 1.0 if alike else apart(gained[own], gained[~own])
+    more = min(1.0, len(measured) * min(above(row, WORSE) for row in measured))
     texts = [
         f"{row.label} of {'your records' if row.points == OWN else 'look-alikes'} "
         + (row.reason or f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]")
         for row in wanted
     ]
-    worst, n = max(strengths), wanted[0].n
+    compared = "no look-alikes to compare with" if alike else f"yours against look-alikes p = {mine:.2g}"
     return Look(
-        "membership game",
-        "suspicious" if worst >= 1 else "safe",
-        f"suspect less reference: {'; '.join(texts)} (n = {n} models)",
+        test,
+        "suspicious" if min(mine, more) < ALPHA else "safe",
+        f"suspect less reference: {compared}; {'; '.join(texts)}; p = {more:.2g} of no rise above {WORSE:g} "
+        f"(n = {wanted[0].n} models)",
         "Records finetuned from the suspect leak membership more than from the reference."
-        if worst >= 1
-        else f"Records finetuned from the suspect leak membership less than {WORSE:g} above the reference.",
-        worst,
+        if more < ALPHA
+        else "Finetuned from the suspect, your records leak membership otherwise than look-alikes do."
+        if mine < ALPHA
+        else f"Your records leak as look-alikes do, and not surely {WORSE:g} more than from the reference.",
+        max(_strength(mine), _strength(more)),
     )
+
+
+def leak(scores: Scores) -> Array:
+    """(Q,) of each record, its mean score (M, Q) where it is a member less that where it is none."""
+    member, values = scores.member, scores.values
+    inside, outside = ((values * mask).sum(0) / np.maximum(mask.sum(0), 1) for mask in (member, ~member))
+    gap: Array = inside - outside
+    return gap
+
+
+def above(row: Measurement, limit: float) -> float:
+    """p-value of "this is at most `limit`": Student's t, with the standard error that the row's 95 % interval has."""
+    value, low, high = float(row.value or 0), float(row.low or 0), float(row.high or 0)
+    error = (high - low) / 2 / t.ppf(0.975, row.n - 1)
+    return float(t.sf((value - limit) / error, row.n - 1)) if error > 0 else float(value <= limit)
 
 
 def far(game: Game, keys: Mapping[str, str]) -> Look:

@@ -33,7 +33,7 @@ def verdict(result: AuditResult) -> Verdict:
     """The reading of one poisoning audit: of the checkpoint that was given, else of the attack that was played."""
     checks = tuple(_checks(result))
     if result.verdict is not None:
-        return Verdict(result.verdict, _judgement(result), tuple(_below_the_limit(result)), checks)
+        return Verdict(result.verdict, _judgement(result), tuple(_not_above_the_limit(result)), checks)
     state, headline = _headline(result)
     return Verdict(state, headline, tuple(_findings(result)), checks)
 
@@ -68,12 +68,13 @@ def _judgement(result: AuditResult) -> str:
     return "Unknown: the tests could not tell whether it makes your records leak more. Unknown is not safe."
 
 
-def _below_the_limit(result: AuditResult) -> Iterator[str]:
-    """An increase that the evidence lets pass as small, but that is there."""
+def _not_above_the_limit(result: AuditResult) -> Iterator[str]:
+    """An increase that is there, and that the evidence lets pass as no larger than the limit."""
     for setting in settings_of(result)[:1] if result.verdict == "safe" else ():
         m = change(result, audited_of(result), "targets", setting)
         if m is not None and m.low is not None and m.low > 0:
-            yield f"Your records do leak more than from the reference, below the limit: {_metric(m)} {told(m)}."
+            more = f"{_metric(m)} {told(m)}"
+            yield f"Your records do leak more than from the reference, not surely above the limit: {more}."
 
 
 def _headline(result: AuditResult) -> tuple[str, str]:

@@ -86,6 +86,13 @@ def clip_checkpoint(
     return ClipCheckpoint(architecture, _weights(folder / WEIGHTS, shapes), preprocessor, beside)
 
 
+def is_clip(folder: Path) -> bool:
+    """Whether a folder's config.json says that it is a CLIP."""
+    path = folder / "config.json"
+    content = _json(path) if path.is_file() else None
+    return isinstance(content, dict) and content.get("model_type") == "clip"
+
+
 def _instead(name: str) -> str:
     return "; pickled weights (.bin) are never read: save the model as safetensors" * (name == WEIGHTS)
 

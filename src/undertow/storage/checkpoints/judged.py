@@ -10,13 +10,17 @@ from undertow.audits.base import Base
 from undertow.audits.poisoning.settings import BaseModel, PoisoningConfig
 from undertow.audits.poisoning.supply import PoisonSupply
 from undertow.models.architecture import Architecture, factory
+from undertow.models.clip import PREFIX, clip_settings
 from undertow.rng import stream
+from undertow.storage.checkpoints.clip import ClipCheckpoint, clip_checkpoint, is_clip
 from undertow.storage.checkpoints.files import read_checkpoint
+from undertow.storage.data.clip_data import DATASETS, Sizes, clip_class_names, clip_data
+from undertow.storage.data.clip_own import NamedImages, named_images
 from undertow.storage.data.poison_images import image_supply, npz_examples
 from undertow.storage.data.poison_source import MODEL, STORIES, image_model, read_lm
 from undertow.storage.data.poison_texts import text_supply
 from undertow.storage.data.records_text import jsonl_records
-from undertow.types import BadInput, ConfigError, Params
+from undertow.types import BadInput, ConfigError, Examples, Params
 
 HELD_OUT = 0.1  # share of the user's images kept to measure utility
 
@@ -48,6 +52,8 @@ def load_judged(config: PoisoningConfig, suspect: Suspect) -> Judged:
     Raises BadInput, ConfigError or MissingExtra, one line each.
     """
     folder = Path(suspect.checkpoint)
+    if config.model.kind == "clip" or is_clip(folder):
+        return _clip(config, suspect)
     if suspect.checkpoint == STORIES or (folder / "config.json").is_file() or not folder.exists():
         return _language(config, suspect)
     return _images(config, suspect)
@@ -67,6 +73,47 @@ def _language(config: PoisoningConfig, suspect: Suspect) -> Judged:
     config = replace(config, data=data, model=replace(config.model, kind="causal-lm"))
     said = _planted(Path(suspect.checkpoint))
     return Judged(config, supply.with_lookalikes(), base, reference.params if reference else None, said)
+
+
+def _clip(config: PoisoningConfig, suspect: Suspect) -> Judged:
+    data = config.data
+    own = None if data.source in DATASETS else named_images(Path(data.source))
+    names = own.class_names if own else clip_class_names(data.source, data.folder)
+    found = clip_checkpoint(suspect.checkpoint, names)
+    trusted = clip_checkpoint(suspect.reference, names) if suspect.reference else None
+    if trusted is not None and not _same_clip(found, trusted):
+        raise ConfigError(
+            "--reference is another CLIP than --checkpoint: config.json, preprocessor_config.json or the tokens of "
+            "captions differ"
+        )
+    if own is None:
+        sizes = Sizes(candidates=data.points, lookalikes=data.points, pretrain=0)
+        supply = clip_data(data.source, data.folder, config.seed, sizes, preprocessor=found.preprocessor)
+    else:
+        supply = _own(own.prepared(found.preprocessor), _named_like(own, suspect, found), len(names), config)
+    config = replace(config, model=replace(config.model, kind="clip"))
+    base = Base(found.architecture, found.params, found.files, prefix=PREFIX)
+    said = _planted(Path(suspect.checkpoint))
+    return Judged(config, supply.with_lookalikes(), base, trusted.params if trusted else None, said)
+
+
+def _same_clip(one: ClipCheckpoint, other: ClipCheckpoint) -> bool:
+    """Whether both are built, fed and asked alike; what wrote their config.json may differ."""
+    a, b = one.architecture, other.architecture
+    return (
+        replace(a, config=b.config) == b
+        and clip_settings(a.config) == clip_settings(b.config)
+        and one.preprocessor == other.preprocessor
+    )
+
+
+def _named_like(own: NamedImages, suspect: Suspect, found: ClipCheckpoint) -> Examples | None:
+    if not suspect.look_alikes:
+        return None
+    like = named_images(Path(suspect.look_alikes))
+    if like.class_names != own.class_names:
+        raise BadInput(f"--look-alikes {like.path}: class_names differ from those of --data {own.path}")
+    return like.prepared(found.preprocessor)
 
 
 def _planted(folder: Path) -> bool:
@@ -118,14 +165,20 @@ def _own_images(config: PoisoningConfig, suspect: Suspect) -> PoisonSupply:
     if data.source == "digits":
         return image_supply(data, config.seed).with_lookalikes()
     mine = npz_examples(Path(data.source))
+    like = npz_examples(Path(suspect.look_alikes)) if suspect.look_alikes else None
+    classes = 1 + max(int(part.y.max()) for part in (mine, like) if part is not None)
+    return _own(mine, like, classes, config).with_lookalikes()
+
+
+def _own(mine: Examples, like: Examples | None, classes: int, config: PoisoningConfig) -> PoisonSupply:
+    """The user's images: a tenth measures utility, the others are candidates."""
     order = stream(config.seed, "split").permutation(len(mine))
     held = max(20, int(len(mine) * HELD_OUT))
     if len(mine) < held + 20:
-        raise BadInput(f"--data {data.source}: {len(mine)} records are too few to judge a checkpoint; 40 are needed")
+        where = f"--data {config.data.source}"
+        raise BadInput(f"{where}: {len(mine)} records are too few to judge a checkpoint; 40 are needed")
     kept = np.sort(order[held:])[: (len(mine) - held) // 2 * 2]
-    like = npz_examples(Path(suspect.look_alikes)) if suspect.look_alikes else None
-    classes = 1 + max(int(part.y.max()) for part in (mine, like) if part is not None)
-    own = PoisonSupply(
+    return PoisonSupply(
         name=mine.name,
         candidates=mine.take(kept),
         targets=len(kept),
@@ -135,4 +188,3 @@ def _own_images(config: PoisoningConfig, suspect: Suspect) -> PoisonSupply:
         lookalikes=like,
         ids=tuple(f"{mine.name}-{i}" for i in kept),
     )
-    return own.with_lookalikes()
