@@ -22,7 +22,7 @@ import torch
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap.game import Table
-from undertow.audits.datatrap.settings import preset
+from undertow.audits.datatrap.presets import preset
 from undertow.audits.prove.proof import prove
 from undertow.audits.prove.subject import Given, subject_of
 from undertow.engine.executor import Serial
@@ -59,7 +59,7 @@ def captured(table, trap, params):
     if after is None:
         return None
     found = read(params, table.host.store.get(after), trap)
-    return captures(found, table.plant.inputs(params, table.supply.victim.x), grid=trap.domain.grid).counts[
+    return captures(found, table.kit.plant.inputs(params, table.supply.victim.x), grid=trap.domain.grid).counts[
         "captured_exact"
     ]
 
@@ -83,9 +83,9 @@ def main() -> None:
         for seed in range(options.first, options.first + options.seeds):
             config = replace(preset(name), seed=seed)
             table = Table(config, load_traps(config.data, seed), Host(MemoryStore(), Serial()))
-            clean = table.play([table.pretrain], "base")[0]
-            planted = table.host.store.get(table.play([table.plant], "base", clean)[0])
-            trap = table.plant.trap(table.slot("base"), table.host.store.get(clean), table.host.store)
+            clean = table.play([table.kit.pretrain], "base")[0]
+            planted = table.host.store.get(table.play([table.kit.plant], "base", clean)[0])
+            trap = table.kit.plant.trap(table.slot("base"), table.host.store.get(clean), table.host.store)
             arms = [(variant, VARIANTS[variant](planted, trap)) for variant in options.variants]
             for variant, params in [*arms, ("clean twin", table.host.store.get(clean))]:
                 began, held = time.process_time(), "" if variant == "clean twin" else captured(table, trap, params)
