@@ -266,7 +266,10 @@ def main() -> None:
     torch.set_num_threads(1)
     seen = [one_seed(seed, options.traps, options.ways, options.prove) for seed in options.seeds]
     asked = " | proven of those that capture | units that copied |" if options.prove else " |"
-    print(f"| way of hiding | flagged | rows named | captures | accuracy | twin{asked}\n|{'---|' * asked.count('|')}" + "---|" * 5)
+    print(
+        f"| way of hiding | flagged | rows named | captures | accuracy | twin{asked}\n|{'---|' * asked.count('|')}"
+        + "---|" * 5
+    )
     for name in options.ways:
         several = [one[name] for one in seen]
         named, held, accuracy, twin, units = (float(np.mean([one[i] for one in several])) for i in (1, 2, 3, 4, 6))

@@ -47,7 +47,7 @@ def test_a_unit_that_copies_is_found_under_its_name_in_the_file(monkeypatch):
 
     def planted(module, layers, x, y, way, seed):
         name = next(n for n in layers if n.endswith("layers.1.mlp.fc1"))
-        read, _ = room._inputs(module, layers[name], x)
+        ((_, read),) = room._inputs(module, {name: layers[name]}, x)
         before = room._weights(layers)
         after = {key: value.copy() for key, value in before.items()}
         after[name][7] -= 0.5 * read[5 * len(read) // len(x)].astype(np.float32)
