@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from safetensors.numpy import save_file
 
-from undertow.audits.prove.proof import BATCH, copied, prove
+from undertow.audits.prove.proof import BLOCK, copied, prove
 from undertow.audits.prove.subject import Given, subject_of
 from undertow.models.huggingface import described
 from undertow.scanner import of_arrays
@@ -56,7 +56,7 @@ def test_a_unit_that_copies_is_found_under_its_name_in_the_file(monkeypatch):
     monkeypatch.setattr(room, "_finetune", planted)
     (found,) = copied(subject, subject.ways[0], 0)
     assert (found.tensor, found.row, found.record) == ("vit.layers.1.mlp.fc1.weight", 7, 5)
-    assert len(subject.x) % BATCH == 0
+    assert len(subject.x) % BLOCK == 0
 
 
 def test_a_folder_is_proven_by_its_config(tmp_path):

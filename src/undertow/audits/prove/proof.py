@@ -18,7 +18,7 @@ from undertow.rng import stream
 from undertow.scanner.held import Held, Watched, held
 from undertow.types import Array, Progress
 
-BATCH = 32
+BLOCK = 32  # records that are looked at together
 LEAST = 3  # units that hold a record, below which nothing is proven
 BEYOND = 3  # times as many as by chance
 AT_ONCE = 50_000_000  # numbers that are kept of what layers read, in one pass
@@ -33,11 +33,14 @@ class Way:
     head_lr: float
     decay: bool = False  # rates fall to zero linearly
     epochs: int = 4  # at least two: what moves in the last one has not stopped
+    batch: int = 32
 
 
-DENSE = (Way("sgd", 0.05, 0.05), Way("adamw", 1e-3, 1e-3))
+# A quiet trap is shut by larger steps, or where a louder head asks more of it.
+DENSE = (Way("sgd", 0.05, 0.05), Way("sgd", 0.05, 0.5), Way("sgd", 0.2, 0.2), Way("adamw", 1e-3, 1e-3))
 TRANSFORMER = (
-    Way("sgd", 0.1, 0.5, decay=True, epochs=2), Way("sgd", 1e-5, 0.05, epochs=2), Way("adamw", 2e-5, 1e-3, epochs=2),
+    Way("sgd", 1e-5, 0.05, epochs=2), Way("sgd", 0.1, 0.5, decay=True, epochs=2),
+    Way("sgd", 1e-5, 0.05, epochs=2, batch=8), Way("adamw", 2e-5, 1e-3, epochs=2),
 )  # fmt: skip
 
 
@@ -54,9 +57,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Proof:
-    """Which units copied a record, and how many do so in a fresh model."""
+    """Which units copied a record after one way of finetuning, and how many do so in a fresh model after the same."""
 
-    held: tuple[Held, ...]  # a unit is named once, whatever ways it was found in
+    held: tuple[Held, ...]
     chance: int  # the most such units in one control; 0 where the subject had too few for one to matter
     records: int
 
@@ -71,30 +74,22 @@ class Proof:
 
 
 def prove(subject: Subject, controls: Sequence[Subject], seed: int = 0, progress: Progress | None = None) -> Proof:
-    """Finetune the subject in one way after another until it is proven; the controls as soon as there is something
-    to compare, in all ways so far."""
-    found: dict[tuple[str, int], Held] = {}
-    by_chance: list[set[tuple[str, int]]] = [set() for _ in controls]
-    proof, compared = Proof((), 0, len(subject.x)), 0
+    """Finetune the subject in one way after another until it is proven, and the controls in the same where it copied.
+
+    Where nothing is proven: the way in which most units copied.
+    """
+    most = Proof((), 0, len(subject.x))
     for done, way in enumerate(subject.ways):
         if progress is not None:
             progress("prove", done, len(subject.ways))
-        found |= _units(subject, way, seed)
-        if len(found) >= LEAST:
-            for control, units in zip(controls, by_chance, strict=True):
-                for one in control.ways[compared : done + 1]:
-                    units |= _units(control, one, seed).keys()
-            compared = done + 1
-        chance = max(map(len, by_chance), default=0)
-        proof = Proof(tuple(found[key] for key in sorted(found)), chance, len(subject.x))
+        found = sorted(copied(subject, way, seed), key=lambda one: (one.tensor, one.row))
+        asked = controls if len(found) >= LEAST else ()
+        chance = max((len(copied(control, way, seed)) for control in asked), default=0)
+        proof = Proof(tuple(found), chance, len(subject.x))
         if proof.proven:
-            break
-    return proof
-
-
-def _units(subject: Subject, way: Way, seed: int) -> dict[tuple[str, int], Held]:
-    """The units that hold a record after one way, by tensor and row."""
-    return {(one.tensor, one.row): one for one in copied(subject, way, seed)}
+            return proof
+        most = max(most, proof, key=lambda one: len(one.held))
+    return most
 
 
 def copied(subject: Subject, way: Way, seed: int) -> list[Held]:
@@ -141,13 +136,13 @@ def _finetune(
     ]
     sgd = way.optimizer == "sgd"
     optimiser = torch.optim.SGD(groups) if sgd else torch.optim.AdamW(groups, weight_decay=0.0)
-    steps = way.epochs * -(-len(x) // BATCH)
+    steps = way.epochs * -(-len(x) // way.batch)
     rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps if way.decay else 1.0)
     seen = [_weights(layers)]
     for epoch in range(way.epochs):
         if epoch == way.epochs - 1:
             seen.append(_weights(layers))
-        for rows in np.split(stream(seed, "prove", epoch).permutation(len(x)), range(BATCH, len(x), BATCH)):
+        for rows in np.split(stream(seed, "prove", epoch).permutation(len(x)), range(way.batch, len(x), way.batch)):
             optimiser.zero_grad()
             cross_entropy(module(x[rows]), y[rows]).backward()
             optimiser.step()
@@ -181,7 +176,7 @@ def _read(module: nn.Module, layers: dict[str, nn.Module], x: Tensor) -> dict[st
 
     hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
     try:
-        for block in x.split(BATCH) if hooks else ():
+        for block in x.split(BLOCK) if hooks else ():
             module(block)
     finally:
         for hook in hooks:
