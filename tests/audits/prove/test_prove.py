@@ -151,3 +151,6 @@ def test_made_up_images_and_texts_differ():
     texts = text_records(5000, 20, 30, stream(0, "test"))
     assert len({tuple(row) for row in texts}) == 30
     assert 0 <= texts.min() <= texts.max() < 5000
+    kinds = [len(np.unique(row)) for row in texts]
+    assert min(kinds) <= 2
+    assert max(kinds) >= 10
