@@ -1,11 +1,14 @@
-"""Proof mode on trapped perceptrons and on their clean twins: how many are proven, at every seed.
+"""Proof mode on trapped checkpoints and on their clean twins: how many are proven, at every seed.
 
     python benchmarks/prove.py [--presets digits-mlp digits-adamw] [--seeds 20] [--variants plain bf16 quiet]
+    python benchmarks/prove.py --presets vit-cifar10 vit-cifar10-image --checkpoint FOLDER --data DIR --victim 500 1
+    python benchmarks/prove.py --presets bert bert-banking77 --checkpoint FOLDER --data DIR --victim 320 1
 
-Per seed a checkpoint is pretrained and trapped. It still captures if a victim who finetunes it as the preset says has
-records in its traps (read with the attacker's key); then it must be proven, on made-up records alone. Variants are made
-after planting: bf16, weights rounded; quiet, every unit of the trapped layer as long as its median (a ReLU carries the
-factor on). Clean twins, the same checkpoints without traps, must not be proven. No seed is left out.
+Per seed a checkpoint is pretrained (or is the one in FOLDER, with config.json) and trapped. It still captures if a
+victim who finetunes it has records in its traps (read with the attacker's key); then it must be proven, on made-up
+records alone. --victim: so many records and epochs instead of the preset's. Variants are made after planting: bf16,
+weights rounded; quiet (perceptrons), every unit of the trapped layer as long as its median (a ReLU carries the factor
+on). Clean twins, the same checkpoints without traps, must not be proven. No seed is left out.
 """
 
 import argparse
@@ -19,28 +22,34 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scan import share
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap.game import Table
-from undertow.audits.datatrap.settings import preset
-from undertow.audits.prove.proof import prove
+from undertow.audits.datatrap.presets import preset
+from undertow.audits.datatrap.settings import DataTrapConfig
+from undertow.audits.prove.proof import Proof, prove
 from undertow.audits.prove.subject import Given, subject_of
 from undertow.engine.executor import Serial
 from undertow.engine.key import fingerprint
-from undertow.storage.data.trap_data import load_traps
+from undertow.models.huggingface import HuggingFace
+from undertow.storage.data.trap_source import trap_source
 from undertow.storage.store import MemoryStore
-from undertow.traps import captures, read
+from undertow.traps import Trap
+from undertow.types import Params
+
+SEEN = 4000  # of the attacker's records, on which thresholds are set
 
 
-def plain(params, _):
+def plain(params: Params, _: Trap) -> Params:
     return params
 
 
-def bf16(params, _):
+def bf16(params: Params, _: Trap) -> Params:
     return {name: torch.tensor(value).bfloat16().float().numpy() for name, value in params.items()}
 
 
-def quiet(params, trap):
+def quiet(params: Params, trap: Trap) -> Params:
     w, b, after = f"{trap.layer}.weight", f"{trap.layer}.bias", f"{trap.following}.weight"
     length = np.linalg.norm(params[w], axis=1)
     factor = (np.median(length) / np.maximum(length, 1e-30)).astype(np.float32)
@@ -50,23 +59,37 @@ def quiet(params, trap):
 VARIANTS = {"plain": plain, "bf16": bf16, "quiet": quiet}
 
 
-def captured(table, trap, params):
-    """Records that a victim's finetuning leaves in the traps; None where it breaks down."""
+def captured(table: Table, trap: Trap, params: Params) -> int:
+    """Records that a victim's finetuning leaves in the traps."""
     key = fingerprint(*params.values())
     if not table.host.store.has(key):
         table.host.store.put(key, params)
-    after = table.finetuned(key)
-    if after is None:
-        return None
-    found = read(params, table.host.store.get(after), trap)
-    return captures(found, table.plant.inputs(params, table.supply.victim.x), grid=trap.domain.grid).counts[
-        "captured_exact"
-    ]
+    found = table.read(trap, key, table.finetuned(key))
+    return table.kit.judge(trap, table.kit.named(params), found).captures.counts["captured_exact"]
 
 
-def proof_of(params, seed):
-    subject, control = subject_of(params, Given(), seed)
-    return prove(subject, [control], seed)
+def proof_of(table: Table, params: Params) -> Proof:
+    """As `undertow scan --prove` puts it."""
+    own = table.kit.architecture
+    given = Given(architecture=own if isinstance(own, HuggingFace) else None)
+    subject, control = subject_of(table.kit.named(params), given, table.config.seed)
+    return prove(subject, [control], table.config.seed)
+
+
+def settings(name: str, seed: int, options: argparse.Namespace) -> DataTrapConfig:
+    """The preset with what the command line changes."""
+    config = replace(preset(name), seed=seed)
+    if options.data:
+        seen = min(config.data.auxiliary, SEEN)
+        config = replace(config, data=replace(config.data, folder=options.data, auxiliary=seen))
+    if options.checkpoint:
+        config = replace(config, model=replace(config.model, checkpoint=options.checkpoint))
+    if options.victim:
+        records, epochs = options.victim
+        config = replace(
+            config, data=replace(config.data, victim=records), finetune=replace(config.finetune, epochs=epochs)
+        )
+    return config
 
 
 def main() -> None:
@@ -75,27 +98,37 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["plain"])
+    parser.add_argument("--data", default="", help="the folder of named datasets")
+    parser.add_argument("--checkpoint", default="", help="of a ViT or a BERT")
+    parser.add_argument("--victim", type=int, nargs=2, metavar=("RECORDS", "EPOCHS"))
     options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     for name in options.presets:
         print(f"\n### `{name}`\n\n| seed | variant | captured by a victim | units that copied | chance | proven | s |")
         print("|---" * 7 + "|")
         working, proven, twins = 0, 0, 0
         for seed in range(options.first, options.first + options.seeds):
-            config = replace(preset(name), seed=seed)
-            table = Table(config, load_traps(config.data, seed), Host(MemoryStore(), Serial()))
-            clean = table.play([table.pretrain], "base")[0]
-            planted = table.host.store.get(table.play([table.plant], "base", clean)[0])
-            trap = table.plant.trap(table.slot("base"), table.host.store.get(clean), table.host.store)
+            config = settings(name, seed, options)
+            load, base = trap_source(config)
+            table = Table(config, load(seed), Host(MemoryStore(), Serial()), base)
+            key, store = table.clean(), table.host.store
+            planted = store.get(table.play([table.kit.plant], "base", key)[0])
+            trap = table.kit.plant.trap(table.slot("base"), store.get(key), store)
             arms = [(variant, VARIANTS[variant](planted, trap)) for variant in options.variants]
-            for variant, params in [*arms, ("clean twin", table.host.store.get(clean))]:
-                began, held = time.process_time(), "" if variant == "clean twin" else captured(table, trap, params)
-                proof = proof_of(params, seed)
+            for variant, params in [*arms, ("clean twin", store.get(key))]:
+                held = "" if variant == "clean twin" else captured(table, trap, params)
+                began = time.process_time()
+                proof = proof_of(table, params)
                 cells = (seed, variant, held, len(proof.held), proof.chance, "yes" if proof.proven else "no")
                 print(f"| {' | '.join(map(str, cells))} | {time.process_time() - began:.1f} |", flush=True)
                 twins += proof.proven and variant == "clean twin"
                 if held:
                     working, proven = working + 1, proven + proof.proven
-        print(f"\nproven {proven} of {working} that still capture; clean twins {twins} of {options.seeds}", flush=True)
+        print(
+            f"\nproven {share(proven, working)} that still capture; clean twins {share(twins, options.seeds)}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

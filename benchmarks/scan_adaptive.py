@@ -1,11 +1,12 @@
 """Data traps that know `undertow scan`: are they flagged, and do they still capture anything?
 
-    python benchmarks/scan_adaptive.py [--seeds 0 1 2 3] [--traps 16]
+    python benchmarks/scan_adaptive.py [--seeds 0 1 2 3] [--traps 16] [--prove]
 
 A perceptron on the embedded digits is trapped, the planted weights are changed so as to hide the traps, a victim
 finetunes them, and the traps are read. Nothing here was used to set the limits. One line per way of hiding: checkpoints
 flagged before finetuning, trap rows named in those, captures per trap, and accuracy of the victim's model beside its
-clean twin's. A miss counts only where the trap still captures something.
+clean twin's. A miss counts only where the trap still captures something. With --prove, also how many of those that
+captured something `undertow scan --prove` proves, on records it makes up.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from scan import share
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap.game import Table
-from undertow.audits.datatrap.settings import preset
+from undertow.audits.datatrap.presets import preset
 from undertow.engine.executor import Serial
 from undertow.quantise import quantise
 from undertow.rng import stream
@@ -32,6 +33,7 @@ from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
 from undertow.traps import MlpTrap, captures, plant, read
 from undertow.types import Params
+from undertow.workflows.prove import Proved, Proving, prove_checkpoint
 
 FIRST, SECOND = "1", "3"  # the layers of the perceptron
 
@@ -222,15 +224,15 @@ WAYS: dict[str, tuple[Callable[[MlpTrap], MlpTrap], Callable[[Planted], Planted]
 }
 
 
-def one_seed(seed: int, traps: int, ways: list[str]) -> dict[str, tuple[bool, float, int, float, float]]:
-    """By way: flagged, rows named, exact captures, accuracy, the clean twin's."""
+def one_seed(seed: int, traps: int, ways: list[str], proving: bool) -> dict[str, tuple[float, ...]]:
+    """By way: flagged, rows named, exact captures, accuracy, the clean twin's, proven, units that hold a record."""
     config = preset("digits-mlp")
     config = replace(config, seed=seed, traps=replace(config.traps, count=traps))
     table = Table(config, load_traps(config.data, seed), Host(MemoryStore(), Serial()))
     store = table.host.store
-    key = table.play([table.pretrain], "base")[0]
+    key = table.play([table.kit.pretrain], "base")[0]
     clean = store.get(key)
-    trap = table.plant.trap(table.slot("base"), clean, store)
+    trap = table.kit.plant.trap(table.slot("base"), clean, store)
     twin = table.accuracy(table.finetuned(key) or key)
     dark = ~table.supply.auxiliary.x.reshape(-1, 64).any(0)
     result = {}
@@ -245,10 +247,12 @@ def one_seed(seed: int, traps: int, ways: list[str]) -> dict[str, tuple[bool, fl
         after = table.finetuned(name)
         held, accuracy = 0, 0.0
         if after is not None:
-            truth = table.plant.inputs(one.params, table.supply.victim.x)
+            truth = table.kit.plant.inputs(one.params, table.supply.victim.x)
             held = captures(read(one.params, store.get(after), one.trap), truth).counts["captured_exact"]
             accuracy = table.accuracy(after)
-        result[name] = bool(found), len(rows & parts) / len(parts), held, accuracy, twin
+        proof = prove_checkpoint(of_arrays(one.params), None, Proving(seed=seed), None) if proving else Proved()
+        units = proof.settings.get("units_that_copied", 0)
+        result[name] = bool(found), len(rows & parts) / len(parts), held, accuracy, twin, bool(proof.findings), units
     return result
 
 
@@ -257,15 +261,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--traps", type=int, default=16)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--prove", action="store_true", help="put each to the proof, too")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    seen = [one_seed(seed, options.traps, options.ways) for seed in options.seeds]
-    print("| way of hiding | flagged | rows named | captures | accuracy | twin |\n|---|---|---|---|---|---|")
+    seen = [one_seed(seed, options.traps, options.ways, options.prove) for seed in options.seeds]
+    asked = " | proven of those that capture | units that copied |" if options.prove else " |"
+    print(
+        f"| way of hiding | flagged | rows named | captures | accuracy | twin{asked}\n|{'---|' * asked.count('|')}"
+        + "---|" * 5
+    )
     for name in options.ways:
         several = [one[name] for one in seen]
-        named, held, accuracy, twin = (float(np.mean([one[i] for one in several])) for i in (1, 2, 3, 4))
+        named, held, accuracy, twin, units = (float(np.mean([one[i] for one in several])) for i in (1, 2, 3, 4, 6))
         print(f"| {name} | {share(sum(one[0] for one in several), len(several))} | {named:.2f} | "
-              f"{held:.1f} of {options.traps} | {accuracy:.3f} | {twin:.3f} |", flush=True)  # fmt: skip
+              f"{held:.1f} of {options.traps} | {accuracy:.3f} | {twin:.3f} |", end="")  # fmt: skip
+        working = [one for one in several if one[2]]
+        proven = share(sum(one[5] for one in working), len(working)) if working else "0 of 0"
+        print(f" {proven} | {units:.0f} |" if options.prove else "", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from undertow.scanner.evidence import Measured, compared
 from undertow.scanner.inspection import measured
 from undertow.scanner.layers import layers_of
 from undertow.scanner.limits import FALSE_ALARMS, TESTS, limit_of, usual_of
-from undertow.scanner.statistics import FLOATS, statistics
+from undertow.scanner.norms import statistics_of
 from undertow.scanner.tensors import of_arrays
 
 
 def looked_at(path: Path) -> list[Measured]:
     """What the tests see of a checkpoint."""
-    found = {n: statistics(one) for n, one in of_arrays(load_file(path)).items() if one.dtype in FLOATS}
+    found = statistics_of(of_arrays(load_file(path)))
     return measured(found, layers_of(found))
 
 

@@ -26,7 +26,8 @@ from safetensors.numpy import save_file
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap.game import Table
-from undertow.audits.datatrap.settings import DataTrapConfig, TrapData, preset
+from undertow.audits.datatrap.presets import preset
+from undertow.audits.datatrap.settings import DataTrapConfig, TrapData
 from undertow.audits.settings import DataSettings
 from undertow.engine.executor import Serial
 from undertow.rng import stream
@@ -63,9 +64,9 @@ def dense(seed: int, options: argparse.Namespace) -> Iterator[Made]:
             continue
         config = replace(config, seed=seed)
         table = Table(config, load_traps(config.data, seed), Host(MemoryStore(), Serial()))
-        clean = table.play([table.pretrain], "base")[0]
-        planted = table.play([table.plant], "base", clean)[0]
-        trap = table.plant.trap(table.slot("base"), table.host.store.get(clean), table.host.store)
+        clean = table.play([table.kit.pretrain], "base")[0]
+        planted = table.play([table.kit.plant], "base", clean)[0]
+        trap = table.kit.plant.trap(table.slot("base"), table.host.store.get(clean), table.host.store)
         yield f"dense-{name}-planted", table.host.store.get(planted), rows_of(trap)
         after = table.finetuned(planted)
         if after is not None:
@@ -82,8 +83,8 @@ def black_box(seed: int, options: argparse.Namespace) -> Iterator[Made]:
         return
     config = replace(preset("digits-mlp"), seed=seed)
     table = Table(config, load_traps(config.data, seed), Host(MemoryStore(), Serial()))
-    base = table.host.store.get(table.play([table.pretrain], "base")[0])
-    layer, following = trapped_layers(table.architecture.build(table.shape, table.supply.classes))
+    base = table.host.store.get(table.play([table.kit.pretrain], "base")[0])
+    layer, following = trapped_layers(table.kit.architecture.build(table.shape, table.supply.classes))
     rate = config.finetune.lr / config.finetune.batch
     for index in range(2):
         trap = membership_trap(

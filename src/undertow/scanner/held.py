@@ -55,6 +55,7 @@ def held(layer: Watched, inputs: Array, records: Array) -> list[Held]:
     record, or one for each token or patch of it.
     """
     rows = layer.candidates
+    inputs = inputs.astype(np.float64, copy=False)
     spread, size = inputs.std(0), np.abs(inputs.mean(0))
     told = spread > CONSTANT * np.maximum(size, spread.max(initial=0))
     if not len(rows) or told.sum() < 2:
@@ -67,10 +68,12 @@ def held(layer: Watched, inputs: Array, records: Array) -> list[Held]:
     for row, count, along in zip(rows, fired, -(step @ read.T), strict=True):
         best = int(along.argmax())
         error = _angle(along[best])
+        if error > EXACT:
+            continue
         other = np.linalg.norm(read - read[best], axis=1) > SAME
         next_best = _angle(along[other].max(initial=-1))
         shared = len(np.unique(records[~other])) > 1  # of no record: a class token before anything mixes into it
-        if error <= EXACT and next_best >= APART * error and not shared:
+        if next_best >= APART * error and not shared:
             found.append(Held(layer.name, int(row), int(records[best]), error, int(count)))
     return found
 

@@ -13,7 +13,8 @@ from undertow.scanner.health import health
 from undertow.scanner.layers import Layer, hidden_of, layers_of
 from undertow.scanner.limits import Limits, shipped
 from undertow.scanner.loudness import long, loud
-from undertow.scanner.statistics import FLOATS, Statistics, statistics
+from undertow.scanner.norms import statistics_of
+from undertow.scanner.statistics import FLOATS, Statistics
 from undertow.scanner.structure import quiet, structure
 from undertow.scanner.tensors import Tensor
 
@@ -23,6 +24,7 @@ SAID = {
     "path": "units whose weights times outgoing weights are {ratio} times above where such a layer ends",
     "gain": "units whose outgoing weights are {ratio} times longer than where such a layer ends",
     "norm": "rows {ratio} times longer than where such a layer ends",
+    "behind": "rows, with the gains of the norm in front of them, {ratio} times longer than where such a layer ends",
     "threshold": "biases {ratio} times larger, beside the rows, than where such a layer ends",
     "affine": "gains of a norm {ratio} times above where such gains end",
     "shift": "constants {ratio} times above where such biases end",
@@ -49,7 +51,7 @@ def inspect(
 
     `config`: of the architecture, as Hugging Face's config.json has it. Memory does not grow with the tensors.
     """
-    found = {name: statistics(one) for name, one in tensors.items() if one.dtype in FLOATS}
+    found = statistics_of(tensors)
     limits, layers = shipped(), layers_of(found)
     evidence = compared(measured(found, layers), limits.usual)
     findings = [*data_traps(evidence, found, limits), *structure(layers), *health(found, config)]

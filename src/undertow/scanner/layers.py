@@ -57,6 +57,11 @@ class Layer:
         return length if self.scale is None else length * self.scale
 
     @property
+    def behind(self) -> Array | None:
+        """(H,) lengths of the units' weights with the gains of the norm in front of them; None where none is known."""
+        return None if self.weight.behind is None else np.sqrt(self.weight.behind)
+
+    @property
     def reach(self) -> Array:
         """(D,) lengths of what reads each input."""
         if self.transposed:

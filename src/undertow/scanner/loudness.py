@@ -27,11 +27,16 @@ def loud(hidden: Iterable[Hidden]) -> Iterator[Measured]:
 
 
 def long(layers: Iterable[Layer]) -> Iterator[Measured]:
-    """`norm`: how long the rows are; `threshold`: biases beside the layer's rows (not of queries and keys)."""
+    """`norm`: how long the rows are; `behind`: how long with the gains of the norm in front of them.
+
+    `threshold`: biases beside the layer's rows (not of queries and keys).
+    """
     for one in layers:
         if one.units < FEWEST:
             continue
         yield Measured(named("norm", one), one.weight.name, one.kind, one.norm)
+        if one.behind is not None:
+            yield Measured("behind", one.weight.name, one.kind, one.behind)
         if one.bias is not None and not SILENT.search(one.name):
             length = one.weight.column_norm if one.transposed else one.weight.norm
             middle = float(np.median(length[length > 0])) if (length > 0).any() else 1.0

@@ -34,6 +34,7 @@ class Statistics:
     values: Array = field(repr=False)  # (R,) of a vector, its numbers; of anything wider (0,)
     broken: Array = field(repr=False)  # (n,) int: rows that hold NaN or infinity
     subnormal: float = 0.0  # share of subnormal numbers in the chunks that were searched
+    behind: Array | None = field(default=None, repr=False)  # (H,) sums of squares of units with a gain on inputs
 
     @property
     def rows(self) -> int:
@@ -51,10 +52,13 @@ class Statistics:
         return np.sqrt(self.column_square)
 
 
-def statistics(tensor: Tensor) -> Statistics:
-    """One pass over a tensor of floating-point numbers; of anything else, of its values as float32."""
+def statistics(tensor: Tensor, gain: Array | None = None, transposed: bool = False) -> Statistics:
+    """One pass over a tensor of floating-point numbers; of anything else, of its values as float32.
+
+    `gain` (D,): what multiplies the inputs of a matrix, whose units are its columns where it is `transposed`.
+    """
     rows, columns = tensor.rows, max(1, tensor.columns)
-    sums = _Sums.empty(rows, columns)
+    sums = _Sums.empty(rows, columns, gain, transposed)
     broken, searched, subnormal = [np.empty(0, int)], 0, 0
     for start, block in tensor.blocks():
         block = np.ascontiguousarray(block if block.dtype.kind == "f" else block.astype(np.float32))
@@ -68,7 +72,7 @@ def statistics(tensor: Tensor) -> Statistics:
                 broken.append(start + first + bad)
     return Statistics(
         tensor.name, tensor.shape, tensor.dtype, tensor.file, sums.square, sums.sketch, sums.column_square,
-        sums.values, np.concatenate(broken), subnormal / max(1, searched),
+        sums.values, np.concatenate(broken), subnormal / max(1, searched), sums.behind,
     )  # fmt: skip
 
 
@@ -85,16 +89,20 @@ class _Sums:
     room: Array  # (step, C) for the squares of a chunk
     ones: Array  # (C,)
     tall: Array  # (step,)
+    gain: Array | None  # (D,) squared
+    behind: Array | None  # (H,)
+    transposed: bool
 
     @classmethod
-    def empty(cls, rows: int, columns: int) -> "_Sums":
+    def empty(cls, rows: int, columns: int, gain: Array | None, transposed: bool) -> "_Sums":
         step = max(1, min(rows, CHUNK // columns))
         narrow = columns == 1
         return cls(
             step, np.zeros(rows), np.zeros((rows, min(columns, SEGMENTS)), np.float32),
             np.zeros(columns), np.zeros(rows if narrow else 0), _projection(columns),
             np.empty((0 if narrow else step, columns), np.float32), np.ones(columns, np.float32),
-            np.ones(step, np.float32),
+            np.ones(step, np.float32), None if gain is None else np.asarray(gain, np.float64) ** 2,
+            None if gain is None else np.zeros(columns if transposed else rows), transposed,
         )  # fmt: skip
 
     def add(self, start: int, chunk: Array) -> Array:
@@ -120,6 +128,12 @@ class _Sums:
         rows = slice(start, start + len(chunk))
         self.square[rows] = square
         self.column_square[:] += tall @ squared
+        if self.gain is not None and self.behind is not None:
+            gain = self.gain.astype(squared.dtype)
+            if self.transposed:
+                self.behind[:] += gain[rows] @ squared
+            else:
+                self.behind[rows] = squared @ gain
         parts = chunk.reshape(-1, len(self.projection)) if self.projection.ndim == 1 else chunk
         sketch = (parts @ self.projection.astype(chunk.dtype, copy=False)).reshape(len(chunk), -1)
         self.sketch[rows] = np.clip(sketch, -LARGEST, LARGEST) if sketch.dtype == np.float64 else sketch

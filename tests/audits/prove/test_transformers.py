@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from safetensors.numpy import save_file
 
-from undertow.audits.prove.proof import BATCH, copied, prove
+from undertow.audits.prove.proof import BLOCK, copied, prove
 from undertow.audits.prove.subject import Given, subject_of
 from undertow.models.huggingface import described
 from undertow.scanner import of_arrays
@@ -47,7 +47,7 @@ def test_a_unit_that_copies_is_found_under_its_name_in_the_file(monkeypatch):
 
     def planted(module, layers, x, y, way, seed):
         name = next(n for n in layers if n.endswith("layers.1.mlp.fc1"))
-        read, _ = room._inputs(module, layers[name], x)
+        ((_, read),) = room._inputs(module, {name: layers[name]}, x)
         before = room._weights(layers)
         after = {key: value.copy() for key, value in before.items()}
         after[name][7] -= 0.5 * read[5 * len(read) // len(x)].astype(np.float32)
@@ -56,7 +56,7 @@ def test_a_unit_that_copies_is_found_under_its_name_in_the_file(monkeypatch):
     monkeypatch.setattr(room, "_finetune", planted)
     (found,) = copied(subject, subject.ways[0], 0)
     assert (found.tensor, found.row, found.record) == ("vit.layers.1.mlp.fc1.weight", 7, 5)
-    assert len(subject.x) % BATCH == 0
+    assert len(subject.x) % BLOCK == 0
 
 
 def test_a_folder_is_proven_by_its_config(tmp_path):

@@ -4,7 +4,7 @@ Nothing is asked of the weights' looks, so nothing is gained by hiding: a trap t
 A fresh model of the same shape goes the same way and says how many units do so by chance.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,10 +18,10 @@ from undertow.rng import stream
 from undertow.scanner.held import Held, Watched, held
 from undertow.types import Array, Progress
 
-EPOCHS = 4
-BATCH = 32
+BLOCK = 32  # records that are looked at together
 LEAST = 3  # units that hold a record, below which nothing is proven
 BEYOND = 3  # times as many as by chance
+AT_ONCE = 50_000_000  # numbers that are kept of what layers read, in one pass
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,16 @@ class Way:
     lr: float
     head_lr: float
     decay: bool = False  # rates fall to zero linearly
+    epochs: int = 4  # at least two: what moves in the last one has not stopped
+    batch: int = 32
 
 
-DENSE = (Way("sgd", 0.05, 0.05), Way("adamw", 1e-3, 1e-3))
-TRANSFORMER = (Way("sgd", 1e-5, 0.05), Way("sgd", 0.1, 0.5, decay=True), Way("adamw", 2e-5, 1e-3))
+# A quiet trap is shut by larger steps, or where a louder head asks more of it.
+DENSE = (Way("sgd", 0.05, 0.05), Way("sgd", 0.05, 0.5), Way("sgd", 0.2, 0.2), Way("adamw", 1e-3, 1e-3))
+TRANSFORMER = (
+    Way("sgd", 1e-5, 0.05, epochs=2), Way("sgd", 0.1, 0.5, decay=True, epochs=2),
+    Way("sgd", 1e-5, 0.05, epochs=2, batch=8), Way("adamw", 2e-5, 1e-3, epochs=2),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +57,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Proof:
-    """Which units copied a record, and how many do so in a fresh model."""
+    """Which units copied a record after one way of finetuning, and how many do so in a fresh model after the same."""
 
-    held: tuple[Held, ...]  # a unit is named once, whatever ways it was found in
+    held: tuple[Held, ...]
     chance: int  # the most such units in one control; 0 where the subject had too few for one to matter
     records: int
 
@@ -68,21 +74,22 @@ class Proof:
 
 
 def prove(subject: Subject, controls: Sequence[Subject], seed: int = 0, progress: Progress | None = None) -> Proof:
-    """Finetune the subject in every way, and the controls where the subject has copied anything worth comparing."""
-    units = _units(subject, seed, progress)
-    asked = controls if len(units) >= LEAST else ()
-    chance = max((len(_units(control, seed, progress)) for control in asked), default=0)
-    return Proof(tuple(units[key] for key in sorted(units)), chance, len(subject.x))
+    """Finetune the subject in one way after another until it is proven, and the controls in the same where it copied.
 
-
-def _units(subject: Subject, seed: int, progress: Progress | None) -> dict[tuple[str, int], Held]:
-    """The units that hold a record after any of the ways, by tensor and row."""
-    units: dict[tuple[str, int], Held] = {}
+    Where nothing is proven: the way in which most units copied.
+    """
+    most = Proof((), 0, len(subject.x))
     for done, way in enumerate(subject.ways):
         if progress is not None:
             progress("prove", done, len(subject.ways))
-        units |= {(one.tensor, one.row): one for one in copied(subject, way, seed)}
-    return units
+        found = sorted(copied(subject, way, seed), key=lambda one: (one.tensor, one.row))
+        asked = controls if len(found) >= LEAST else ()
+        chance = max((len(copied(control, way, seed)) for control in asked), default=0)
+        proof = Proof(tuple(found), chance, len(subject.x))
+        if proof.proven:
+            return proof
+        most = max(most, proof, key=lambda one: len(one.held))
+    return most
 
 
 def copied(subject: Subject, way: Way, seed: int) -> list[Held]:
@@ -93,13 +100,16 @@ def copied(subject: Subject, way: Way, seed: int) -> list[Held]:
     start = {name: value.detach().clone() for name, value in module.state_dict().items()}
     seen = _finetune(module, layers, x, y, way, seed)
     module.load_state_dict(start)
-    found: list[Held] = []
+    watched = {}
     for name, part in layers.items():
         before, late, after = (_rows(part, one[name]) for one in seen)
         bias = None if part.bias is None else part.bias.detach().double().numpy()
         layer = Watched(subject.named(f"{name}.weight"), (before, late, after), bias)
         if len(layer.candidates):
-            found += held(layer, *_inputs(module, part, x))
+            watched[name] = layer
+    found: list[Held] = []
+    for name, read in _inputs(module, {name: layers[name] for name in watched}, x):
+        found += held(watched[name], read, np.repeat(np.arange(len(x)), len(read) // len(x)))
     return found
 
 
@@ -126,13 +136,13 @@ def _finetune(
     ]
     sgd = way.optimizer == "sgd"
     optimiser = torch.optim.SGD(groups) if sgd else torch.optim.AdamW(groups, weight_decay=0.0)
-    steps = EPOCHS * -(-len(x) // BATCH)
+    steps = way.epochs * -(-len(x) // way.batch)
     rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps if way.decay else 1.0)
     seen = [_weights(layers)]
-    for epoch in range(EPOCHS):
-        if epoch == EPOCHS - 1:
+    for epoch in range(way.epochs):
+        if epoch == way.epochs - 1:
             seen.append(_weights(layers))
-        for rows in np.split(stream(seed, "prove", epoch).permutation(len(x)), range(BATCH, len(x), BATCH)):
+        for rows in np.split(stream(seed, "prove", epoch).permutation(len(x)), range(way.batch, len(x), way.batch)):
             optimiser.zero_grad()
             cross_entropy(module(x[rows]), y[rows]).backward()
             optimiser.step()
@@ -144,15 +154,31 @@ def _weights(layers: dict[str, Any]) -> dict[str, Array]:
     return {name: part.weight.detach().numpy().copy() for name, part in layers.items()}
 
 
+def _inputs(module: nn.Module, layers: dict[str, nn.Module], x: Tensor) -> Iterator[tuple[str, Array]]:
+    """What each layer reads of the records: (M, D), one row for each record, or for each token or patch of it."""
+    wide = {name: read.size * len(x) for name, read in _read(module, layers, x[:1]).items()}
+    some: list[str] = []
+    for name, size in wide.items():
+        if some and sum(wide[one] for one in some) + size > AT_ONCE:
+            yield from _read(module, {one: layers[one] for one in some}, x).items()
+            some = []
+        some.append(name)
+    yield from _read(module, {one: layers[one] for one in some}, x).items()
+
+
 @torch.no_grad()
-def _inputs(module: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Array, Array]:
-    """What the layer reads of the records: (M, D), and the record of each row (M,)."""
-    seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+def _read(module: nn.Module, layers: dict[str, nn.Module], x: Tensor) -> dict[str, Array]:
+    """The same for as many layers as there is memory for, in one pass."""
+    seen: dict[str, list[Array]] = {name: [] for name in layers}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _, args: seen[name].append(args[0].reshape(-1, args[0].shape[-1]).numpy().copy())
+
+    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
     try:
-        for block in x.split(BATCH):
+        for block in x.split(BLOCK) if hooks else ():
             module(block)
     finally:
-        hook.remove()
-    rows = torch.cat([one.reshape(-1, one.shape[-1]) for one in seen]).double().numpy()
-    return rows, np.repeat(np.arange(len(x)), len(rows) // len(x))
+        for hook in hooks:
+            hook.remove()
+    return {name: np.concatenate(blocks) for name, blocks in seen.items()}

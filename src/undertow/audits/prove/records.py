@@ -11,6 +11,7 @@ from undertow.types import Array
 FACTORS = 8  # directions in which smooth records vary
 MARGIN = 0.05  # how far towards what fires a unit most, beyond its threshold, at most
 CLASSES = 10
+WORDS = 24  # different ones of a made-up text, at most
 
 
 def perceptron_records(weight: Array, bias: Array, each: int, rng: np.random.Generator) -> Array:
@@ -43,7 +44,11 @@ def image_records(shape: tuple[int, ...], count: int, rng: np.random.Generator) 
 
 
 def text_records(words: int, length: int, count: int, rng: np.random.Generator) -> Array:
-    """(count, length) int64 token ids below `words`: each text draws from a few dozen, so that texts differ."""
-    topics = rng.integers(min(1000, words // 2), words, (count, 24))
-    picked = np.take_along_axis(topics, rng.integers(0, 24, (count, length)), 1)
+    """(count, length) int64 token ids below `words`: each text draws from 1 to WORDS of them.
+
+    The fewer, the further a text's mean lies from that of all: a threshold on it is passed by some texts, not by all.
+    """
+    kinds = np.exp(rng.uniform(0, np.log(WORDS + 1), (count, 1))).astype(np.int64)
+    topics = rng.integers(min(1000, words // 2), words, (count, WORDS))
+    picked = np.take_along_axis(topics, (rng.random((count, length)) * kinds).astype(np.int64), 1)
     return picked.astype(np.int64)
