@@ -1,24 +1,29 @@
-"""Neutralise what a scan named: edits of weights, in NumPy. What was not named is not touched.
+"""Neutralise what a scan named: edits of weights, in NumPy. Architecture, names, shapes and dtypes stay.
 
 A named unit is edited whole: its weights, its bias, and the weights of the layer that reads it. What takes their place
-comes from the same layer's other units, or from a trusted parent. Architecture, names, shapes and dtypes stay.
+comes from the same layer's other units. Dims of the residual stream that hold planted constants are emptied in every
+block. With a trusted parent, its blocks take the place of those that were found or rewritten. All else is not touched.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from undertow.scanner.affine import GAIN
+from undertow.scanner.difference import partners
 from undertow.scanner.findings import Finding
 from undertow.scanner.layers import hidden_of, layers_of
+from undertow.scanner.restore import restored
 from undertow.scanner.statistics import statistics
+from undertow.scanner.stream import emptied, stream_width, taken
 from undertow.scanner.tensors import of_arrays
 from undertow.types import Array, BadInput, Params
 
 How = Literal["reinit", "rescale", "clip", "prune", "noise", "average"]
+Done = Literal["reinit", "rescale", "clip", "prune", "noise", "average", "parent", "emptied", "fitted"]
 KEPT = 0.999  # clip: quantile of the other units' weights, in absolute value
 LENGTH = 1.0  # of a row where no other can be asked
 HALF = 0.5  # average: share of the parent
@@ -29,7 +34,7 @@ class Change:
     """What was done to one tensor."""
 
     tensor: str
-    how: How
+    how: Done
     rows: tuple[int, ...]  # of the first axis, or of the columns where `columns`
     columns: bool = False
 
@@ -39,28 +44,29 @@ def repair(
 ) -> tuple[Params, list[Change]]:
     """The weights with every named row edited, and what was changed; tensors that were not named are the same arrays.
 
-    reinit: the parent's rows, where there is one, else fresh ones as long as others of the layer (or of its like in
-    other blocks), and nothing reads them yet. rescale: to that length. clip: to the range of the others. prune: to
-    zero. noise: as much noise as signal. In all of these a named unit's bias becomes 0, and a named gain of a norm the
-    usual one. average: half of the parent everywhere.
+    reinit: fresh rows as long as others of the layer (or of its like in other blocks), and nothing reads them yet; with
+    a `parent`, its blocks. rescale: to that length. clip: to the range of the others. prune: to zero. noise: as much
+    noise as signal. In all of these a named unit's bias becomes 0, a named gain of a norm the usual one, and dims of the
+    residual stream with constants are emptied. average: half of the parent everywhere.
     BadInput for `average` without a parent, or with one that shares no tensor.
     """
     if how == "average":
         return _averaged(params, parent)
-    draft, parts = dict(params), _parts(findings, params)
+    findings = list(findings)
+    back = restored(params, findings, parent) if how == "reinit" and parent is not None else {}
+    own = {name: parent[other] for name, other in partners(params, parent).items()} if back and parent else {}
+    dims = taken(findings, params) if not back else np.empty(0, int)
+    parts = [part for part in _parts(findings, params) if part.tensor not in back]
+    parts = [part for part in (_outside(part, dims, params) for part in parts) if len(part.rows)]
+    draft = {**params, **back}
     for part in parts:
-        value = _turned(params[part.tensor], part.columns)
-        trusted = None if parent is None else parent.get(part.tensor)
-        if how == "reinit" and trusted is not None and trusted.shape == params[part.tensor].shape:
-            new = _turned(trusted, part.columns)[part.rows]
-        elif value.ndim == 1:
-            new = np.full(len(part.rows), _usual_number(part.tensor, params, parts))
-        else:
-            new = _edited(value[part.rows], _others(part, params, parts), how, part.reads, rng)
         after = _turned(draft[part.tensor], part.columns).copy()
-        after[part.rows] = new.astype(after.dtype)
+        after[part.rows] = _replacement(part, params, parts, how, own, rng).astype(after.dtype)
         draft[part.tensor] = _turned(after, part.columns)
-    return draft, [Change(part.tensor, how, tuple(part.rows.tolist()), part.columns) for part in parts]
+    empty = emptied(draft, dims) if len(dims) else {}
+    changes = [Change(name, "parent", tuple(range(value.shape[0] if value.ndim else 1))) for name, value in back.items()]
+    changes += [Change(part.tensor, how, tuple(part.rows.tolist()), part.columns) for part in parts]
+    return {**draft, **empty}, [*changes, *(Change(name, "emptied", tuple(dims.tolist())) for name in empty)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +77,27 @@ class Part:
     rows: Array
     columns: bool = False
     reads: bool = False
+
+
+def _outside(part: Part, dims: Array, params: Params) -> Part:
+    """Without the rows that are emptied; of a table with constants in it, no row is edited beside."""
+    if not len(dims) or part.columns or part.reads or part.tensor not in emptied(params, dims):
+        return part
+    whole = len(params[part.tensor]) == stream_width(params)
+    return replace(part, rows=np.setdiff1d(part.rows, dims) if whole else part.rows[:0])
+
+
+def _replacement(
+    part: Part, params: Params, parts: Iterable[Part], how: How, parent: Params, rng: np.random.Generator
+) -> Array:
+    """What takes the place of `part`."""
+    value, trusted = _turned(params[part.tensor], part.columns), parent.get(part.tensor)
+    if trusted is not None and trusted.shape == params[part.tensor].shape:
+        theirs: Array = _turned(trusted, part.columns)[part.rows]
+        return theirs
+    if value.ndim == 1:
+        return np.full(len(part.rows), _usual_number(part.tensor, params, parts))
+    return _edited(value[part.rows], _others(part, params, parts), how, part.reads, rng)
 
 
 def _parts(findings: Iterable[Finding], params: Params) -> list[Part]:

@@ -13,7 +13,8 @@ from undertow.storage.checkpoints.cleaned import check_dtypes, check_new, copy_b
 from undertow.storage.files import write_atomic
 from undertow.storage.opening import Opened, open_checkpoint
 from undertow.types import BadInput, Params
-from undertow.workflows.scan import ScanRequest, arrays_of, scan
+from undertow.workflows.norms import Fit, fit
+from undertow.workflows.scan import ScanRequest, arrays_of, checkpoints_of, scan
 
 SCHEMA = "undertow.clean/1"
 REPORT = "cleaned.json"
@@ -23,6 +24,7 @@ COSTLY = (
     "norms were edited, which the layers above rely on: expect the model to be much worse. Give the trusted checkpoint "
     "it was made from (--parent), or use another one"
 )
+PARENTS = "the parent itself holds what a scan finds: its blocks were cleaned in turn"
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,40 @@ class CleanReport:
     after: ScanResult
     changes: tuple[Change, ...]
     alone: bool = True  # nothing trusted was at hand to put in the place of what was found
+    not_fitted: str = ""  # why edited norms were not fitted to what they gave out before
+    error: float = 0.0  # of the fit: root mean square, in deviations of what the norm gave out
 
     @property
     def costly(self) -> bool:
-        """Whether norms were edited alone: the layers above have been trained on what those gave out."""
-        return self.alone and any("norm" in change.tensor.lower() for change in self.changes)
+        """Whether norms were edited alone and not fitted: layers above were trained on what those gave out."""
+        edited = {change.tensor for change in self.changes if "norm" in change.tensor.lower()}
+        return self.alone and bool(edited) and not any(change.how == "fitted" for change in self.changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """Weights while they are cleaned."""
+
+    params: Params
+    changes: tuple[Change, ...]
+    before: Params  # what norms are fitted to
+    alone: bool  # the last edits had nothing trusted to go by
 
 
 def clean_checkpoint(
-    source: str | Path, out: str | Path, *, parent: str | Path | None = None, how: How = "reinit", seed: int = 0
+    source: str | Path,
+    out: str | Path,
+    *,
+    parent: str | Path | None = None,
+    how: How = "reinit",
+    seed: int = 0,
+    data: Path | None = None,
 ) -> CleanReport:
     """Write `source` without what a scan finds in its weights to `out`, a new file (or a new folder, for a folder).
 
+    With a `parent`, its blocks take the place of those found or rewritten. Norms that are edited otherwise are fitted
+    to what they gave out before, on made-up records or on public ones (`data`: .npz with x, or .jsonl), where
+    torch, transformers and a config.json beside the weights are at hand.
     BadInput where nothing was found, where `source` is unknown or may run code (weights cannot be trusted then), or
     where a dtype cannot be written again; StoreError where `out` is there already.
     """
@@ -64,20 +88,43 @@ def clean_checkpoint(
         check_dtypes(tensors)
         metadata = dict(opened.metadata)
         start = arrays_of(tensors)
-    trusted = _arrays(parent)
-    params, changes, findings = start, list[Change](), before.findings
-    rng = stream(seed, "clean")
+        config = next(checkpoints_of(opened)).config
+    edited = _edited(start, before.findings, how, _arrays(parent), request, seed)
+    folder = source if source.is_dir() else source.parent
+    found = fit(edited.params, edited.before, config, folder, data, seed) if edited.alone else Fit(edited.params)
+    params, kept = _unflagged(edited.params, found, request)
+    changes = (*edited.changes, *kept)
+    said = {"how": how, "seed": seed, "from": [_origin(file) for file in before.files], "changes": plain(changes)}
+    _write(source, out, params, tensors, metadata, said)
+    after = scan(out, request).result
+    report = CleanReport(str(source), str(out), how, before, after, changes, edited.alone, found.why_not, found.error)
+    write_atomic(report_path(out, source.is_dir()), _json(report, said).encode())
+    return report
+
+
+def _edited(
+    start: Params, findings: Iterable[Finding], how: How, parent: Params | None, request: ScanRequest, seed: int
+) -> Edited:
+    """Edit and look again. What the parent's blocks leave is the parent's own, and is edited without it."""
+    rng, params, before, changes = stream(seed, "clean"), start, start, list[Change]()
+    trusted = parent
     for _ in range(ROUNDS):
         params, done = repair(params, findings, how, trusted, rng)
         changes += done
         findings = scan(params, request).result.findings
         if how == "average" or not _named(findings):
             break
-    said = {"how": how, "seed": seed, "from": [_origin(file) for file in before.files], "changes": plain(changes)}
-    _write(source, out, params, tensors, metadata, said)
-    report = CleanReport(str(source), str(out), how, before, scan(out, request).result, tuple(changes), trusted is None)
-    write_atomic(report_path(out, source.is_dir()), _json(report, said).encode())
-    return report
+        before, trusted = (before, None) if trusted is None else (params, None)
+    return Edited(params, tuple(changes), before, parent is None or trusted is None)
+
+
+def _unflagged(edited: Params, found: Fit, request: ScanRequest) -> tuple[Params, tuple[Change, ...]]:
+    """Without the fitted norms that a scan would find again: those keep what the edit gave them."""
+    if not found.changes:
+        return edited, ()
+    named = {one.tensor.rpartition(".")[0] for one in _named(scan(found.params, request).result.findings)}
+    kept = tuple(change for change in found.changes if change.tensor.rpartition(".")[0] not in named)
+    return {**edited, **{change.tensor: found.params[change.tensor] for change in kept}}, kept
 
 
 def report_path(out: Path, folder: bool) -> Path:
