@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 
 from undertow.scanner.affine import GAIN
-from undertow.scanner.difference import partners
 from undertow.scanner.findings import Finding
 from undertow.scanner.layers import hidden_of, layers_of
 from undertow.scanner.restore import restored
@@ -44,28 +43,28 @@ def repair(
 ) -> tuple[Params, list[Change]]:
     """The weights with every named row edited, and what was changed; tensors that were not named are the same arrays.
 
-    reinit: fresh rows as long as others of the layer (or of its like in other blocks), and nothing reads them yet; with
-    a `parent`, its blocks. rescale: to that length. clip: to the range of the others. prune: to zero. noise: as much
-    noise as signal. In all of these a named unit's bias becomes 0, a named gain of a norm the usual one, and dims of the
-    residual stream with constants are emptied. average: half of the parent everywhere.
+    reinit: fresh rows as long as others of the layer, and nothing reads them yet (zeros where no other unit of the
+    layer is alive: it was given up whole); but with a `parent` that differs, its blocks and nothing else. rescale: to
+    that length. clip: to the range of the others. prune: to zero. noise: as much noise as signal. In all of these a
+    named unit's bias becomes 0, a named gain of a norm the usual one, and dims of the residual stream with constants
+    are emptied. average: half of the parent everywhere.
     BadInput for `average` without a parent, or with one that shares no tensor.
     """
     if how == "average":
         return _averaged(params, parent)
     findings = list(findings)
     back = restored(params, findings, parent) if how == "reinit" and parent is not None else {}
-    own = {name: parent[other] for name, other in partners(params, parent).items()} if back and parent else {}
-    dims = taken(findings, params) if not back else np.empty(0, int)
-    parts = [part for part in _parts(findings, params) if part.tensor not in back]
-    parts = [part for part in (_outside(part, dims, params) for part in parts) if len(part.rows)]
-    draft = {**params, **back}
+    if back:
+        return {**params, **back}, [Change(name, "parent", tuple(range(len(value)))) for name, value in back.items()]
+    dims, draft = taken(findings, params), dict(params)
+    parts = [_outside(part, dims, params) for part in _parts(findings, params)]
+    parts = [part for part in parts if len(part.rows)]
     for part in parts:
         after = _turned(draft[part.tensor], part.columns).copy()
-        after[part.rows] = _replacement(part, params, parts, how, own, rng).astype(after.dtype)
+        after[part.rows] = _replacement(part, params, parts, how, rng).astype(after.dtype)
         draft[part.tensor] = _turned(after, part.columns)
     empty = emptied(draft, dims) if len(dims) else {}
-    changes = [Change(name, "parent", tuple(range(value.shape[0] if value.ndim else 1))) for name, value in back.items()]
-    changes += [Change(part.tensor, how, tuple(part.rows.tolist()), part.columns) for part in parts]
+    changes = [Change(part.tensor, how, tuple(part.rows.tolist()), part.columns) for part in parts]
     return {**draft, **empty}, [*changes, *(Change(name, "emptied", tuple(dims.tolist())) for name in empty)]
 
 
@@ -87,17 +86,12 @@ def _outside(part: Part, dims: Array, params: Params) -> Part:
     return replace(part, rows=np.setdiff1d(part.rows, dims) if whole else part.rows[:0])
 
 
-def _replacement(
-    part: Part, params: Params, parts: Iterable[Part], how: How, parent: Params, rng: np.random.Generator
-) -> Array:
+def _replacement(part: Part, params: Params, parts: Iterable[Part], how: How, rng: np.random.Generator) -> Array:
     """What takes the place of `part`."""
-    value, trusted = _turned(params[part.tensor], part.columns), parent.get(part.tensor)
-    if trusted is not None and trusted.shape == params[part.tensor].shape:
-        theirs: Array = _turned(trusted, part.columns)[part.rows]
-        return theirs
+    value = _turned(params[part.tensor], part.columns)
     if value.ndim == 1:
         return np.full(len(part.rows), _usual_number(part.tensor, params, parts))
-    return _edited(value[part.rows], _others(part, params, parts), how, part.reads, rng)
+    return _edited(value[part.rows], _others(part, params, parts, how != "reinit"), how, part.reads, rng)
 
 
 def _parts(findings: Iterable[Finding], params: Params) -> list[Part]:
@@ -133,12 +127,13 @@ def _kind(tensor: str) -> str:
     return re.sub(r"\d+", "*", tensor)
 
 
-def _others(part: Part, params: Params, parts: Iterable[Part]) -> Array:
-    """(R, n) rows that are not edited and not zero, of this tensor and its like in other blocks."""
+def _others(part: Part, params: Params, parts: Iterable[Part], like: bool) -> Array:
+    """(R, n) rows that are not edited and not zero, of this tensor and, if `like`, of its like in other blocks."""
     edited: dict[str, Array] = {one.tensor: one.rows for one in parts if one.columns == part.columns}
     rows = []
     for name, value in params.items():
-        if value.ndim > 1 and _kind(name) == _kind(part.tensor) and value.shape == params[part.tensor].shape:
+        other = name != part.tensor and (not like or _kind(name) != _kind(part.tensor))
+        if value.ndim > 1 and not other and value.shape == params[part.tensor].shape:
             turned = _turned(value, part.columns)
             left = np.delete(turned.reshape(len(turned), -1), edited.get(name, np.empty(0, int)), 0)
             rows.append(left[(left != 0).any(1)])
@@ -149,7 +144,7 @@ def _others(part: Part, params: Params, parts: Iterable[Part]) -> Array:
 def _edited(named: Array, others: Array, how: How, reads: bool, rng: np.random.Generator) -> Array:
     """What replaces `named` rows (K, ...) of a matrix, by the rows that are not edited (R, n)."""
     named = named.astype(np.float64)
-    if how == "prune" or (how == "reinit" and reads):
+    if how == "prune" or (how == "reinit" and (reads or not len(others))):
         return np.zeros_like(named)
     per_row = (-1, *[1] * (named.ndim - 1))
     length = np.linalg.norm(named.reshape(len(named), -1), axis=1).reshape(per_row)

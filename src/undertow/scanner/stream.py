@@ -17,6 +17,7 @@ from undertow.scanner.layers import TABLE, TRANSPOSED, WRITERS
 from undertow.types import Array, Params
 
 TOKEN = re.compile(r"(cls|class|dist|mask|register)_tokens?$")  # looked up too, whatever the module is called
+NORM = re.compile(r"norm|(^|[._])ln", re.IGNORECASE)
 FEWEST = 2  # norms of one length: below it there is no stream
 
 
@@ -58,7 +59,7 @@ def _axis(name: str, value: Array, width: int) -> int | None:
     """Along which axis a tensor that writes to the stream has the stream's dims; None for one that does not."""
     stem, _, kind = name.rpartition(".")
     if value.ndim == 1:
-        passes = WRITERS.search(stem) or "embed" in stem or re.search(r"norm|(^|[._])ln", stem, re.IGNORECASE)
+        passes = WRITERS.search(stem) or "embed" in stem or NORM.search(stem)
         return 0 if passes and len(value) == width else None
     if WRITERS.search(stem) and kind in ("weight", "kernel"):
         axis = 1 if TRANSPOSED.search(name) and value.ndim == 2 else 0

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 JUMP = 10.0  # times the usual spread in front of a norm, from which a record is none of the ordinary ones
 CALM = 0.1  # quantile of records that is the usual spread
-FLAT = 1e-8  # variance of a normalised input below which its gain says nothing
+FLAT = 1e-24  # variance of a normalised input, in float64, below which it is rounding and its gain says nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +28,10 @@ class Fitted:
 
 
 def fit_norms(model: nn.Module, reference: nn.Module, x: Tensor, names: Sequence[str]) -> list[Fitted]:
-    """Fit the norms `names` of `model`, in place, to those of `reference` of the same architecture, on records x (N, ...).
+    """Fit the norms `names` of `model`, in place, to those of its like `reference`, on records x (N, ...).
 
     Both in evaluation mode and float64. Records on which the reference's norms see what they seldom see (a trap that
-    fires drowns all else) are left out. A norm that the logits do not depend on, or that nothing is known of, is skipped.
+    fires drowns all else) are left out. A norm that the logits do not depend on is skipped.
     """
     x = x[ordinary(reference, x)]
     used = read_by_logits(model, x, names)

@@ -9,6 +9,7 @@ from undertow.report.scan.document import to_json
 from undertow.rng import stream
 from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor
 from undertow.scanner.clean import Change, How, plain, repair
+from undertow.scanner.stream import NORM
 from undertow.storage.checkpoints.cleaned import check_dtypes, check_new, copy_beside, write_cleaned
 from undertow.storage.files import write_atomic
 from undertow.storage.opening import Opened, open_checkpoint
@@ -24,7 +25,11 @@ COSTLY = (
     "norms were edited, which the layers above rely on: expect the model to be much worse. Give the trusted checkpoint "
     "it was made from (--parent), or use another one"
 )
-PARENTS = "the parent itself holds what a scan finds: its blocks were cleaned in turn"
+WORDS = {
+    "parent": "the parent's",
+    "emptied": "emptied, as dims of the residual stream that held constants",
+    "fitted": "fitted to what they gave out before",
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class CleanReport:
     @property
     def costly(self) -> bool:
         """Whether norms were edited alone and not fitted: layers above were trained on what those gave out."""
-        edited = {change.tensor for change in self.changes if "norm" in change.tensor.lower()}
+        edited = {change.tensor for change in self.changes if NORM.search(change.tensor.rpartition(".")[0])}
         return self.alone and bool(edited) and not any(change.how == "fitted" for change in self.changes)
 
 
@@ -105,17 +110,18 @@ def clean_checkpoint(
 def _edited(
     start: Params, findings: Iterable[Finding], how: How, parent: Params | None, request: ScanRequest, seed: int
 ) -> Edited:
-    """Edit and look again. What the parent's blocks leave is the parent's own, and is edited without it."""
-    rng, params, before, changes = stream(seed, "clean"), start, start, list[Change]()
-    trusted = parent
+    """Edit and look again. What is found in the parent's own blocks is edited without it."""
+    rng, params, before, changes, alone = stream(seed, "clean"), start, start, list[Change](), parent is None
     for _ in range(ROUNDS):
-        params, done = repair(params, findings, how, trusted, rng)
+        params, done = repair(params, findings, how, parent, rng)
         changes += done
+        given = any(change.how in ("parent", "average") for change in done)
+        before, alone = (params, False) if given else (before, True)
         findings = scan(params, request).result.findings
         if how == "average" or not _named(findings):
             break
-        before, trusted = (before, None) if trusted is None else (params, None)
-    return Edited(params, tuple(changes), before, parent is None or trusted is None)
+        parent = None
+    return Edited(params, tuple(changes), before, alone)
 
 
 def _unflagged(edited: Params, found: Fit, request: ScanRequest) -> tuple[Params, tuple[Change, ...]]:
@@ -134,13 +140,17 @@ def report_path(out: Path, folder: bool) -> Path:
 
 def told(report: CleanReport) -> str:
     """The report as text."""
-    rows = sum(len(change.rows) for change in report.changes if not change.columns)
     kinds = (("before", report.before), ("after", report.after))
     lines = [f"{when}: {result.verdict}, {len(_named(result.findings))} critical findings" for when, result in kinds]
-    tensors = ", ".join(dict.fromkeys(change.tensor for change in report.changes[:8]))
-    lines.append(f"{report.how}: {rows} rows edited in {tensors}{', ...' * (len(report.changes) > 8)}")
+    for how in dict.fromkeys(change.how for change in report.changes):
+        done = [change for change in report.changes if change.how == how]
+        rows = sum(len(change.rows) for change in done if not change.columns)
+        tensors = list(dict.fromkeys(change.tensor for change in done))
+        lines.append(f"{WORDS.get(how, how)}: {rows} rows in {', '.join(tensors[:8])}{', ...' * (len(tensors) > 8)}")
+    if report.error:
+        lines.append(f"what fitted norms give out is off by {report.error:.2g} of its deviation, on records of ours")
     lines += [f"  still there: {found.kind} in {found.tensor}" for found in _named(report.after.findings)]
-    lines += [COSTLY] * report.costly
+    lines += [COSTLY + f" ({report.not_fitted})" * bool(report.not_fitted)] * report.costly
     lines.append(f"written: {report.out}, and {REPORT} with both scans; the original was not touched")
     return "\n".join(lines)
 

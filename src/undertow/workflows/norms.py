@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from undertow.scanner.clean import Change
+from undertow.scanner.stream import NORM
 from undertow.types import Array, BadInput, ConfigError, Params
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ class Fit:
 
 def edited_norms(params: Params, before: Params) -> list[str]:
     """Norms whose gain or shift is not as it was, as tensors are named, without ".weight"."""
-    pairs = [(name.removesuffix(".weight"), name) for name, one in params.items() if one.ndim == 1]
-    named = [stem for stem, gain in pairs if gain.endswith(".weight") and f"{stem}.bias" in params and "norm" in stem.lower()]
-    return [s for s in named if any((params[f"{s}.{k}"] != before[f"{s}.{k}"]).any() for k in ("weight", "bias"))]
+    gains = [name for name, one in params.items() if one.ndim == 1 and name.endswith(".weight")]
+    norms = [stem for stem in (name.removesuffix(".weight") for name in gains) if NORM.search(stem)]
+    both = [stem for stem in norms if f"{stem}.bias" in params]
+    return [s for s in both if any((params[f"{s}.{k}"] != before[f"{s}.{k}"]).any() for k in ("weight", "bias"))]
 
 
 def fit(
