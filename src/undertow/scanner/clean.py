@@ -22,7 +22,7 @@ from undertow.scanner.tensors import of_arrays
 from undertow.types import Array, BadInput, Params
 
 How = Literal["reinit", "rescale", "clip", "prune", "noise", "average"]
-Done = Literal["reinit", "rescale", "clip", "prune", "noise", "average", "parent", "emptied", "fitted"]
+Done = Literal["reinit", "rescale", "clip", "prune", "noise", "average", "parent", "emptied", "fitted", "silenced"]
 KEPT = 0.999  # clip: quantile of the other units' weights, in absolute value
 LENGTH = 1.0  # of a row where no other can be asked
 HALF = 0.5  # average: share of the parent
@@ -64,7 +64,11 @@ def repair(
         after[part.rows] = _replacement(part, params, parts, how, rng).astype(after.dtype)
         draft[part.tensor] = _turned(after, part.columns)
     empty = emptied(draft, dims) if len(dims) else {}
-    changes = [Change(part.tensor, how, tuple(part.rows.tolist()), part.columns) for part in parts]
+    lost = {part.tensor for part in parts if how == "reinit" and _given_up(part, params, parts)}
+    changes = [
+        Change(part.tensor, "silenced" if part.tensor in lost else how, tuple(part.rows.tolist()), part.columns)
+        for part in parts
+    ]
     return {**draft, **empty}, [*changes, *(Change(name, "emptied", tuple(dims.tolist())) for name in empty)]
 
 
@@ -139,6 +143,11 @@ def _others(part: Part, params: Params, parts: Iterable[Part], like: bool) -> Ar
             rows.append(left[(left != 0).any(1)])
     result: Array = np.concatenate(rows).astype(np.float64)
     return result
+
+
+def _given_up(part: Part, params: Params, parts: Iterable[Part]) -> bool:
+    """Whether a layer holds nothing but what was named: what it computed before that is not in the file."""
+    return params[part.tensor].ndim > 1 and not part.reads and not len(_others(part, params, parts, like=False))
 
 
 def _edited(named: Array, others: Array, how: How, reads: bool, rng: np.random.Generator) -> Array:

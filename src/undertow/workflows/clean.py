@@ -29,6 +29,7 @@ WORDS = {
     "parent": "the parent's",
     "emptied": "emptied, as dims of the residual stream that held constants",
     "fitted": "fitted to what they gave out before",
+    "silenced": "set to zero, in layers with no other unit alive: what they did before is only in a parent (--parent)",
 }
 
 
