@@ -104,3 +104,8 @@ def test_few_records_give_finite_numbers(count):
     model = Small()
     fit_norms(model, linear(), inputs(count), ["norm"])
     assert torch.isfinite(model.norm.weight).all()
+
+
+def test_nothing_to_fit_or_to_fit_on_is_no_error():
+    assert fit_norms(Small(), linear(), inputs(), []) == []
+    assert fit_norms(Small(), linear(), float("nan") * inputs(4), ["norm"]) == []

@@ -123,8 +123,11 @@ def test_the_users_records_serve_and_wrong_ones_are_refused(tmp_path, planted, f
     assert report.after.verdict == "safe"
     after = load_file(tmp_path / "out" / "model.safetensors")
     assert off(after, planted, quiet(planted[2])[0]) < 0.2
-    with pytest.raises(BadInput):
-        clean_checkpoint(folder, tmp_path / "other", data=tmp_path / "absent.npz")
+    np.savez(tmp_path / "wide.npz", x=np.zeros((20, 3, 16, 32), np.float32))
+    for name in ("absent.npz", "wide.npz"):
+        with pytest.raises(BadInput, match=name):
+            clean_checkpoint(folder, tmp_path / "other", data=tmp_path / name)
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow

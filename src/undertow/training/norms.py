@@ -34,7 +34,7 @@ def fit_norms(model: nn.Module, reference: nn.Module, x: Tensor, names: Sequence
     fires drowns all else) are left out. A norm that the logits do not depend on is skipped.
     """
     x = x[ordinary(reference, x)]
-    used = read_by_logits(model, x, names)
+    used = read_by_logits(model, x, names) if len(x) and names else {}
     fitted = []
     for name in used:  # in the order in which they are computed
         rows = used[name]

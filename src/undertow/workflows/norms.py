@@ -59,6 +59,8 @@ def fit(
         if data is not None:
             raise
         return Fit(params, why_not=f"{NEEDS} another model: {error}")
+    if not done:
+        return Fit(params, why_not="none of them is a LayerNorm that the model's output depends on, under its name")
     new = {}
     for one in done:
         stem = one.name.removeprefix(WRAPPED)
@@ -98,4 +100,11 @@ def _records(config: Mapping[str, object], data: Path | None, folder: Path, seed
     from undertow.models.huggingface import described
     from undertow.workflows.prove import records
 
-    return (made_up(described(config), seed) if data is None else records(data, folder)[0])[:RECORDS]
+    if data is None:
+        return made_up(described(config), seed)[:RECORDS]
+    x, _ = records(data, folder)
+    side = config.get("image_size")
+    size = tuple(side) if isinstance(side, list) else (side, side)
+    if side is not None and x.shape[2:] != size:
+        raise BadInput(f"--data {data}: records are {x.shape[1:]}, and the model reads images of {size}")
+    return x[:RECORDS]
