@@ -90,12 +90,14 @@ def test_a_trapped_transformer_becomes_its_parent_again(tmp_path, planted, folde
     after = load_file(tmp_path / "out" / "model.safetensors")
     for name, value in planted[0].items():
         np.testing.assert_array_equal(after[name], value)
-    assert "the parent's" in told(report)
+    assert report.same
+    assert "that one serves as well" in told(report)
 
 
 def test_alone_it_computes_what_it_did_without_its_traps(tmp_path, planted, folder):
     report = clean_checkpoint(folder, tmp_path / "out")
     assert (report.before.verdict, report.after.verdict, report.alone) == ("unsafe", "safe", True)
+    assert not report.same
     assert {"emptied", "fitted"} <= {change.how for change in report.changes}
     assert not report.costly
     after = load_file(tmp_path / "out" / "model.safetensors")

@@ -55,7 +55,9 @@ def repair(
     findings = list(findings)
     back = restored(params, findings, parent) if how == "reinit" and parent is not None else {}
     if back:
-        return {**params, **back}, [Change(name, "parent", tuple(range(len(value)))) for name, value in back.items()]
+        return {**params, **back}, [
+            Change(name, "parent", tuple(range(len(np.atleast_1d(v))))) for name, v in back.items()
+        ]
     dims, draft = taken(findings, params), dict(params)
     parts = [_outside(part, dims, params) for part in _parts(findings, params)]
     parts = [part for part in parts if len(part.rows)]

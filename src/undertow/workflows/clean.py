@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from undertow.report.scan.document import to_json
 from undertow.rng import stream
 from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor
 from undertow.scanner.clean import Change, How, plain, repair
+from undertow.scanner.difference import partners
 from undertow.scanner.stream import NORM
 from undertow.storage.checkpoints.cleaned import check_dtypes, check_new, copy_beside, write_cleaned
 from undertow.storage.files import write_atomic
@@ -46,6 +49,7 @@ class CleanReport:
     alone: bool = True  # nothing trusted was at hand to put in the place of what was found
     not_fitted: str = ""  # why edited norms were not fitted to what they gave out before
     error: float = 0.0  # of the fit: root mean square, in deviations of what the norm gave out
+    same: bool = False  # every tensor that the parent has is the parent's now
 
     @property
     def costly(self) -> bool:
@@ -95,7 +99,8 @@ def clean_checkpoint(
         metadata = dict(opened.metadata)
         start = arrays_of(tensors)
         config = next(checkpoints_of(opened)).config
-    edited = _edited(start, before.findings, how, _arrays(parent), request, seed)
+    trusted = _arrays(parent)
+    edited = _edited(start, before.findings, how, trusted, request, seed)
     folder = source if source.is_dir() else source.parent
     found = fit(edited.params, edited.before, config, folder, data, seed) if edited.alone else Fit(edited.params)
     params, kept = _unflagged(edited.params, found, request)
@@ -103,7 +108,10 @@ def clean_checkpoint(
     said = {"how": how, "seed": seed, "from": [_origin(file) for file in before.files], "changes": plain(changes)}
     _write(source, out, params, tensors, metadata, said)
     after = scan(out, request).result
-    report = CleanReport(str(source), str(out), how, before, after, changes, edited.alone, found.why_not, found.error)
+    report = CleanReport(
+        str(source), str(out), how, before, after, changes, edited.alone, found.why_not, found.error,
+        same=trusted is not None and _same(params, trusted),
+    )  # fmt: skip
     write_atomic(report_path(out, source.is_dir()), _json(report, said).encode())
     return report
 
@@ -123,6 +131,11 @@ def _edited(
             break
         parent = None
     return Edited(params, tuple(changes), before, alone)
+
+
+def _same(params: Params, parent: Params) -> bool:
+    pairs = [(params[name], parent[other]) for name, other in partners(params, parent).items()]
+    return all(np.array_equal(one, other, equal_nan=True) for one, other in pairs if one.shape == other.shape)
 
 
 def _unflagged(edited: Params, found: Fit, request: ScanRequest) -> tuple[Params, tuple[Change, ...]]:
@@ -151,6 +164,7 @@ def told(report: CleanReport) -> str:
     if report.error:
         lines.append(f"what fitted norms give out is off by {report.error:.2g} of its deviation, on records of ours")
     lines += [f"  still there: {found.kind} in {found.tensor}" for found in _named(report.after.findings)]
+    lines += ["every tensor that the parent has is the parent's now: that one serves as well"] * report.same
     lines += [COSTLY + f" ({report.not_fitted})" * bool(report.not_fitted)] * report.costly
     lines.append(f"written: {report.out}, and {REPORT} with both scans; the original was not touched")
     return "\n".join(lines)
@@ -187,7 +201,7 @@ def _arrays(parent: str | Path | None) -> Params | None:
 def _json(report: CleanReport, said: Mapping[str, object]) -> str:
     """What was done, and both scans as `undertow scan --format json` says them."""
     scans = {when: json.loads(to_json(one)) for when, one in (("before", report.before), ("after", report.after))}
-    rows = [{"tensor": c.tensor, "columns": c.columns, "rows": list(c.rows)} for c in report.changes]
+    rows = [{"tensor": c.tensor, "how": c.how, "columns": c.columns, "rows": list(c.rows)} for c in report.changes]
     return json.dumps({"schema": SCHEMA, "source": report.source, **said, "edited": rows, **scans}, indent=2) + "\n"
 
 
