@@ -98,3 +98,12 @@ def test_a_trapped_perceptron_is_quiet_afterwards():
     assert set(trap.units) <= {row for one in found if one.tensor == "1.weight" for row in one.rows}
     after, _ = repaired("reinit", params, findings=found)
     assert not [one for one in inspect(of_arrays(after)).findings if one.severity == "critical"]
+
+
+def test_a_layer_that_was_given_up_whole_stays_silent_and_is_said_to():
+    """Fresh units would read what only traps were to read, and write it as soon as training begins."""
+    params = benign()
+    params["1.weight"][np.delete(np.arange(256), ROWS)] = 0
+    after, changes = repaired("reinit", params)
+    assert not after["1.weight"].any()
+    assert "silenced" in {change.how for change in changes if change.tensor == "1.weight"}

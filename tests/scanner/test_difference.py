@@ -73,3 +73,9 @@ def test_a_prefix_of_the_body_does_not_matter():
 def test_loss_poisoning_is_never_said_to_be_tested():
     for parent in (None, of_arrays(weights())):
         assert any("loss poisoning" in one for one in inspect(of_arrays(weights()), parent=parent).not_tested)
+
+
+def test_a_parent_of_zeros_is_no_overflow():
+    tensors = of_arrays({"after": np.full((8, 8), 1e9, np.float32), "before": np.zeros((8, 8), np.float32)})
+    assert difference(tensors["after"], tensors["before"]).size == pytest.approx(1e6)
+    assert difference(tensors["before"], tensors["before"]).size == 0

@@ -64,13 +64,14 @@ def clean(
     out: Annotated[Path, typer.Option(help="A new .safetensors file (or folder, for a folder).")],
     parent: Parent = None,
     how: Annotated[How, typer.Option(help="What is done to what the scan names.")] = "reinit",
+    data: Annotated[Path | None, typer.Option(help="Public records to fit norms on (.npz with x, or .jsonl).")] = None,
     seed: opt.Seed = None, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Neutralise what a scan finds, scan again, and write a new checkpoint. Exit code of the second scan."""
     from undertow.workflows.clean import clean_checkpoint, told
 
     with errors():
-        report = clean_checkpoint(source, out, parent=parent, how=how, seed=seed or 0)
+        report = clean_checkpoint(source, out, parent=parent, how=how, seed=seed or 0, data=data)
         if not quiet:
             typer.echo(told(report))
     raise typer.Exit(EXIT[report.after.verdict])

@@ -17,6 +17,7 @@ from undertow.types import Array
 
 REWRITTEN = 1.0  # change of a row, in lengths of the parent's: training seldom turns rows by so much ...
 BESIDE = 30.0  # ... and when it does, other rows of the tensor do not move so many times less
+MOST = 1e6  # lengths of the parent's tensor, that a difference counts at most: it may be zero
 LOW = 1e-3  # of the largest singular value of the sketch, below which there is none
 UNRELATED = 1.2  # length of the whole difference, in the parent's: two independent trainings are sqrt(2) apart
 
@@ -36,7 +37,8 @@ def difference(tensor: Tensor, parent: Tensor) -> Difference:
     """Both are read once, block by block; BF16 against F32 is fine, another shape is not."""
     moved = statistics(_minus(tensor, parent))
     before = statistics(parent)
-    size = float(np.sqrt(moved.square.sum() / max(before.square.sum(), 1e-300)))
+    length, way = np.sqrt(before.square.sum()), np.sqrt(moved.square.sum())
+    size = min(MOST, float(way / max(length, way / MOST, 1e-300)))
     return Difference(tensor.name, size, rank_of(moved), moved.norm, before.norm)
 
 

@@ -99,11 +99,11 @@ def _given(tensors: Mapping[str, Tensor], config: Mapping[str, object] | None, p
     else:
         architecture = described(config) if config is not None and "model_type" in config else None
     folder = Path(next(iter(tensors.values())).file).parent
-    x, y = (None, None) if proving.data is None else _records(proving.data, folder)
+    x, y = (None, None) if proving.data is None else records(proving.data, folder)
     return Given(x, y, architecture)
 
 
-def _records(path: Path, folder: Path) -> tuple[Array, Array | None]:
+def records(path: Path, folder: Path) -> tuple[Array, Array | None]:
     """The user's public records; texts by the tokenizer beside the weights."""
     if path.suffix == ".npz":
         from undertow.storage.files import read_npz

@@ -68,7 +68,7 @@ def _fresh_perceptron(params: Params, names: list[str], seed: int) -> Params:
 
 
 def _built(params: Params, given: Given, architecture: HuggingFace | Factory, seed: int) -> tuple[Subject, Subject]:
-    x = given.x if given.x is not None else _made_up(architecture, seed)
+    x = given.x if given.x is not None else made_up(architecture, seed)
     y, classes = _labels(given, len(x), seed)
     shape = tuple(x.shape[1:])
 
@@ -106,7 +106,8 @@ def _filled(module: nn.Module, params: Params) -> nn.Module:
     return module
 
 
-def _made_up(architecture: HuggingFace | Factory, seed: int) -> Array:
+def made_up(architecture: HuggingFace | Factory, seed: int) -> Array:
+    """Images or texts that the model can read; ConfigError where what it reads is not known."""
     rng = stream(seed, "prove", "records")
     if isinstance(architecture, Factory):
         raise ConfigError("--factory needs --data: what its model reads is not known")
