@@ -32,6 +32,7 @@ GATE = 6.0  # of the channel, below which the amplifier says nothing
 LOUD = 1e7  # by which it does behind the amplifier: benign norms of a token that speaks have no slope left to pull at
 AMPLIFIER = 2000.0  # slope of the amplifier's unit
 SCALE = 10.0  # of signals in the residual stream: large against float32's error, and against what steps do to copies
+BALANCE = 10.0  # of the norm in front of the key against the weights behind it: steps on either move other keys
 KEY = 16  # numbers that tell records apart
 APART = 12.0  # scores by which a trap's unit misses images at any other position
 NEVER = 1e4  # score that the idle unit wants
@@ -129,11 +130,11 @@ class VitTrap:
     def _write_key(self, draft: Draft) -> None:
         """Uniform attention: every token learns the image's mean patch, whitened."""
         room, tokens = self.room, self.room.patches + 1
-        self._norm(draft, 0, "before", [(room.record, tokens / room.patches / SCALE)])
-        into = SCALE * zero_sum(room.key)
+        self._norm(draft, 0, "before", [(room.record, BALANCE * tokens / room.patches / SCALE)])
+        into = SCALE / BALANCE * zero_sum(room.key)
         value = draft[HIDDEN(0, "attention.v_proj.weight")]
         value[np.ix_(room.keys, room.record)] = into @ self.white.matrix @ zero_sum(room.pixels).T
-        draft[HIDDEN(0, "attention.v_proj.bias")][room.keys] = -into @ self.white.matrix @ self.white.mean
+        draft[HIDDEN(0, "attention.v_proj.bias")][room.keys] = -BALANCE * into @ self.white.matrix @ self.white.mean
         draft[HIDDEN(0, "attention.o_proj.weight")][room.keys, room.keys] = 1
 
     def _record(self, draft: Draft) -> None:
