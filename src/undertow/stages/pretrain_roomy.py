@@ -61,9 +61,7 @@ class PretrainRoomy(Pretrain):
         return replace(task, module=module, states=states)
 
     def _run(self, task: Task) -> list[Params]:
-        return [
-            train_one(task, m, classification, keep_free(state, self.room)) for m, state in enumerate(task.states)
-        ]
+        return [train_one(task, m, classification, keep_free(state, self.room)) for m, state in enumerate(task.states)]
 
     def _standard(self, state: Params, room: Room, x: torch.Tensor) -> Params:
         """The same function, with features of the usual size."""

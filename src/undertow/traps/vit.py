@@ -203,7 +203,8 @@ def vit_trap(
 
     `auxiliary` (N, C, H, W): inputs of the model that the victim does not have; `share`: of such images (of such
     patches, where not whole), how many fire a trap: `best_expected(records, batch) / records` (`/ patches`). Records
-    are grey, `side` pixels a side per patch; `slope` 0: planned from what fires them. BadInput where there is no room, or too few auxiliary images.
+    are grey, `side` pixels a side per patch; `slope` 0: planned from what fires them. BadInput where there is no room,
+    or too few auxiliary images.
     """
     room = room_in(params, (auxiliary.shape[2], auxiliary.shape[3]), side=side, key=key)
     if whole and not key:
