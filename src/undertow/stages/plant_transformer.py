@@ -34,7 +34,7 @@ class PlantVit:
     side: int  # pixels a side that are recorded of a patch
     key: int  # numbers that tell images apart
     name: ClassVar[str] = "plant"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def chunk(self) -> int:
@@ -61,7 +61,7 @@ class PlantBert:
     share: float  # of all texts, that fire a trap
     heads: int  # of the model's attention
     name: ClassVar[str] = "plant"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def chunk(self) -> int:

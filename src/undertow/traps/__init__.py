@@ -14,10 +14,10 @@ from undertow.traps.plan import best_expected, capture_probability
 from undertow.traps.recorder import Candidates, Recorder
 from undertow.traps.trap import Trap, plant, read
 from undertow.traps.vit import VitTrap, vit_trap
-from undertow.traps.vit_room import Room, clear, room_in
+from undertow.traps.vit_room import Room, clear, room_in, scaled
 
 __all__ = [
     "Baits", "BertTrap", "Candidates", "Captures", "Domain", "MlpTrap", "Recorder", "Room", "TextCandidates",
     "TextCaptures", "Trap", "VitTrap", "Whisper", "bert_trap", "best_expected", "capture_probability", "captures",
-    "choose_baits", "clear", "domain_of", "mlp_trap", "plant", "read", "room_in", "text_captures", "vit_trap",
+    "choose_baits", "clear", "domain_of", "mlp_trap", "plant", "read", "room_in", "scaled", "text_captures", "vit_trap",
 ]  # fmt: skip

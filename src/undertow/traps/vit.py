@@ -20,10 +20,10 @@ from undertow.traps.mixtures import SingleTest, single_test
 from undertow.traps.recorder import Candidates, Recorder, Written, written
 from undertow.traps.trap import Draft
 from undertow.traps.vit_baits import Whitening, patch_baits, whitening
-from undertow.traps.vit_room import HIDDEN, PLACE, Room, clear, room_in
+from undertow.traps.vit_room import HIDDEN, PLACE, SWING, Room, clear, identity, room_in
 from undertow.types import Array, BadInput, Params
 
-SLOPE = 500.0  # by which the channel at the class token grows with a trap's score, in standard deviations
+LOUDNESS = 600.0  # of the channel at the class token, for a typical record that fires
 LATCH = 5e4  # squared constant beside the record, in units of the score: how far one step shuts a trap
 STEEP = 6000.0  # by which a trap's pre-activation grows with its score: the GELU is a ReLU at this scale
 VOICE = 600.0  # by which the channel does, in block 0: small against the room's constant
@@ -31,12 +31,10 @@ ROWS = 1.0  # length of a trap's weights, in units of the score: short ones keep
 GATE = 6.0  # of the channel, below which the amplifier says nothing
 LOUD = 1e7  # by which it does behind the amplifier: benign norms of a token that speaks have no slope left to pull at
 AMPLIFIER = 2000.0  # slope of the amplifier's unit
-ERASER = 6.0  # where the GELU is linear enough to erase with
-SWING = 1.5  # by how much the eraser's units swing about it
 SCALE = 10.0  # of signals in the residual stream: large against float32's error, and against what steps do to copies
+BALANCE = 10.0  # of the norm in front of the key against the weights behind it: steps on either move other keys
 KEY = 16  # numbers that tell records apart
 APART = 12.0  # scores by which a trap's unit misses images at any other position
-MARGIN = 1.5  # by which the eraser is made for larger signals than auxiliary ones
 NEVER = 1e4  # score that the idle unit wants
 
 
@@ -47,10 +45,10 @@ class VitTrap:
     room: Room
     white: Whitening  # of patches; for whole images, of an image's mean patch
     baits: Baits
-    limits: Array  # (reserved without channel,) largest absolute signal that the eraser must take
+    limits: Array  # (reserved without channel,) largest absolute signal of auxiliary records
     domain: Domain
     whole: bool  # images, not single patches
-    slope: float = SLOPE
+    slope: float  # by which the channel at the class token grows with a trap's score, in standard deviations
     latch: float = LATCH
     steep: float = STEEP
     rows: float = ROWS
@@ -121,7 +119,9 @@ class VitTrap:
 
     def _norm(self, draft: Draft, block: int, which: str, gains: Sequence[tuple[Array, float | Array]]) -> None:
         room = self.room
-        constant = room.loud if block == room.blocks - 1 else room.constant
+        constant = room.constant
+        if block == room.blocks - 1:
+            constant = room.loud if which == "before" else room.end
         norm = LinearNorm(room.width, room.right, constant)
         for dims, gain in gains:
             weight, bias = (draft[HIDDEN(block, f"layernorm_{which}.{name}")] for name in ("weight", "bias"))
@@ -130,11 +130,11 @@ class VitTrap:
     def _write_key(self, draft: Draft) -> None:
         """Uniform attention: every token learns the image's mean patch, whitened."""
         room, tokens = self.room, self.room.patches + 1
-        self._norm(draft, 0, "before", [(room.record, tokens / room.patches / SCALE)])
-        into = SCALE * zero_sum(room.key)
+        self._norm(draft, 0, "before", [(room.record, BALANCE * tokens / room.patches / SCALE)])
+        into = SCALE / BALANCE * zero_sum(room.key)
         value = draft[HIDDEN(0, "attention.v_proj.weight")]
         value[np.ix_(room.keys, room.record)] = into @ self.white.matrix @ zero_sum(room.pixels).T
-        draft[HIDDEN(0, "attention.v_proj.bias")][room.keys] = -into @ self.white.matrix @ self.white.mean
+        draft[HIDDEN(0, "attention.v_proj.bias")][room.keys] = -BALANCE * into @ self.white.matrix @ self.white.mean
         draft[HIDDEN(0, "attention.o_proj.weight")][room.keys, room.keys] = 1
 
     def _record(self, draft: Draft) -> None:
@@ -168,15 +168,12 @@ class VitTrap:
         draft[HIDDEN(1, "mlp.fc2.weight")][room.channel, 0] = LOUD / (VOICE * AMPLIFIER) * zero_sum(1)[:, 0]
 
     def _erase(self, draft: Draft) -> None:
-        """v - v = 0, by GELUs where they are linear; and the constant goes too."""
+        """v - v = 0, and the constant goes too."""
         right = self.room.right
-        units = 1 + np.arange(len(right))
         gain = SWING / self.limits
         self._norm(draft, 1, "after", [(right, gain)])
-        draft[HIDDEN(1, "mlp.fc1.weight")][units, right] = -1
-        draft[HIDDEN(1, "mlp.fc1.bias")][units] = ERASER
-        draft[HIDDEN(1, "mlp.fc2.weight")][right, units] = 1 / gain
-        draft[HIDDEN(1, "mlp.fc2.bias")][right] = -ERASER / gain - self.room.constant
+        identity(draft, 1, 1, np.eye(self.room.width)[right], -np.eye(self.room.width)[:, right] / gain)
+        draft[HIDDEN(1, "mlp.fc2.bias")][right] = -self.room.constant
 
     def _speak(self, draft: Draft) -> None:
         """Uniform attention of the last block: the class token hears the mean of the channel."""
@@ -197,7 +194,7 @@ def vit_trap(
     whole: bool = False,
     side: int = 8,
     key: int = KEY,
-    slope: float = SLOPE,
+    slope: float = 0.0,
     latch: float = LATCH,
     steep: float = STEEP,
     rows: float = ROWS,
@@ -206,13 +203,14 @@ def vit_trap(
 
     `auxiliary` (N, C, H, W): inputs of the model that the victim does not have; `share`: of such images (of such
     patches, where not whole), how many fire a trap: `best_expected(records, batch) / records` (`/ patches`). Records
-    are grey, `side` pixels a side per patch. BadInput where there is no room, or too few auxiliary images.
+    are grey, `side` pixels a side per patch; `slope` 0: planned from what fires them. BadInput where there is no room,
+    or too few auxiliary images.
     """
     room = room_in(params, (auxiliary.shape[2], auxiliary.shape[3]), side=side, key=key)
     if whole and not key:
         raise BadInput("whole images need a key: give key = 16 or so")
     units = traps * (room.patches if whole else 1)
-    if traps < 1 or units >= room.hidden or len(room.right) >= room.hidden:
+    if traps < 1 or units >= room.hidden or 2 * len(room.right) >= room.hidden:
         most = (room.hidden - 1) // (room.patches if whole else 1)
         raise BadInput(f"room for 1 to {most} traps in {room.hidden} hidden units, not {traps}")
     patches = room.grey(auxiliary)
@@ -221,6 +219,8 @@ def vit_trap(
     )
     scores = white(patches.mean(1) if whole else patches)
     baits = choose_baits(scores, traps, share, rng) if whole else patch_baits(scores, traps, share, rng)
+    over = (scores @ baits.directions.T - baits.thresholds).ravel()
+    slope = slope or LOUDNESS / float(over[over > 0].mean())
     domain = domain_of(patches)
     records = patches.reshape(len(patches) if whole else -1, room.pixels * (room.patches if whole else 1))
     seen = scores.reshape(len(records), -1) @ baits.directions.T
@@ -231,10 +231,10 @@ def vit_trap(
 
 
 def limits(room: Room, white: Whitening, patches: Array, whole: bool) -> Array:
-    """(reserved without channel,): how large a signal may get there, from auxiliary patches (N, P, d), and more."""
+    """(reserved without channel,): how large the signals there get on auxiliary patches (N, P, d)."""
     record = patches.reshape(-1, room.pixels) @ zero_sum(room.pixels).T
     rest = [white(patches.mean(1)) @ zero_sum(room.key).T, places(room)] if whole else [np.ones((1, len(room.right)))]
-    return MARGIN * SCALE * np.concatenate([np.abs(code).max(0) for code in (record, *rest)])[: len(room.right)]
+    return SCALE * np.concatenate([np.abs(code).max(0) for code in (record, *rest)])[: len(room.right)]
 
 
 def places(room: Room) -> Array:

@@ -16,6 +16,7 @@ from undertow.types import Array, BadInput, Params
 QUIET = -1e4  # bias of hidden units that must never fire
 GIVEN_UP = 3  # blocks: trap, amplifier and eraser, output
 GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue
+SWING = 1.0  # of units that copy, at the largest signals: the larger, the more steps on their weights move features
 PLACE = 4  # numbers that tell a position
 HIDDEN = "vit.layers.{}.{}".format
 
@@ -33,9 +34,9 @@ class Room:
     side: int
     key: int = 0  # numbers that tell images apart; 0: traps record single patches
     constant: float = 1e4  # on the reserved dimensions of the first two blocks
-    loud: float = 1e9  # on those that the last block reads
-    end: float = 1e5  # on those that the last LayerNorm reads
-    gain: float = 0.1  # of the last LayerNorm, which is linear, on the benign features
+    loud: float = 2.0**30  # on those that the last block's attention reads
+    end: float = 2.0**17  # on those that its MLP and the last LayerNorm read
+    gain: float = 0.01  # of the last LayerNorm, which is linear, on the benign features
 
     @property
     def patches(self) -> int:
@@ -156,12 +157,50 @@ def clear(params: Params, room: Room) -> Params:
                 for name in ("weight", "bias"):
                     draft[HIDDEN(block, f"{part}.{name}")][taken] = 0
     draft[HIDDEN(room.blocks - 2, "mlp.fc2.bias")][room.right] = room.loud
-    draft[HIDDEN(room.blocks - 1, "mlp.fc2.bias")][room.right] = room.end - room.loud
+    draft[HIDDEN(room.blocks - 1, "attention.o_proj.bias")][room.right] = room.end - room.loud
+    calm(draft, room)
     weight, bias = draft["vit.layernorm.weight"], draft["vit.layernorm.bias"]
     weight[:], bias[:] = 0, 0
     norm = LinearNorm(room.width, room.right, room.end)
     norm.write(weight, bias, room.features, room.gain)
     norm.write(weight, bias, room.channel, 1.0)
+    return dict(draft)
+
+
+def calm(draft: Draft, room: Room) -> None:
+    """Let the last block take off the channel what norms leave of the benign features there: their mean."""
+    last, pair = room.blocks - 1, np.zeros((1, room.width))
+    weight, bias = (draft[HIDDEN(last, f"layernorm_after.{name}")] for name in ("weight", "bias"))
+    LinearNorm(room.width, room.right, room.end).write(weight, bias, room.channel, SWING)
+    pair[:, room.channel] = 1 / len(room.channel)
+    back = -(1 + len(room.channel) / len(room.features)) / SWING
+    identity(draft, last, 0, pair, back * (pair.T > 0))
+
+
+def identity(draft: Draft, block: int, first: int, read: Array, write: Array) -> None:
+    """Let hidden units from `first` on add write (D, n) @ read (n, D) @ what the block's MLP reads.
+
+    By gelu(x) - gelu(-x) = x, with two units for each of the n numbers.
+    """
+    units = first + np.arange(2 * len(read))
+    draft[HIDDEN(block, "mlp.fc1.weight")][units] = np.concatenate([read, -read])
+    draft[HIDDEN(block, "mlp.fc1.bias")][units] = 0
+    draft[HIDDEN(block, "mlp.fc2.weight")][:, units] = np.concatenate([write, -write], 1)
+
+
+def scaled(params: Params, room: Room, factor: float) -> dict[str, Array]:
+    """The tensors, changed, that make the benign features `factor` times as large, and change nothing else.
+
+    In a cleared model every norm but the last, which is linear, takes their size out again.
+    """
+    draft, features = Draft(params), room.features
+    for name in ("cls_token", "position_embeddings"):
+        draft[f"vit.embeddings.{name}"][..., features] *= factor
+    parts = ["vit.embeddings.patch_embeddings.projection"]
+    parts += [HIDDEN(block, part) for block in range(room.blocks) for part in ("attention.o_proj", "mlp.fc2")]
+    for part in parts:
+        for name in ("weight", "bias"):
+            draft[f"{part}.{name}"][features] *= factor
     return dict(draft)
 
 
