@@ -87,7 +87,7 @@ def test_a_finetuning_that_diverges_is_a_result():
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_makes_sense(name):
     config = preset(name)
-    assert (config.traps.slope == 1500.0) == name.startswith("digits")
+    assert (config.traps.slope > 0) == name.startswith("digits")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,10 @@ def test_every_setting_of_the_traps_is_part_of_the_key(field, value):
     assert Table(SMALL, supply, host).kit.plant != Table(other, supply, host).kit.plant
 
 
-@pytest.mark.parametrize(("field", "value"), [("head_rate", 2.0), ("clip", 1.0), ("strategy", "lora")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("head_rate", 2.0), ("clip", 1.0), ("strategy", "lora"), ("lora_rank", 8)]
+)
 def test_how_the_victim_finetunes_is_part_of_the_key(field, value):
     supply, host = load_traps(SMALL.data, 0), Host(MemoryStore(), Serial())
-    assert Table(SMALL, supply, host).kit.finetune != Table(replace(SMALL, **{field: value}), supply, host).kit.finetune
+    base = replace(SMALL, strategy="lora") if field == "lora_rank" else SMALL
+    assert Table(base, supply, host).kit.finetune != Table(replace(base, **{field: value}), supply, host).kit.finetune

@@ -50,6 +50,7 @@ class TrapKit:
     finetune: Finetune
     named: Callable[[Params], Params]  # the tensors as traps and published checkpoints name them
     judge: Callable[[Trap, Params, Candidates], Judged]  # what was read of traps in a planted checkpoint, so named
+    merge: Stage | None = None  # makes a model of what the finetuning leaves; None: it is one
     graded: bool = True  # whether the checkpoint's own head is for the victim's classes
 
 

@@ -83,6 +83,7 @@ class DataTrapConfig:
     strategy: Literal["full", "last-k", "lora", "linear"] = setting(
         "full", "what the victim trains: full | last-k (the dense layers) | lora | linear (the head)"
     )
+    lora_rank: int = setting(4, "rank of the LoRA updates")
     finetune: Fit = section(Fit(), "how the victim finetunes it")
     head_rate: float = setting(1.0, "the victim's step size of the fresh head, in times finetune.lr")
     clip: float = setting(0.0, "the victim shortens longer gradients to this; 0: it does not")
@@ -91,6 +92,8 @@ class DataTrapConfig:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ConfigError(f"seeds = {self.seeds}; at least 1 is needed")
+        if self.lora_rank < 1:
+            raise ConfigError(f"lora_rank = {self.lora_rank}; at least 1 is needed")
         if self.head_rate <= 0 or self.clip < 0:
             raise ConfigError("head_rate is positive, clip not negative")
         if self.strategy == "last-k" and self.model.kind in ("vit", "bert"):
