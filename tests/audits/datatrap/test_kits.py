@@ -123,6 +123,7 @@ def test_a_bert_keeps_texts_token_by_token(checkpoint):
     run = played(bert(checkpoint))
     assert value(run, "captured_exact") >= 1
     assert value(run, "token_accuracy") >= 0.9
+    assert 0.5 < value(run, "rouge_l") <= 1
     assert value(run, "accepted", "clean_twin") == 0
     held = run.judged.captures
     read = run.judged.candidates.values[held.exact, 0]

@@ -26,7 +26,8 @@ def lora_kit(config: DataTrapConfig, supply: TrapSupply, base: Base, store: Stor
     adapt = Adapt(**{f.name: getattr(fit, f.name) for f in fields(fit)} | {"rank": config.lora_rank})
 
     def judge(trap: Trap, planted: Params, found: Candidates) -> Judged:
-        assert isinstance(trap, LoraTrap) and isinstance(found, LoraCandidates)
+        assert isinstance(trap, LoraTrap)
+        assert isinstance(found, LoraCandidates)
         return judge_readings(trap, found, dense.inputs(planted, supply.victim.x), supply.picture)
 
     return replace(
