@@ -161,6 +161,23 @@ def test_where_the_layer_is_frozen_nothing_is_captured():
     assert {m.warning for m in run.rows if m.metric == "none"} == {FROZEN}
 
 
+DEEP = replace(
+    MLP, model=TrapModel(hidden=(256, 128, 64)), strategy="last-k", traps=replace(MLP.traps, layer=1)
+)  # fmt: skip
+
+
+def test_a_deeper_layer_gives_the_records_away_not_its_features():
+    run = played(DEEP)
+    held = run.judged.captures
+    assert value(run, "captured_exact") >= 8
+    assert value(run, "accepted_precision") == 1
+    assert value(run, "accepted", "clean_twin") == 0
+    assert run.judged.truth.shape[1] == 64
+    assert np.allclose(
+        run.judged.candidates.values[held.exact, 0], run.judged.truth[held.nearest[held.exact]], atol=1e-4
+    )
+
+
 LORA = replace(MLP, strategy="lora", lora_rank=64, traps=replace(MLP.traps, slope=300.0, rows=1.4))
 
 

@@ -40,7 +40,8 @@ def judge_readings(trap: LoraTrap, found: LoraCandidates, truth: Array, picture:
     """Readings against the victim's records (N, D).
 
     A reading is right if the nearest record is the one whose projection fits best, of those that fire the trap.
-    `identified` are the records so found, `identified_blind` those that the prior alone would find: chance.
+    `identified` are the records so found, `identified_blind` those that the prior alone would find: chance. Pictures
+    are compared with the best-fitting record, not with the nearest.
     """
     fires = truth @ trap.dense.directions.T > trap.dense.thresholds
     held = np.where((found.step[:, 0] != 0) & fires.any(0), found.best(truth, fires), -1)
@@ -52,7 +53,9 @@ def judge_readings(trap: LoraTrap, found: LoraCandidates, truth: Array, picture:
         "identified_blind": (float(len(np.unique(guessed[guessed == held]))), len(found), "traps"),
     }
     if len(picture) == 2:
-        measured |= quality(found.values[:, 0], truth, seen, (picture[0], picture[1]), SIMILAR)
+        there = np.where(held < 0, np.inf, seen.error)
+        beside = replace(seen, nearest=np.maximum(held, 0), error=there)
+        measured |= quality(found.values[:, 0], truth, beside, (picture[0], picture[1]), SIMILAR)
     return Judged(found, seen, truth, np.arange(len(truth)), picture, measured)
 
 
