@@ -16,6 +16,7 @@ from undertow.traps.baits import Baits, choose_baits, thresholds
 from undertow.traps.below import features, records
 from undertow.traps.mixtures import PASSED, SingleTest, single_test
 from undertow.traps.recorder import Candidates, Recorder, Written, written
+from undertow.traps.rounding import on_grid, reach
 from undertow.traps.trap import tensor
 from undertow.types import Array, BadInput, Params
 
@@ -90,25 +91,29 @@ class MlpTrap:
         holds that one and the difference of the two units holds the other.
 
         Where records lie on no grid, a mixture is hard to tell: then only readings count on which both units agree, and
-        which look like one record. Above other layers the record is what these make the copied features of.
+        which look like one record. What half precision rounded off is put back onto the grid where that is certain.
+        Above other layers the record is what these make the copied features of.
         """
 
-        def judged(found: Written, limits: Array) -> Candidates:
+        def judged(found: Written, limits: Array, *units: Array) -> Candidates:
             if self.below:
                 found = Written(records(before, self.below, found.values) * found.step[..., None], found.step)
+            else:
+                found = on_grid(found, [reach(after, self.recorder(one)) for one in units], self.domain)
             return accept(found, lambda x: self._score(features(before, self.below, x)) - limits[:, None], self.domain)
 
         lower = written(before, after, self.recorder(self.units))
-        alone = judged(lower, self.thresholds)
+        alone = judged(lower, self.thresholds, self.units)
         if self.single is not None:
             alone = looking_single(alone, self.single(alone.values[:, 0]))
         if not len(self.upper):
             return alone
         upper = written(before, after, self.recorder(self.upper))
-        above = judged(upper, self.upper_thresholds)
+        above = judged(upper, self.upper_thresholds, self.upper)
         if not self.domain.grid:
             return agreeing(alone, above)
-        return first_accepted([above, judged(lower - upper, self.thresholds), alone])
+        between = judged(lower - upper, self.thresholds, self.units, self.upper)
+        return first_accepted([above, between, alone])
 
     def _score(self, values: Array) -> Array:
         score: Array = np.einsum("kpd,kd->kp", values, self.directions)
