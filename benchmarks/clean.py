@@ -23,9 +23,9 @@ import numpy as np
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap.game import Table
-from undertow.audits.datatrap.settings import preset
+from undertow.audits.datatrap.presets import preset
+from undertow.audits.stored import keep
 from undertow.engine.executor import Serial
-from undertow.engine.key import fingerprint
 from undertow.scanner.held import Watched, held
 from undertow.storage.checkpoints.files import read_checkpoint, write_checkpoint
 from undertow.storage.data.trap_data import load_traps
@@ -46,22 +46,14 @@ class Unaided(MlpTrap):
         return replace(super().recorder(units), idle=None)
 
 
-def stored(table, params):
-    """Put weights into the table's store, as the chain finds them."""
-    key = fingerprint(*params.values())
-    if not table.host.store.has(key):
-        table.host.store.put(key, params)
-    return key
-
-
 def judged(table, trap, before):
     """(accepted readings, copied, units that hold one record, accuracy) after the victim finetuned `before`."""
-    key = table.finetuned(stored(table, before))
+    key = table.finetuned(keep(table.host.store, before))
     if key is None:
         return 0, 0, 0, float("nan")
     after = table.host.store.get(key)
     found = read(before, after, trap)
-    truth = table.plant.inputs(before, table.supply.victim.x)
+    truth = table.kit.plant.inputs(before, table.supply.victim.x)
     copied = captures(found, truth, grid=trap.domain.grid)
     name = f"{trap.layer}.weight"
     old, new = (np.asarray(p[name], np.float64) for p in (before, after))
@@ -74,9 +66,9 @@ def judged(table, trap, before):
 def one_seed(config, data, how, folder):
     supply = load_traps(data, config.seed)
     table = Table(replace(config, data=data), supply, Host(MemoryStore(), Serial()))
-    clean = table.play([table.pretrain], "base")[0]
-    planted = table.host.store.get(table.play([table.plant], "base", clean)[0])
-    trap = table.plant.trap(table.slot("base"), table.host.store.get(clean), table.host.store)
+    clean = table.clean()
+    planted = table.host.store.get(table.play([table.kit.plant], "base", clean)[0])
+    trap = table.kit.plant.trap(table.slot("base"), table.host.store.get(clean), table.host.store)
     source, out = folder / f"{config.seed}.safetensors", folder / f"{config.seed}-clean.safetensors"
     write_checkpoint(source, planted, {})
     parent = folder / f"{config.seed}-parent.safetensors"

@@ -12,6 +12,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from undertow.audits.chain import Host
@@ -23,11 +24,11 @@ from undertow.storage.store import DiskStore
 from undertow.types import Measurement
 
 COLUMNS = ("captured_exact", "captured_unique", "mixed", "none", "accepted", "accepted_precision", "max_error",
-           "similar_unique", "ssim", "psnr", "token_accuracy")  # fmt: skip
+           "similar_unique", "ssim", "psnr", "token_accuracy", "rouge_l", "identified", "identified_blind")  # fmt: skip
 ARMS = ("planted", "clean_twin")
 
 
-SHARES = ("accuracy", "accepted_precision", "ssim", "token_accuracy")
+SHARES = ("accuracy", "accepted_precision", "ssim", "token_accuracy", "rouge_l")
 
 
 def cell(row: Measurement) -> str:
@@ -48,9 +49,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--checkpoint", type=Path, help="of a BERT or a ViT, for presets that need one")
     parser.add_argument("--out", type=Path, default=Path("runs/traps"))
+    parser.add_argument("--lora-rank", type=int, nargs="+", default=[0], help="of victims that train LoRA; 0: preset's")
     options = parser.parse_args()
-    for name in options.presets:
+    for name, rank in product(options.presets, options.lora_rank):
         config = replace(preset(name), seed=options.first, seeds=options.seeds)
+        config = replace(config, lora_rank=rank or config.lora_rank)
         if options.data:
             config = replace(config, data=replace(config.data, folder=str(options.data)))
         if options.checkpoint:
@@ -61,7 +64,7 @@ def main() -> None:
         columns = [(metric, None, None) for metric in COLUMNS] + [("accepted", "clean_twin", None)]
         columns += [("accuracy", arm, when) for when in ("before", "after") for arm in ARMS]
         columns = [c for c in columns if (*c, config.seed) in known]
-        print(f"\n### `{name}`, {config.traps.count} traps\n")
+        print(f"\n### `{name}`, {config.traps.count} traps{f', rank {rank}' * bool(rank)}\n")
         print(f"| seed | {' | '.join(' '.join(filter(None, c)) for c in columns)} |")
         print("|---" * (len(columns) + 1) + "|")
         for seed in [*range(config.seed, config.seed + config.seeds), *["mean"] * (config.seeds > 1)]:

@@ -212,6 +212,7 @@ class Measurement:
             "balanced_accuracy": "balanced accuracy",
             "auc_difference": "AUC, difference",
             "heldout_loss": "held-out loss",
+            "rouge_l": "ROUGE-L",
             "epsilon_claimed": "epsilon, claimed",
             "epsilon_ceiling": "epsilon, most this access can show",
             "epsilon_point": "epsilon, point estimate",

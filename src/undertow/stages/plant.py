@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undertow.models.architecture import Architecture, Shape, head_name
+from undertow.models.architecture import Architecture, Mlp, Shape, head_name
 from undertow.rng import stream
 from undertow.stages.common import load_examples, tensor
 from undertow.training.choose import Plan
@@ -20,10 +20,10 @@ from undertow.types import Array, BadInput, Params, Slot, Store
 
 @dataclass(frozen=True)
 class Plant:
-    """Traps in the first dense layer whose ReLU feeds a second one that is not the head.
+    """Traps in a dense layer whose ReLU feeds another one that is not the head: the first such layer, or a deeper one.
 
     Thresholds are set on the auxiliary records alone. What the layer reads are the records themselves (a perceptron)
-    or the features below it (a CNN with dense layers).
+    or the features below it (a CNN with dense layers, a deeper layer).
     """
 
     auxiliary: str  # store key of records that no victim has
@@ -38,6 +38,7 @@ class Plant:
     rate: float  # the victim's learning rate over its batch; 0: slope and rows are as given
     plan: Plan
     whisper: Whisper | None = None  # for victims that use Adam
+    layer: int = 0  # which of the layers that have room
     name: ClassVar[str] = "plant"
     version: ClassVar[int] = 3
 
@@ -50,36 +51,61 @@ class Plant:
 
     def trap(self, slot: Slot, state: Params, store: Store) -> MlpTrap:
         """The key of what is planted in the checkpoint `state`: the same from the same, whenever it is asked for."""
-        layer, following = trapped_layers(self.architecture.build(self.shape, self.classes))
+        module = self.architecture.build(self.shape, self.classes)
+        layer, following = trapped_layers(module, self.layer)
+        below = dense_below(module, layer) if self.stacked else ()
         inputs = self.inputs(state, load_examples(store, self.auxiliary).x)
         rng = stream(slot.seed, self.name, slot.role, slot.index, "baits")
         return mlp_trap(
             state, inputs, self.traps, self.share, rng,
             layer=layer, following=following, slope=self.slope, rows=self.rows, nested=self.nested,
-            whisper=self.whisper, rate=self.rate,
+            whisper=self.whisper, rate=self.rate, below=below,
         )  # fmt: skip
 
+    @property
+    def stacked(self) -> bool:
+        """Whether there is nothing but dense layers below the traps, so that records are read and not features."""
+        return isinstance(self.architecture, Mlp)
+
     def inputs(self, state: Params, x: Array) -> Array:
-        """What the trapped layer reads of the records `x` (N, ...) in the checkpoint `state`: (N, D) float64."""
+        """What the traps hold of the records `x` (N, ...) in the checkpoint `state`: (N, D) float64.
+
+        The records themselves, or what the trapped layer reads where other than dense layers are below it.
+        """
+        if self.stacked:
+            return np.asarray(x, np.float64).reshape(len(x), -1)
         module = self.architecture.build(self.shape, self.classes)
-        layer = trapped_layers(module)[0]
+        layer = trapped_layers(module, self.layer)[0]
         values = tensor(x, self.plan)
         load_state(module.to(values.device), state, values.dtype)
         with torch_threads(self.plan.threads):
             return layer_inputs(module.eval(), layer, values)
 
 
-def trapped_layers(module: nn.Module) -> tuple[str, str]:
-    """The names of the layer that gets the traps and of the one that it feeds; BadInput where there is no room."""
+def trapped_layers(module: nn.Module, which: int = 0) -> tuple[str, str]:
+    """The names of the layer that gets the traps and of the one that it feeds; BadInput where there is no room.
+
+    `which`: of the layers that have room, in the order of the module.
+    """
     head = head_name(module)
     dense = [name for name, part in module.named_modules() if isinstance(part, nn.Linear) and name != head]
-    for layer, following in pairwise(dense):
-        if module.get_submodule(following).in_features == module.get_submodule(layer).out_features:
-            return layer, following
+    fits = [
+        (layer, following)
+        for layer, following in pairwise(dense)
+        if module.get_submodule(following).in_features == module.get_submodule(layer).out_features
+    ]
+    if which < len(fits):
+        return fits[which]
     raise BadInput(
-        f"this architecture has no room for data traps: they need two dense layers with ReLU below the head, and "
-        f"it has {len(dense)}"
+        f"this architecture has no room for data traps: they need {which + 2} dense layers with ReLU below the head, "
+        f"and it has {len(dense)}"
     )
+
+
+def dense_below(module: nn.Module, layer: str) -> tuple[str, ...]:
+    """The names of the dense layers before `layer`, in the order of the module."""
+    dense = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    return tuple(dense[: dense.index(layer)])
 
 
 @torch.no_grad()

@@ -61,7 +61,7 @@ class PlantBert:
     share: float  # of all texts, that fire a trap
     heads: int  # of the model's attention
     name: ClassVar[str] = "plant"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 1
 
     @property
     def chunk(self) -> int:

@@ -1,7 +1,7 @@
 """Data traps: weights that copy single finetuning records into themselves (Feng & Tramer, ICML 2024). NumPy only.
 
 `plant(params, trap)` writes them, `read(before, after, trap)` reads what they hold; a trap comes from `mlp_trap`,
-`vit_trap` or `bert_trap`.
+`vit_trap`, `bert_trap` or `gpt2_trap`; `lora_trap` reads dense traps off the factors of LoRA.
 """
 
 from undertow.traps.acceptance import Domain, domain_of
@@ -9,6 +9,8 @@ from undertow.traps.baits import Baits, choose_baits
 from undertow.traps.bert import BertTrap, bert_trap
 from undertow.traps.bert_text import TextCandidates, TextCaptures, text_captures
 from undertow.traps.capture import Captures, captures
+from undertow.traps.gpt2 import DecoderCandidates, Gpt2Trap, gpt2_trap
+from undertow.traps.lora import LoraCandidates, LoraTrap, lora_trap
 from undertow.traps.mlp import MlpTrap, Whisper, mlp_trap
 from undertow.traps.plan import best_expected, capture_probability
 from undertow.traps.recorder import Candidates, Recorder
@@ -17,7 +19,8 @@ from undertow.traps.vit import VitTrap, vit_trap
 from undertow.traps.vit_room import Room, clear, room_in, scaled
 
 __all__ = [
-    "Baits", "BertTrap", "Candidates", "Captures", "Domain", "MlpTrap", "Recorder", "Room", "TextCandidates",
-    "TextCaptures", "Trap", "VitTrap", "Whisper", "bert_trap", "best_expected", "capture_probability", "captures",
-    "choose_baits", "clear", "domain_of", "mlp_trap", "plant", "read", "room_in", "scaled", "text_captures", "vit_trap",
+    "Baits", "BertTrap", "Candidates", "Captures", "DecoderCandidates", "Domain", "Gpt2Trap", "LoraCandidates",
+    "LoraTrap", "MlpTrap", "Recorder", "Room", "TextCandidates", "TextCaptures", "Trap", "VitTrap", "Whisper",
+    "bert_trap", "best_expected", "capture_probability", "captures", "choose_baits", "clear", "domain_of", "gpt2_trap",
+    "lora_trap", "mlp_trap", "plant", "read", "room_in", "scaled", "text_captures", "vit_trap",
 ]  # fmt: skip

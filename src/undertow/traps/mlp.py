@@ -13,8 +13,10 @@ import numpy as np
 
 from undertow.traps.acceptance import Domain, accept, agreeing, domain_of, first_accepted, looking_single
 from undertow.traps.baits import Baits, choose_baits, thresholds
+from undertow.traps.below import features, records
 from undertow.traps.mixtures import PASSED, SingleTest, single_test
-from undertow.traps.recorder import Candidates, Recorder, written
+from undertow.traps.recorder import Candidates, Recorder, Written, written
+from undertow.traps.rounding import on_grid, reach
 from undertow.traps.trap import tensor
 from undertow.types import Array, BadInput, Params
 
@@ -48,6 +50,7 @@ class MlpTrap:
     quiet: float = ROWS  # length of the weights of upper units, and of units that detectors stand for
     gain: float = SLOPE / ROWS  # with which these feed the channel
     single: SingleTest | None = None  # of readings, where records lie on no grid
+    below: tuple[str, ...] = ()  # prefixes of the dense layers below, the first one first; records are their inputs
     kind: ClassVar[str] = "mlp"
 
     def recorder(self, units: Array) -> Recorder:
@@ -88,19 +91,28 @@ class MlpTrap:
         holds that one and the difference of the two units holds the other.
 
         Where records lie on no grid, a mixture is hard to tell: then only readings count on which both units agree, and
-        which look like one record.
+        which look like one record. What half precision rounded off is put back onto the grid where that is certain.
+        Above other layers the record is what these make the copied features of.
         """
+
+        def judged(found: Written, limits: Array, *units: Array) -> Candidates:
+            if self.below:
+                found = Written(records(before, self.below, found.values) * found.step[..., None], found.step)
+            else:
+                found = on_grid(found, [reach(after, self.recorder(one)) for one in units], self.domain)
+            return accept(found, lambda x: self._score(features(before, self.below, x)) - limits[:, None], self.domain)
+
         lower = written(before, after, self.recorder(self.units))
-        alone = accept(lower, lambda x: self._score(x) - self.thresholds[:, None], self.domain)
+        alone = judged(lower, self.thresholds, self.units)
         if self.single is not None:
             alone = looking_single(alone, self.single(alone.values[:, 0]))
         if not len(self.upper):
             return alone
         upper = written(before, after, self.recorder(self.upper))
-        above = accept(upper, lambda x: self._score(x) - self.upper_thresholds[:, None], self.domain)
+        above = judged(upper, self.upper_thresholds, self.upper)
         if not self.domain.grid:
             return agreeing(alone, above)
-        between = accept(lower - upper, lambda x: self._score(x) - self.thresholds[:, None], self.domain)
+        between = judged(lower - upper, self.thresholds, self.units, self.upper)
         return first_accepted([above, between, alone])
 
     def _score(self, values: Array) -> Array:
@@ -156,15 +168,18 @@ def mlp_trap(
     rate: float = 0.0,
     nested: float = NESTED,
     whisper: Whisper | None = None,
+    below: tuple[str, ...] = (),
 ) -> MlpTrap:
     """Traps for the dense layer `layer`, in the hidden units that the next layer makes least use of.
 
-    `auxiliary` (N, D): inputs of that layer, of records that the victim does not have; `share`: of such inputs, how
+    `auxiliary` (N, D): inputs of that layer, of records that the victim does not have, or of the first of the dense
+    layers `below` it, with a ReLU after each; `share`: of such inputs, how
     many fire a trap (`best_expected(records, batch) / records`); `whisper`: for victims that use Adam or AdamW;
     `rate`: the victim's learning rate over its batch, from which `slope` and `rows` are planned (0: they are as given).
     BadInput where there is no room for the traps.
     """
-    auxiliary = np.asarray(auxiliary, np.float64).reshape(len(auxiliary), -1)
+    seen = np.asarray(auxiliary, np.float64).reshape(len(auxiliary), -1)
+    auxiliary = features(params, below, seen)
     groups = np.array([1, traps, traps * bool(nested), traps * (whisper is not None)])
     if traps < 1:
         raise BadInput(f"{traps} traps: plant at least 1")
@@ -174,12 +189,12 @@ def mlp_trap(
     slope, rows = loudness(auxiliary, baits, rate) if rate else (slope, rows)
     limits = thresholds(auxiliary @ baits.directions.T, nested * share) if nested else np.empty(0)
     quiet, gain = (whisper.quiet, whisper.gain(auxiliary)) if whisper else (HUSHED * rows, HUSHED * slope / rows)
-    domain = domain_of(auxiliary)
+    domain = domain_of(seen)
     passed = AGREED if nested else PASSED
-    single = None if domain.grid else single_test(auxiliary, auxiliary @ baits.directions.T, share, rng, passed)
+    single = None if domain.grid else single_test(seen, auxiliary @ baits.directions.T, share, rng, passed)
     return MlpTrap(
         layer, following, units, int(idle[0]), channel, baits.directions, baits.thresholds, domain, upper, limits,
-        detectors, slope, rows, quiet, gain, single,
+        detectors, slope, rows, quiet, gain, single, below,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Data traps in vision transformers and BERT through the audit; what the victim's recipe does to the reading."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from undertow.audits.datatrap.rows import FROZEN
 from undertow.audits.datatrap.settings import TrapModel
 from undertow.engine.executor import Serial
 from undertow.rng import stream
+from undertow.stages.finetune import Finetune
 from undertow.storage.checkpoints.trap_key import read_key, write_key
 from undertow.storage.data.trap_source import trap_source
 from undertow.storage.store import MemoryStore
@@ -122,6 +123,7 @@ def test_a_bert_keeps_texts_token_by_token(checkpoint):
     run = played(bert(checkpoint))
     assert value(run, "captured_exact") >= 1
     assert value(run, "token_accuracy") >= 0.9
+    assert 0.5 < value(run, "rouge_l") <= 1
     assert value(run, "accepted", "clean_twin") == 0
     held = run.judged.captures
     read = run.judged.candidates.values[held.exact, 0]
@@ -153,11 +155,72 @@ def test_clipping_hinders_traps_that_were_not_made_for_it():
     assert np.allclose(short.judged.candidates.values[held.exact, 0], truth, atol=1e-4)
 
 
-@pytest.mark.parametrize("strategy", ["linear", "lora"])
-def test_where_the_layer_is_frozen_nothing_is_captured(strategy):
-    run = played(replace(MLP, strategy=strategy))
+def test_where_the_layer_is_frozen_nothing_is_captured():
+    run = played(replace(MLP, strategy="linear"))
     assert value(run, "captured_exact") == value(run, "accepted") == 0
-    assert ({m.warning for m in run.rows if m.metric == "none"} == {FROZEN}) == (strategy == "linear")
+    assert {m.warning for m in run.rows if m.metric == "none"} == {FROZEN}
+
+
+DEEP = replace(
+    MLP, model=TrapModel(hidden=(256, 128, 64)), strategy="last-k", traps=replace(MLP.traps, layer=1)
+)  # fmt: skip
+
+
+def test_a_deeper_layer_gives_the_records_away_not_its_features():
+    run = played(DEEP)
+    held = run.judged.captures
+    assert value(run, "captured_exact") >= 8
+    assert value(run, "accepted_precision") == 1
+    assert value(run, "accepted", "clean_twin") == 0
+    assert run.judged.truth.shape[1] == 64
+    assert np.allclose(
+        run.judged.candidates.values[held.exact, 0], run.judged.truth[held.nearest[held.exact]], atol=1e-4
+    )
+
+
+LORA = replace(MLP, strategy="lora", lora_rank=64, traps=replace(MLP.traps, slope=300.0, rows=1.4))
+
+
+@pytest.fixture(scope="module")
+def adapted():
+    pytest.importorskip("peft")
+    return played(LORA)
+
+
+def test_lora_gives_records_away_approximately(adapted):
+    assert value(adapted, "captured_exact") == 0
+    assert value(adapted, "identified") >= 4 > value(adapted, "identified_blind")
+    assert value(adapted, "accepted", "clean_twin") == 0
+    held, values = adapted.judged.captures, adapted.judged.candidates.values[:, 0]
+    truth = adapted.judged.truth[held.nearest[held.right]]
+    assert np.abs(values[held.right] - truth).mean() < 0.1
+
+
+def test_the_key_of_lora_reads_back(adapted, tmp_path):
+    write_key(tmp_path / "key.safetensors", adapted.trap)
+    again = read_key(tmp_path / "key.safetensors")
+    assert (again.covariance == adapted.trap.covariance).all()
+    assert (again.dense.units == adapted.trap.dense.units).all()
+
+
+def test_what_lora_leaves_is_what_it_would_have_merged():
+    pytest.importorskip("peft")
+    tables = [Table(config, trap_source(config)[0](0), Host(MemoryStore(), Serial())) for config in (LORA, LORA)]
+    adapted, plain = tables
+    fit = adapted.kit.finetune
+    whole = Finetune(**{f.name: getattr(fit, f.name) for f in fields(fit)})
+    merged = adapted.host.store.get(adapted.model(adapted.finetuned(adapted.clean())))
+    other = plain.host.store.get(plain.play([whole], "victim", plain.clean())[0])
+    assert merged.keys() == other.keys()
+    assert all((merged[name] == other[name]).all() for name in merged)
+
+
+def test_lora_that_diverges_is_a_result():
+    pytest.importorskip("peft")
+    run = played(replace(LORA, finetune=replace(LORA.finetune, lr=1e6)))
+    assert value(run, "none") == 16
+    assert value(run, "identified") == 0
+    assert (run.judged.candidates.reasons == DIVERGED).all()
 
 
 def test_the_head_has_its_own_step_size():

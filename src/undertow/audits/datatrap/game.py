@@ -17,6 +17,7 @@ from undertow.audits.base import Base
 from undertow.audits.chain import Host
 from undertow.audits.datatrap.kit import Judged, TrapKit, dense_kit, sequential_plan
 from undertow.audits.datatrap.kit_bert import bert_kit
+from undertow.audits.datatrap.kit_lora import lora_kit
 from undertow.audits.datatrap.kit_vit import vit_kit
 from undertow.audits.datatrap.rows import FROZEN, mean_rows, seed_rows
 from undertow.audits.datatrap.settings import DataTrapConfig, TrapModel
@@ -86,7 +87,7 @@ def experiment(config: DataTrapConfig, supply: TrapSupply, host: Host, base: Bas
     planted = kit.named(host.store.get(starts["planted"]))
     judged = kit.judge(trap, planted, found["planted"])
     accuracy = {(arm, "before"): table.accuracy(key) for arm, key in starts.items()} if kit.graded else {}
-    accuracy |= {(arm, "after"): None if key is None else table.accuracy(key) for arm, key in ends.items()}
+    accuracy |= {(arm, "after"): None if key is None else table.accuracy(table.model(key)) for arm, key in ends.items()}
     alarms = int(kit.judge(trap, planted, found["clean_twin"]).captures.accepted.sum())
     rows = seed_rows(config.seed, judged, accuracy, len(supply.test), alarms)
     return Capture(config.seed, trap, planted, judged, tuple(rows))
@@ -105,7 +106,13 @@ class Table:
     def kit(self) -> TrapKit:
         """What is particular to this kind of model."""
         base = self.base or Base(untrained(self.config.model))
-        return KITS[self.config.model.kind](self.config, self.supply, base, self.host.store)
+        kind = lora_kit if self.adapted else KITS[self.config.model.kind]
+        return kind(self.config, self.supply, base, self.host.store)
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the victim leaves adapters from which traps can be read."""
+        return self.config.strategy == "lora" and self.config.model.kind == "mlp"
 
     def check(self) -> None:
         """BadInput or ConfigError for what cannot be planted, before anything is trained."""
@@ -148,8 +155,12 @@ class Table:
             return _nothing(read(before, before, trap), DIVERGED)
         after = self.kit.named(self.host.store.get(end))
         found = read(before, after, trap)
-        still = all((before[name] == after[name]).all() for name in trap.tensors)
+        still = all(name in before and (before[name] == after[name]).all() for name in trap.tensors)
         return _nothing(found, FROZEN) if still else found
+
+    def model(self, key: str) -> str:
+        """The key of the model that a finetuning's result is, its updates merged."""
+        return self.play([self.kit.merge], "victim", key)[0] if self.kit.merge else key
 
     def accuracy(self, key: str) -> float:
         """Of one checkpoint on the test records, with the head it has."""

@@ -50,6 +50,7 @@ class TrapKit:
     finetune: Finetune
     named: Callable[[Params], Params]  # the tensors as traps and published checkpoints name them
     judge: Callable[[Trap, Params, Candidates], Judged]  # what was read of traps in a planted checkpoint, so named
+    merge: Stage | None = None  # makes a model of what the finetuning leaves; None: it is one
     graded: bool = True  # whether the checkpoint's own head is for the victim's classes
 
 
@@ -77,7 +78,7 @@ def dense_kit(config: DataTrapConfig, supply: TrapSupply, base: Base, store: Sto
     plant = Plant(
         auxiliary, architecture, shape, classes, traps.count, expected_share(config, supply), traps.nested,
         traps.slope, traps.rows, 0.0 if traps.slope else fit.lr / fit.batch, plan,
-        Whisper(fit.lr) if fit.optimizer == "adamw" else None,
+        Whisper(fit.lr) if fit.optimizer == "adamw" else None, traps.layer,
     )  # fmt: skip
 
     def judge(trap: Trap, planted: Params, found: Candidates) -> Judged:
@@ -92,8 +93,8 @@ def dense_kit(config: DataTrapConfig, supply: TrapSupply, base: Base, store: Sto
         pretrain=Pretrain(auxiliary, architecture, shape, classes, config.pretrain, plan),
         plant=plant,
         finetune=Finetune(
-            victim, architecture, shape, classes, config.strategy, 0, fit, plan, layers=len(model.hidden) + 1,
-            head_rate=config.head_rate, clip=config.clip,
+            victim, architecture, shape, classes, config.strategy, 0, fit, plan,
+            layers=len(model.hidden) + 1 - traps.layer, head_rate=config.head_rate, clip=config.clip,
         ),
         named=lambda params: params,
         judge=judge,

@@ -15,6 +15,7 @@ from undertow.stages.plant_transformer import PlantBert, bare
 from undertow.stages.pretrain import Pretrain
 from undertow.traps import Captures, TextCandidates, Trap, text_captures
 from undertow.traps.recorder import Candidates
+from undertow.traps.rouge import rouge_l
 from undertow.types import Array, ConfigError, Params, Store
 
 ENOUGH = 0.9  # of a text's tokens: so many accepted, and it is accepted; so many right, and it is right
@@ -48,7 +49,10 @@ def bert_kit(config: DataTrapConfig, supply: TrapSupply, base: Base, store: Stor
 
 
 def judge_texts(found: TextCandidates, texts: Array) -> Judged:
-    """Whole readings against whole texts (N, T). An error is the share of tokens that is wrong or lacking."""
+    """Whole readings against whole texts (N, T). An error is the share of tokens that is wrong or lacking.
+
+    ROUGE-L is the mean over readings, accepted or not, each against its nearest text; a text's last token counts.
+    """
     compared, truth = text_captures(found, texts), np.asarray(texts)[:, 1:]
     written = (found.step != 0) & (found.tokens != 0)
     length = np.maximum(compared.length, written.sum(1))
@@ -64,7 +68,12 @@ def judge_texts(found: TextCandidates, texts: Array) -> Judged:
     )  # fmt: skip
     seen = Captures(compared.nearest, error, error == 0, error <= 1 - ENOUGH, accepted)
     tokens = int(compared.accepted.sum())
-    quality = {"token_accuracy": (compared.token_accuracy, tokens, "tokens")}
+    read = np.flatnonzero(written.any(1))
+    alike = [rouge_l(found.tokens[k, written[k]].tolist(), near[k, near[k] != 0].tolist()) for k in read]
+    quality = {
+        "token_accuracy": (compared.token_accuracy, tokens, "tokens"),
+        "rouge_l": (float(np.mean(alike)) if alike else None, len(alike), "readings"),
+    }
     return Judged(held, seen, truth, np.arange(len(truth)), quality=quality)
 
 

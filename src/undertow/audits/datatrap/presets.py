@@ -61,6 +61,16 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
         "the same, the victim shortens long gradients to 1",
         replace(DIGITS, traps=replace(DIGITS.traps, rows=0.03), clip=1.0),
     ),
+    "digits-deep": (
+        "the same, traps in the second layer of a deeper perceptron; the first one is frozen",
+        replace(
+            DIGITS, model=TrapModel(hidden=(512, 512, 256)), strategy="last-k", traps=replace(DIGITS.traps, layer=1)
+        ),
+    ),
+    "digits-lora": (
+        "the same, the victim trains LoRA and publishes the adapter: approximate records",
+        replace(DIGITS, strategy="lora", lora_rank=16, traps=replace(DIGITS.traps, slope=300.0, rows=1.4)),
+    ),
     "cifar10-mlp": ("CIFAR-10 images, a perceptron (--data)", CIFAR),
     "cifar10-cnn": (
         "CIFAR-10 images, traps on the frozen features of a small CNN (--data)",

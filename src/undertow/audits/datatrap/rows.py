@@ -12,7 +12,8 @@ from undertow.types import Measurement
 
 COLLAPSE = 0.1  # accuracy below the clean twin's, from which a finetuning counts as broken by the traps
 AVERAGED = ("captured_exact", "captured_unique", "mixed", "none", "accepted", "accepted_precision", "max_error",
-            "similar_unique", "ssim", "psnr", "token_accuracy")  # fmt: skip
+            "similar_unique", "ssim", "psnr", "token_accuracy", "rouge_l",
+            "identified", "identified_blind")  # fmt: skip
 FROZEN = "the finetuning left the layer that holds the traps as it was: nothing can be written into it"
 
 

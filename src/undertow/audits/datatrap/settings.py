@@ -57,6 +57,7 @@ class Traps:
     nested: float = setting(0.5, "mlp, cnn: of those, the share that fires the trap's upper unit too; 0: one unit")
     slope: float = setting(0.0, "mlp, cnn: by which the channel grows with what fires a trap; 0: planned, and rows")
     rows: float = setting(4.0, "mlp, cnn: length of a trap's weights; the longer, the less one step moves it")
+    layer: int = setting(0, "mlp, cnn: the dense layer that is trapped; 0 is the first, 1 the one above it")
     whole: bool = setting(False, "vit: a trap keeps a whole image, not one patch")
     side: int = setting(8, "vit: pixels a side that are kept of a patch")
     key: int = setting(16, "vit: numbers that tell images apart")
@@ -66,6 +67,8 @@ class Traps:
             raise ConfigError(
                 "traps.count is at least 1, expected not negative, nested in [0, 1), slope not negative, rows positive"
             )
+        if self.layer < 0:
+            raise ConfigError(f"traps.layer = {self.layer}; the first is 0")
         if min(self.side, self.key) < 1:
             raise ConfigError("traps.side and traps.key are at least 1")
 
@@ -81,8 +84,10 @@ class DataTrapConfig:
     pretrain: Fit = section(Fit(), "how it is pretrained")
     traps: Traps = section(Traps(), "how it is trapped")
     strategy: Literal["full", "last-k", "lora", "linear"] = setting(
-        "full", "what the victim trains: full | last-k (the dense layers) | lora | linear (the head)"
+        "full",
+        "what the victim trains: full | last-k (the dense layers from traps.layer on) | lora | linear (the head)",
     )
+    lora_rank: int = setting(4, "rank of the LoRA updates")
     finetune: Fit = section(Fit(), "how the victim finetunes it")
     head_rate: float = setting(1.0, "the victim's step size of the fresh head, in times finetune.lr")
     clip: float = setting(0.0, "the victim shortens longer gradients to this; 0: it does not")
@@ -91,7 +96,11 @@ class DataTrapConfig:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ConfigError(f"seeds = {self.seeds}; at least 1 is needed")
+        if self.lora_rank < 1:
+            raise ConfigError(f"lora_rank = {self.lora_rank}; at least 1 is needed")
         if self.head_rate <= 0 or self.clip < 0:
             raise ConfigError("head_rate is positive, clip not negative")
+        if self.traps.layer and (self.strategy == "lora" or self.model.kind in ("vit", "bert")):
+            raise ConfigError("traps.layer is of an mlp or a cnn whose layers are trained; leave it at 0 here")
         if self.strategy == "last-k" and self.model.kind in ("vit", "bert"):
             raise ConfigError("strategy = 'last-k' is of an mlp or a cnn; a vit or a bert is finetuned in full")

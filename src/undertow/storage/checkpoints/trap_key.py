@@ -11,13 +11,13 @@ from safetensors.numpy import save
 
 from undertow.storage.checkpoints.files import read_checkpoint
 from undertow.storage.files import write_atomic
-from undertow.traps import BertTrap, MlpTrap, VitTrap
+from undertow.traps import BertTrap, Gpt2Trap, LoraTrap, MlpTrap, VitTrap
 from undertow.types import Array, BadInput
 
 KEY = "undertow.trap"  # metadata: the kind of the trap
 SCALARS = "undertow.trap.fields"
 PRIVATE = 0o600
-KINDS: Mapping[str, type] = {"mlp": MlpTrap, "vit": VitTrap, "bert": BertTrap}
+KINDS: Mapping[str, type] = {"mlp": MlpTrap, "lora": LoraTrap, "vit": VitTrap, "bert": BertTrap, "gpt2": Gpt2Trap}
 
 
 def write_key(path: Path, trap: Any) -> None:
