@@ -341,3 +341,15 @@ def test_a_frozen_layer_is_said_first():
     assert "left the layer that holds them as it was" in verdict(frozen).headline
     open_ = replace(frozen, measurements=tuple(replace(m, warning=None) for m in rows))
     assert "left the layer" not in verdict(open_).headline
+
+
+def test_adapters_hold_a_shadow_and_the_headline_says_so(one):
+    exact = captured(0, accepted=10, precision=0.5)
+    named = [
+        Measurement("datatrap", metric, n, None, None, 64, "traps", seed=0)
+        for metric, n in (("identified", 17.0), ("identified_blind", 2.0))
+    ]
+    told = verdict(replace(one, measurements=(*exact, *named)))
+    assert "candidates can tell 17 records" in told.headline
+    assert any("the prior alone would name 2." in sentence for sentence in told.sentences)
+    assert "rounding" not in told.headline

@@ -68,6 +68,11 @@ def _headline(result: AuditResult, exact: Total, state: str) -> str:
             f"None{of} traps held a finetuning record exactly{where}. That does not show that traps fail: other "
             "settings, recipes or kinds of trap were not tried."
         )
+    if not exact.sum and (named := total(result, "identified")):
+        return (
+            f"None{of} traps held a finetuning record exactly{where}: adapters hold a shadow of it. Whoever has "
+            f"candidates can tell {spread(named)} records from it."
+        )
     if not exact.sum:
         return f"None{of} traps held a finetuning record exactly{where}, but some held one up to rounding."
     price = " Every finetuning broke down, too." if state == "captured-broken" else ""
@@ -106,7 +111,13 @@ def _copied(result: AuditResult, exact: Total) -> Iterator[str]:
             text += f", {100 * distinct.mean / size:.1f}% of the victim's {size:,}"
         errors = total(result, "max_error")
         yield text + (f"; the largest error of any value is {quantity(errors.high)}." if errors else ".")
-    if mixed is not None and none is not None:
+    named, guessed = total(result, "identified"), total(result, "identified_blind")
+    if named is not None and guessed is not None:
+        yield (
+            f"Of the victim's records, {average}{spread(named)} are the nearest to what their trap holds; the prior "
+            f"alone would name {spread(guessed)}."
+        )
+    elif mixed is not None and none is not None:
         also = "The other traps: " if exact.sum else "The traps: "
         yield (
             f"{also}{average}{spread(mixed)} hold something that is no single record to that precision (mostly several "
