@@ -32,7 +32,7 @@ VIT_CIFAR = replace(
     VIT,
     data=TrapData(source="cifar10", attacker="cifar100", auxiliary=20000, victim=1000, test=6000),
     model=TrapModel(kind="vit", width=192, depth=6, patch=8),
-    pretrain=Fit(epochs=4, batch=100, optimizer="adamw", lr=1e-3, weight_decay=0.05, shift=3, flip=True),
+    pretrain=Fit(epochs=10, batch=100, optimizer="adamw", lr=1e-3, weight_decay=0.05, shift=3, flip=True),
     traps=Traps(count=32, expected=3.0),
 )
 BERT = replace(
