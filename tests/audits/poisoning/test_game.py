@@ -14,7 +14,7 @@ from undertow import signals
 from undertow.audits.poisoning import game as poisoning
 from undertow.audits.poisoning.kit import image_signals, weights_of
 from undertow.audits.poisoning.settings import ARMS
-from undertow.audits.stored import put_examples
+from undertow.audits.stored import keep, put_examples
 from undertow.rng import stream
 from undertow.storage.data.poison_source import load_poisoning
 from undertow.storage.store import MemoryStore
@@ -245,7 +245,7 @@ def test_what_cannot_be_played_is_refused():
 def test_a_checkpoint_of_the_users_is_kept_under_its_content():
     ours = host(MemoryStore())
     params = {"b": np.ones(2), "a": np.zeros(3)}
-    key = poisoning.keep(params, ours)
-    assert key == poisoning.keep(dict(reversed(params.items())), ours)
-    assert key != poisoning.keep({"b": np.ones(2), "a": np.ones(3)}, ours)
+    key = keep(ours.store, params)
+    assert key == keep(ours.store, dict(reversed(params.items())))
+    assert key != keep(ours.store, {"b": np.ones(2), "a": np.ones(3)})
     np.testing.assert_array_equal(ours.store.get(key)["b"], np.ones(2))
