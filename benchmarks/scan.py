@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from undertow.audits.poisoning.worth import proportion
+from undertow.metrics.binomial import proportion
 from undertow.rng import stream
 from undertow.scanner import Tensor, inspect, of_arrays
 from undertow.scanner.findings import Finding

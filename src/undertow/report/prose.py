@@ -189,6 +189,13 @@ HOW_TO_READ_TRAPS = (
         "Of the exact readings, the largest difference to the record in any one value.",
     ),
     (
+        "Also measured",
+        "SSIM and PSNR: how alike reading and record look, over all readings; distinct, by similarity: records whose "
+        "reading has the SSIM the audit asks for. Token accuracy: of the accepted tokens, those that are the text's; "
+        "ROUGE-L over all readings. Identified: the nearest record is the one that fired; by the prior alone: the same "
+        "without looking at the model.",
+    ),
+    (
         "Planted, clean twin",
         "The twin is the same checkpoint without traps, finetuned with the same seeds and batches. Only an audit has "
         "it: a victim has nothing to compare with.",
