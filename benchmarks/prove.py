@@ -6,7 +6,7 @@
 
 Per seed a checkpoint is pretrained (or is the one in FOLDER, with config.json) and trapped. It still captures if a
 victim who finetunes it has records in its traps (read with the attacker's key); then it must be proven, on made-up
-records alone. --victim: so many records and epochs instead of the preset's. Variants are made after planting: bf16,
+records alone, or with --public on real ones. --victim: so many records and epochs instead of the preset's. Variants are made after planting: bf16,
 weights rounded; quiet (perceptrons), every unit of the trapped layer as long as its median (a ReLU carries the factor
 on). Clean twins, the same checkpoints without traps, must not be proven. No seed is left out.
 """
@@ -68,10 +68,11 @@ def captured(table: Table, trap: Trap, params: Params) -> int:
     return table.kit.judge(trap, table.kit.named(params), found).captures.counts["captured_exact"]
 
 
-def proof_of(table: Table, params: Params) -> Proof:
-    """As `undertow scan --prove` puts it."""
-    own = table.kit.architecture
-    given = Given(architecture=own if isinstance(own, HuggingFace) else None)
+def proof_of(table: Table, params: Params, public: bool) -> Proof:
+    """As `undertow scan --prove` puts it; `public`: on the test records, which neither attacker nor victim has."""
+    own, test = table.kit.architecture, table.supply.test
+    records = {"x": test.x, "y": test.y} if public else {}
+    given = Given(**records, architecture=own if isinstance(own, HuggingFace) else None)
     subject, control = subject_of(table.kit.named(params), given, table.config.seed)
     return prove(subject, [control], table.config.seed)
 
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--data", default="", help="the folder of named datasets")
     parser.add_argument("--checkpoint", default="", help="of a ViT or a BERT")
     parser.add_argument("--victim", type=int, nargs=2, metavar=("RECORDS", "EPOCHS"))
+    parser.add_argument("--public", action="store_true", help="prove on real records of the same kind (scan --data)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -119,7 +121,7 @@ def main() -> None:
             for variant, params in [*arms, ("clean twin", store.get(key))]:
                 held = "" if variant == "clean twin" else captured(table, trap, params)
                 began = time.process_time()
-                proof = proof_of(table, params)
+                proof = proof_of(table, params, options.public)
                 cells = (seed, variant, held, len(proof.held), proof.chance, "yes" if proof.proven else "no")
                 print(f"| {' | '.join(map(str, cells))} | {time.process_time() - began:.1f} |", flush=True)
                 twins += proof.proven and variant == "clean twin"

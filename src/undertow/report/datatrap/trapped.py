@@ -77,7 +77,7 @@ def name_of(key: Key) -> str:
     """A column's name for a number that has none of its own.
 
     >>> name_of(Key("datatrap", "ssim")), name_of(Key("utility", "heldout_loss", "planted", "after"))
-    ('ssim', 'held-out loss, planted, after')
+    ('SSIM', 'held-out loss, planted, after')
     """
     label = Measurement(key.attack, key.metric, None, None, None, 0, "", key.fpr).label
     who = () if key.attack in ("datatrap", "utility") else (key.attack,)
