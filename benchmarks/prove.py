@@ -6,9 +6,10 @@
 
 Per seed a checkpoint is pretrained (or is the one in FOLDER, with config.json) and trapped. It still captures if a
 victim who finetunes it has records in its traps (read with the attacker's key); then it must be proven, on made-up
-records alone, or with --public on real ones. --victim: so many records and epochs instead of the preset's. Variants are made after planting: bf16,
-weights rounded; quiet (perceptrons), every unit of the trapped layer as long as its median (a ReLU carries the factor
-on). Clean twins, the same checkpoints without traps, must not be proven. No seed is left out.
+records alone, or with --public on real ones. --victim: so many records and epochs instead of the preset's. Variants
+are made after planting: bf16, weights rounded; quiet (perceptrons), every unit of the trapped layer as long as its
+median (a ReLU carries the factor on). Clean twins, the same checkpoints without traps, must not be proven. No seed is
+left out.
 """
 
 import argparse
