@@ -1,20 +1,40 @@
 """From steps of units to tokens: each state that was kept is compared with that of every token of the vocabulary."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from undertow.traps import post_norm
-from undertow.traps.post_norm import PAD
-from undertow.traps.recorder import NOTHING, Candidates, written
+from undertow.traps.bert_layout import Layout
+from undertow.traps.post_norm import PAD, Encoder
+from undertow.traps.recorder import NOTHING, Candidates, Recorder, written
 from undertow.types import Array, Params
-
-if TYPE_CHECKING:
-    from undertow.traps.bert import BertTrap
 
 SIMILAR = 0.9  # cosine below which a state is no single token's
 GAP = 0.05  # by which the best token must lead
+
+
+class TextTrap(Protocol):
+    """What reading must know of traps for texts; `bert.BertTrap` is one."""
+
+    @property
+    def recorder(self) -> Recorder: ...
+    @property
+    def bert(self) -> Encoder: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def positions(self) -> int: ...
+    @property
+    def directions(self) -> Array: ...
+    @property
+    def thresholds(self) -> Array: ...
+    @property
+    def context(self) -> Array: ...
+    @property
+    def ends(self) -> tuple[int, int]: ...
+    def keys(self, planted: Params, ids: Array) -> Array: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +46,7 @@ class TextCandidates(Candidates):
     gap: Array  # (K, P): by how much the best token leads
 
 
-def read_texts(before: Params, after: Params, trap: "BertTrap") -> TextCandidates:
+def read_texts(before: Params, after: Params, trap: TextTrap) -> TextCandidates:
     """Tokens, and whether each is accepted: no test needs the finetuning data."""
     found = written(before, after, trap.recorder)
     values, step = found.values, found.step
@@ -55,7 +75,7 @@ def read_texts(before: Params, after: Params, trap: "BertTrap") -> TextCandidate
     return TextCandidates(values, step, reasons == "", reasons, ids[:, 1:], similarity, gap)
 
 
-def _nearest(before: Params, trap: "BertTrap", place: int, values: Array, context: Array) -> tuple[Array, Array, Array]:
+def _nearest(before: Params, trap: TextTrap, place: int, values: Array, context: Array) -> tuple[Array, Array, Array]:
     """Best token, its cosine and its lead, for states `values` (n, d) at position `place`."""
     bert, benign = trap.bert, trap.layout.benign
     if not len(values):
@@ -72,7 +92,7 @@ def _nearest(before: Params, trap: "BertTrap", place: int, values: Array, contex
     return best, top, top - second
 
 
-def _agreement(before: Params, trap: "BertTrap", ids: Array, values: Array) -> Array:
+def _agreement(before: Params, trap: TextTrap, ids: Array, values: Array) -> Array:
     """(K, P) cosine of what was read with the states that the planted layer 0 gives the text as read."""
     x = post_norm.embed(before, trap.bert, ids)
     state = x + post_norm.attend(before, trap.bert, 0, x, ids)
