@@ -13,7 +13,7 @@ from undertow.scanner.tensors import Tensor
 from undertow.types import Array
 
 FLOATS = ("F64", "F32", "F16", "BF16")  # dtypes of weights
-CHUNK = 1 << 17  # numbers that are looked at together
+CHUNK = 1 << 18  # numbers that are looked at together
 SEGMENTS = 16  # numbers in the sketch of a row
 TINY = 1e-30  # a sum of squares below which float32 has lost digits
 SAMPLED = 32  # one chunk in so many is searched for subnormal numbers
@@ -60,16 +60,17 @@ def statistics(tensor: Tensor, gain: Array | None = None, transposed: bool = Fal
     rows, columns = tensor.rows, max(1, tensor.columns)
     sums = _Sums.empty(rows, columns, gain, transposed)
     broken, searched, subnormal = [np.empty(0, int)], 0, 0
-    for start, block in tensor.blocks():
-        block = np.ascontiguousarray(block if block.dtype.kind == "f" else block.astype(np.float32))
-        block = block.astype(np.float32) if block.dtype.itemsize < 4 else block
-        for first in range(0, len(block), sums.step):
-            chunk = block[first : first + sums.step]
-            if (start + first) // sums.step % SAMPLED == 0:
-                searched, subnormal = searched + chunk.size, subnormal + _subnormal(chunk)
-            bad = sums.add(start + first, chunk)
-            if len(bad):
-                broken.append(start + first + bad)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for start, block in tensor.blocks():
+            block = np.ascontiguousarray(block if block.dtype.kind == "f" else block.astype(np.float32))
+            block = block.astype(np.float32) if block.dtype.itemsize < 4 else block
+            for first in range(0, len(block), sums.step):
+                chunk = block[first : first + sums.step]
+                if (start + first) // sums.step % SAMPLED == 0:
+                    searched, subnormal = searched + chunk.size, subnormal + _subnormal(chunk)
+                bad = sums.add(start + first, chunk)
+                if len(bad):
+                    broken.append(start + first + bad)
     return Statistics(
         tensor.name, tensor.shape, tensor.dtype, tensor.file, sums.square, sums.sketch, sums.column_square,
         sums.values, np.concatenate(broken), subnormal / max(1, searched), sums.behind,
@@ -110,18 +111,16 @@ class _Sums:
         if chunk.shape[1] == 1:
             return self._vector(start, chunk[:, 0].astype(np.float64))
         if chunk.dtype == np.float32:
-            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-                squared = np.multiply(chunk, chunk, out=self.room[: len(chunk)])
-                square = squared @ self.ones
+            squared = np.multiply(chunk, chunk, out=self.room[: len(chunk)])
+            square = squared @ self.ones
             if square.max() < np.inf and (square.min() > TINY or not chunk[square <= TINY].any()):  # false for NaN
                 self._write(start, chunk, squared, square, self.tall[: len(chunk)])
                 return np.empty(0, int)
         wide = chunk.astype(np.float64)
         broken = np.flatnonzero(~np.isfinite(wide).all(1))
         wide[broken] = 0
-        with np.errstate(over="ignore", under="ignore"):
-            squared = wide * wide
-            self._write(start, wide, squared, squared.sum(1), np.ones(len(wide)))
+        squared = wide * wide
+        self._write(start, wide, squared, squared.sum(1), np.ones(len(wide)))
         return broken
 
     def _write(self, start: int, chunk: Array, squared: Array, square: Array, tall: Array) -> None:
@@ -142,9 +141,8 @@ class _Sums:
         broken = np.flatnonzero(~np.isfinite(values))
         values[broken] = 0
         rows = slice(start, start + len(values))
-        with np.errstate(over="ignore", under="ignore"):
-            self.values[rows], self.square[rows] = values, values**2
-            self.column_square[0] += values @ values
+        self.values[rows], self.square[rows] = values, values**2
+        self.column_square[0] += values @ values
         self.sketch[rows, 0] = np.clip(values, -LARGEST, LARGEST)
         return broken
 
