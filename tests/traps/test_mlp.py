@@ -141,3 +141,22 @@ def test_a_broken_checkpoint_is_refused(planted):
         read(before, {**before, "0.bias": np.full_like(before["0.bias"], np.inf)}, trap)
     with pytest.raises(BadInput, match="made for another architecture"):
         plant({**params, "0.weight": params["0.weight"][:, :20]}, trap)
+
+
+def test_a_crafted_head_speaks_for_the_class_that_fires_least_and_records_are_copied_as_well():
+    params, (auxiliary, labels) = params_of(network()), records(500, 1)
+    trap = mlp_trap(
+        params, auxiliary, 12, 0.01, stream(0, "baits"), layer="0", following="2", slope=2000.0, rows=4.0,
+        head="4", labels=labels,
+    )  # fmt: skip
+    fired = (auxiliary @ trap.directions.T > trap.thresholds).any(1)
+    share = [np.mean(fired[labels == c]) for c in range(CLASSES)]
+    assert share[trap.wrong] <= np.median(share)
+    changed = plant(params, trap)
+    column = changed["4.weight"][:, trap.channel]
+    assert np.flatnonzero(column).tolist() == [trap.wrong]
+    rest = np.delete(np.arange(32), trap.channel)
+    assert np.array_equal(changed["4.weight"][:, rest], params["4.weight"][:, rest])
+    victim, y = records(300, 2)
+    after = finetuned(changed, victim, y, OPTIMIZERS["sgd"])
+    assert captures(read(changed, after, trap), victim, grid=GRID).counts["captured_exact"] >= 6

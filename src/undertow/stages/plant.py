@@ -39,6 +39,7 @@ class Plant:
     plan: Plan
     whisper: Whisper | None = None  # for victims that use Adam
     layer: int = 0  # which of the layers that have room
+    crafted: bool = False  # the head too, for a victim who keeps it
     name: ClassVar[str] = "plant"
     version: ClassVar[int] = 3
 
@@ -54,12 +55,14 @@ class Plant:
         module = self.architecture.build(self.shape, self.classes)
         layer, following = trapped_layers(module, self.layer)
         below = dense_below(module, layer) if self.stacked else ()
-        inputs = self.inputs(state, load_examples(store, self.auxiliary).x)
+        auxiliary = load_examples(store, self.auxiliary)
+        inputs = self.inputs(state, auxiliary.x)
+        head = head_above(module, following) if self.crafted else ""
         rng = stream(slot.seed, self.name, slot.role, slot.index, "baits")
         return mlp_trap(
             state, inputs, self.traps, self.share, rng,
             layer=layer, following=following, slope=self.slope, rows=self.rows, nested=self.nested,
-            whisper=self.whisper, rate=self.rate, below=below,
+            whisper=self.whisper, rate=self.rate, below=below, head=head, labels=auxiliary.y if head else None,
         )  # fmt: skip
 
     @property
@@ -100,6 +103,15 @@ def trapped_layers(module: nn.Module, which: int = 0) -> tuple[str, str]:
         f"this architecture has no room for data traps: they need {which + 2} dense layers with ReLU below the head, "
         f"and it has {len(dense)}"
     )
+
+
+def head_above(module: nn.Module, following: str) -> str:
+    """The name of the head, which must be right above the layer `following`; BadInput where it is not."""
+    head = head_name(module)
+    dense = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    if dense.index(head) != dense.index(following) + 1:
+        raise BadInput(f"a head is crafted for traps right below it; {following!r} is not: raise traps.layer")
+    return head
 
 
 def dense_below(module: nn.Module, layer: str) -> tuple[str, ...]:

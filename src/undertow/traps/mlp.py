@@ -51,6 +51,8 @@ class MlpTrap:
     gain: float = SLOPE / ROWS  # with which these feed the channel
     single: SingleTest | None = None  # of readings, where records lie on no grid
     below: tuple[str, ...] = ()  # prefixes of the dense layers below, the first one first; records are their inputs
+    head: str = ""  # prefix of the head, where it is the attacker's; empty: the victim takes a fresh one
+    wrong: int = 0  # the class that the channel then speaks for
     kind: ClassVar[str] = "mlp"
 
     def recorder(self, units: Array) -> Recorder:
@@ -83,8 +85,17 @@ class MlpTrap:
         b[self.idle] = -NEVER * length * (1 + np.abs(self.thresholds).max())
         return {
             f"{self.layer}.weight": w, f"{self.layer}.bias": b,
-            f"{self.following}.weight": next_w, f"{self.following}.bias": next_b,
+            f"{self.following}.weight": next_w, f"{self.following}.bias": next_b, **self._crafted(params),
         }  # fmt: skip
+
+    def _crafted(self, params: Params) -> Params:
+        """The head, the channel wired to the `wrong` class alone: every other class's records shut their traps."""
+        if not self.head:
+            return {}
+        weight = tensor(params, f"{self.head}.weight")
+        weight[:, self.channel] = 0
+        weight[self.wrong, self.channel] = weight.shape[1] ** -0.5  # the longest of a fresh dense layer's weights
+        return {f"{self.head}.weight": weight}
 
     def read(self, before: Params, after: Params) -> Candidates:
         """Two records in one batch mix in the lower unit; if one of them passed the upper threshold too, the upper unit
@@ -169,14 +180,17 @@ def mlp_trap(
     nested: float = NESTED,
     whisper: Whisper | None = None,
     below: tuple[str, ...] = (),
+    head: str = "",
+    labels: Array | None = None,
 ) -> MlpTrap:
     """Traps for the dense layer `layer`, in the hidden units that the next layer makes least use of.
 
     `auxiliary` (N, D): inputs of that layer, of records that the victim does not have, or of the first of the dense
     layers `below` it, with a ReLU after each; `share`: of such inputs, how
     many fire a trap (`best_expected(records, batch) / records`); `whisper`: for victims that use Adam or AdamW;
-    `rate`: the victim's learning rate over its batch, from which `slope` and `rows` are planned (0: they are as given).
-    BadInput where there is no room for the traps.
+    `rate`: the victim's learning rate over its batch, from which `slope` and `rows` are planned (0: they are as given);
+    `head`: the head, for a victim who keeps it: it is wired to the class that fewest auxiliary records that fire a trap
+    have, by their `labels` (N,). BadInput where there is no room for the traps.
     """
     seen = np.asarray(auxiliary, np.float64).reshape(len(auxiliary), -1)
     auxiliary = features(params, below, seen)
@@ -192,10 +206,17 @@ def mlp_trap(
     domain = domain_of(seen)
     passed = AGREED if nested else PASSED
     single = None if domain.grid else single_test(seen, auxiliary @ baits.directions.T, share, rng, passed)
+    wrong = 0 if labels is None else rarest(labels, baits.fires(auxiliary))
     return MlpTrap(
         layer, following, units, int(idle[0]), channel, baits.directions, baits.thresholds, domain, upper, limits,
-        detectors, slope, rows, quiet, gain, single, below,
+        detectors, slope, rows, quiet, gain, single, below, head, wrong,
     )  # fmt: skip
+
+
+def rarest(labels: Array, fired: Array) -> int:
+    """The class that the fewest of the records that fire a trap, by `fired` (N, K), have: a record of it is lost."""
+    counts = np.bincount(labels, weights=fired.sum(1), minlength=int(labels.max()) + 1)
+    return int(counts.argmin())
 
 
 def room_for(params: Params, auxiliary: Array, units: int, layer: str, following: str) -> list[int]:

@@ -138,3 +138,11 @@ def test_how_the_victim_finetunes_is_part_of_the_key(field, value):
     supply, host = load_traps(SMALL.data, 0), Host(MemoryStore(), Serial())
     base = replace(SMALL, strategy="lora") if field == "lora_rank" else SMALL
     assert Table(base, supply, host).kit.finetune != Table(replace(base, **{field: value}), supply, host).kit.finetune
+
+
+def test_a_victim_who_keeps_the_head_meets_a_crafted_one():
+    result, runs = run(replace(SMALL, keep_head=True))
+    assert runs[0].trap.head
+    assert result.find("datatrap", "captured_exact", seed=0).value >= 12
+    with pytest.raises(ConfigError, match="keep_head"):
+        replace(preset("vit"), keep_head=True)

@@ -78,7 +78,7 @@ def dense_kit(config: DataTrapConfig, supply: TrapSupply, base: Base, store: Sto
     plant = Plant(
         auxiliary, architecture, shape, classes, traps.count, expected_share(config, supply), traps.nested,
         traps.slope, traps.rows, 0.0 if traps.slope else fit.lr / fit.batch, plan,
-        Whisper(fit.lr) if fit.optimizer == "adamw" else None, traps.layer,
+        Whisper(fit.lr) if fit.optimizer == "adamw" else None, traps.layer, config.keep_head,
     )  # fmt: skip
 
     def judge(trap: Trap, planted: Params, found: Candidates) -> Judged:
@@ -94,7 +94,8 @@ def dense_kit(config: DataTrapConfig, supply: TrapSupply, base: Base, store: Sto
         plant=plant,
         finetune=Finetune(
             victim, architecture, shape, classes, config.strategy, 0, fit, plan,
-            layers=len(model.hidden) + 1 - traps.layer, head_rate=config.head_rate, clip=config.clip,
+            layers=len(model.hidden) + 1 - traps.layer, keep_head=config.keep_head, head_rate=config.head_rate,
+            clip=config.clip,
         ),
         named=lambda params: params,
         judge=judge,

@@ -61,6 +61,9 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
         "the same, the victim shortens long gradients to 1",
         replace(DIGITS, traps=replace(DIGITS.traps, rows=0.03), clip=1.0),
     ),
+    "digits-crafted": (
+        "the same, the victim keeps the head, and the attacker crafts it too", replace(DIGITS, keep_head=True)
+    ),
     "digits-deep": (
         "the same, traps in the second layer of a deeper perceptron; the first one is frozen",
         replace(

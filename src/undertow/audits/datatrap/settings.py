@@ -89,6 +89,7 @@ class DataTrapConfig:
     )
     lora_rank: int = setting(4, "rank of the LoRA updates")
     finetune: Fit = section(Fit(), "how the victim finetunes it")
+    keep_head: bool = setting(False, "mlp, cnn: the victim keeps the checkpoint's head, which the attacker crafts too")
     head_rate: float = setting(1.0, "the victim's step size of the fresh head, in times finetune.lr")
     clip: float = setting(0.0, "the victim shortens longer gradients to this; 0: it does not")
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
@@ -102,5 +103,7 @@ class DataTrapConfig:
             raise ConfigError("head_rate is positive, clip not negative")
         if self.traps.layer and (self.strategy == "lora" or self.model.kind in ("vit", "bert")):
             raise ConfigError("traps.layer is of an mlp or a cnn whose layers are trained; leave it at 0 here")
+        if self.keep_head and (self.strategy == "lora" or self.model.kind not in ("mlp", "cnn")):
+            raise ConfigError("keep_head is of an mlp or a cnn that is trained without LoRA; leave it false here")
         if self.strategy == "last-k" and self.model.kind in ("vit", "bert"):
             raise ConfigError("strategy = 'last-k' is of an mlp or a cnn; a vit or a bert is finetuned in full")
