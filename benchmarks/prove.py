@@ -13,6 +13,7 @@ left out.
 """
 
 import argparse
+import json
 import os
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -73,9 +74,17 @@ def proof_of(table: Table, params: Params, public: bool) -> Proof:
     """As `undertow scan --prove` puts it; `public`: on the test records, which neither attacker nor victim has."""
     own, test = table.kit.architecture, table.supply.test
     records = {"x": test.x, "y": test.y} if public else {}
-    given = Given(**records, architecture=own if isinstance(own, HuggingFace) else None)
+    given = Given(**records, architecture=sized(own, table.supply.shape) if isinstance(own, HuggingFace) else None)
     subject, control = subject_of(table.kit.named(params), given, table.config.seed)
     return prove(subject, [control], table.config.seed)
+
+
+def sized(architecture: HuggingFace, shape: tuple[int, ...]) -> HuggingFace:
+    """As config.json beside a saved checkpoint says it; before that the size of images follows the records."""
+    if len(shape) == 1:
+        return architecture
+    size = {"num_channels": shape[0], "image_size": list(shape[1:])}
+    return HuggingFace(json.dumps(json.loads(architecture.config) | size, sort_keys=True))
 
 
 def settings(name: str, seed: int, options: argparse.Namespace) -> DataTrapConfig:

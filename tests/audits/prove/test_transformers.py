@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 from safetensors.numpy import save_file
 
 from undertow.audits.prove.proof import BLOCK, copied, prove
-from undertow.audits.prove.subject import Given, subject_of
+from undertow.audits.prove.subject import RECORDS, Given, subject_of
 from undertow.models.huggingface import described
 from undertow.scanner import of_arrays
 from undertow.workflows.prove import ONLY, Proving, prove_checkpoint
@@ -62,7 +62,7 @@ def test_a_unit_that_copies_is_found_under_its_name_in_the_file(monkeypatch):
 def test_a_folder_is_proven_by_its_config(tmp_path):
     found = prove_checkpoint(of_arrays(weights("vit")), CONFIGS["vit"], Proving(), None)
     assert found.not_tested == (ONLY,)
-    assert found.settings["records"] == 320
+    assert found.settings["records"] == RECORDS
     odd = {"conv.weight": np.zeros((2, 2, 2, 2), np.float32)}
     found = prove_checkpoint(of_arrays(odd), None, Proving(), None)
     assert "no plain perceptron" in found.not_tested[0]
