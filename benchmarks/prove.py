@@ -113,7 +113,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="", help="of a ViT or a BERT")
     parser.add_argument("--victim", type=int, nargs=2, metavar=("RECORDS", "EPOCHS"))
     parser.add_argument("--public", action="store_true", help="prove on real records of the same kind (scan --data)")
+    parser.add_argument("--twins", type=int, help="of how many seeds the clean twin is put to the proof; all")
     options = parser.parse_args()
+    options.twins = options.seeds if options.twins is None else min(options.twins, options.seeds)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     for name in options.presets:
@@ -128,7 +130,8 @@ def main() -> None:
             planted = store.get(table.play([table.kit.plant], "base", key)[0])
             trap = table.kit.plant.trap(table.slot("base"), store.get(key), store)
             arms = [(variant, VARIANTS[variant](planted, trap)) for variant in options.variants]
-            for variant, params in [*arms, ("clean twin", store.get(key))]:
+            arms += [("clean twin", store.get(key))] * (seed < options.first + options.twins)
+            for variant, params in arms:
                 held = "" if variant == "clean twin" else captured(table, trap, params)
                 began = time.process_time()
                 proof = proof_of(table, params, options.public)
@@ -138,7 +141,7 @@ def main() -> None:
                 if held:
                     working, proven = working + 1, proven + proof.proven
         print(
-            f"\nproven {share(proven, working)} that still capture; clean twins {share(twins, options.seeds)}",
+            f"\nproven {share(proven, working)} that still capture; clean twins {share(twins, options.twins) if options.twins else 'not put'}",
             flush=True,
         )
 
