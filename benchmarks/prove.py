@@ -140,10 +140,8 @@ def main() -> None:
                 twins += proof.proven and variant == "clean twin"
                 if held:
                     working, proven = working + 1, proven + proof.proven
-        print(
-            f"\nproven {share(proven, working)} that still capture; clean twins {share(twins, options.twins) if options.twins else 'not put'}",
-            flush=True,
-        )
+        apart = f"clean twins {share(twins, options.twins)}" if options.twins else "no clean twins"
+        print(f"\nproven {share(proven, working)} that still capture; {apart}", flush=True)
 
 
 if __name__ == "__main__":

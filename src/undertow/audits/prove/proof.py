@@ -37,7 +37,7 @@ class Way:
     draw: int = 0  # of the fresh head and of the order: whether a trap that is fired shuts depends on both
 
 
-# A quiet trap is shut by larger steps, or where a louder head asks more of it.
+# A quiet trap is shut by larger steps, or where a louder head asks more of it; one in a BERT by some draws only.
 DENSE = (Way("sgd", 0.05, 0.05), Way("sgd", 0.05, 0.5), Way("sgd", 0.2, 0.2), Way("adamw", 1e-3, 1e-3))
 TRANSFORMER = (
     *(Way("sgd", 0.1, 0.5, decay=True, batch=16, draw=draw) for draw in range(4)),
