@@ -41,7 +41,7 @@ class Way:
 DENSE = (Way("sgd", 0.05, 0.05), Way("sgd", 0.05, 0.5), Way("sgd", 0.2, 0.2), Way("adamw", 1e-3, 1e-3))
 TRANSFORMER = (
     *(Way("sgd", 0.1, 0.5, decay=True, batch=16, draw=draw) for draw in range(4)),
-    Way("sgd", 1e-5, 0.05), Way("sgd", 1e-5, 0.05, batch=8), Way("adamw", 2e-5, 1e-3),
+    *(Way("sgd", 1e-5, 0.05, batch=8, draw=draw) for draw in range(3)), Way("adamw", 2e-5, 1e-3),
 )  # fmt: skip
 
 
