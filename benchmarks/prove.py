@@ -13,6 +13,7 @@ left out.
 """
 
 import argparse
+import json
 import os
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -73,9 +74,17 @@ def proof_of(table: Table, params: Params, public: bool) -> Proof:
     """As `undertow scan --prove` puts it; `public`: on the test records, which neither attacker nor victim has."""
     own, test = table.kit.architecture, table.supply.test
     records = {"x": test.x, "y": test.y} if public else {}
-    given = Given(**records, architecture=own if isinstance(own, HuggingFace) else None)
+    given = Given(**records, architecture=sized(own, table.supply.shape) if isinstance(own, HuggingFace) else None)
     subject, control = subject_of(table.kit.named(params), given, table.config.seed)
     return prove(subject, [control], table.config.seed)
+
+
+def sized(architecture: HuggingFace, shape: tuple[int, ...]) -> HuggingFace:
+    """As config.json beside a saved checkpoint says it; before that the size of images follows the records."""
+    if len(shape) == 1:
+        return architecture
+    size = {"num_channels": shape[0], "image_size": list(shape[1:])}
+    return HuggingFace(json.dumps(json.loads(architecture.config) | size, sort_keys=True))
 
 
 def settings(name: str, seed: int, options: argparse.Namespace) -> DataTrapConfig:
@@ -104,7 +113,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="", help="of a ViT or a BERT")
     parser.add_argument("--victim", type=int, nargs=2, metavar=("RECORDS", "EPOCHS"))
     parser.add_argument("--public", action="store_true", help="prove on real records of the same kind (scan --data)")
+    parser.add_argument("--twins", type=int, help="of how many seeds the clean twin is put to the proof; all")
     options = parser.parse_args()
+    options.twins = options.seeds if options.twins is None else min(options.twins, options.seeds)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     for name in options.presets:
@@ -119,7 +130,8 @@ def main() -> None:
             planted = store.get(table.play([table.kit.plant], "base", key)[0])
             trap = table.kit.plant.trap(table.slot("base"), store.get(key), store)
             arms = [(variant, VARIANTS[variant](planted, trap)) for variant in options.variants]
-            for variant, params in [*arms, ("clean twin", store.get(key))]:
+            arms += [("clean twin", store.get(key))] * (seed < options.first + options.twins)
+            for variant, params in arms:
                 held = "" if variant == "clean twin" else captured(table, trap, params)
                 began = time.process_time()
                 proof = proof_of(table, params, options.public)
@@ -128,10 +140,8 @@ def main() -> None:
                 twins += proof.proven and variant == "clean twin"
                 if held:
                     working, proven = working + 1, proven + proof.proven
-        print(
-            f"\nproven {share(proven, working)} that still capture; clean twins {share(twins, options.seeds)}",
-            flush=True,
-        )
+        apart = f"clean twins {share(twins, options.twins)}" if options.twins else "no clean twins"
+        print(f"\nproven {share(proven, working)} that still capture; {apart}", flush=True)
 
 
 if __name__ == "__main__":

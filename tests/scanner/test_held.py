@@ -31,8 +31,18 @@ def test_a_mixture_is_none():
     assert held(layer(3, -INPUTS[21] - INPUTS[22]), INPUTS, np.arange(50)) == []
 
 
-def test_a_unit_that_was_pushed_open_is_none():
-    assert held(layer(3, 0.7 * INPUTS[21]), INPUTS, np.arange(50)) == []
+def test_a_step_along_the_record_counts_as_one_against_it():
+    """What shuts the trap may lie behind it: then the head decides the sign."""
+    (found,) = held(layer(3, 0.7 * INPUTS[21]), INPUTS, np.arange(50))
+    assert (found.row, found.record) == (3, 21)
+
+
+def test_a_unit_that_one_record_alone_fires_proves_nothing():
+    """It can hold no other."""
+    lonely = Watched("w", layer(3, -0.7 * INPUTS[21]).weights, np.full(8, -np.sort(INPUTS @ BEFORE[3])[-2]))
+    assert held(lonely, INPUTS, np.arange(50)) == []
+    lonely.bias[:] += 1e-6
+    assert held(lonely, INPUTS, np.arange(50))[0].fired == 2
 
 
 def test_a_unit_that_still_moves_is_none():

@@ -1,9 +1,11 @@
 """Did a unit copy one record? What finetuning on known records wrote into a dense layer, compared with those records.
 
-A data trap (Feng & Tramer, ICML 2024) is a unit that fires, takes one step against what it read, and is shut from then
-on. So after finetuning on records that *we* chose, its weights have moved by a negative multiple of what one record
-gave the layer to read, although more than one record may fire it, and they have stopped moving. Units of
-benign layers add up many records, and go on doing so.
+A data trap (Feng & Tramer, ICML 2024) is a unit that fires, takes one step along what it read, and gets no gradient
+from then on. So after finetuning on records that *we* chose, its weights have moved by a multiple of what one record
+gave the layer to read, although more than one record may fire it, and they have stopped moving. The multiple is
+negative where the unit shuts itself. Where something behind it saturates (the tanh of BERT's pooler, pushed from the
+steep part to either flat one) it has the sign that the fresh head happens to ask for. Units of benign layers add up
+many records, and go on doing so.
 """
 
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ EXACT = 0.15  # angle between what was written and the record, in radians; lower
 APART = 3.0  # times that, at least, to the nearest other record
 SAME = 1e-3  # angle below which two inputs count as one
 CONSTANT = 1e-3  # a column that varies by less, of its size, says nothing about a record
-ROUNDING = 1e-6  # of a unit's length: smaller moves are rounding
+SEVERAL = 2  # records that fire a unit, at least: one that a single record fires holds it whether or not it is shut
+LEAST_WAY = 1e-9  # of a unit's length: smaller moves show nothing, though in float64 they are exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +35,10 @@ class Watched:
     def candidates(self) -> Array:
         """(K,) int: units that moved and have stopped."""
         before, late, after = self.weights
-        way, last = np.linalg.norm(after - before, axis=1), np.linalg.norm(after - late, axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):  # where training broke down
+            way, last = np.linalg.norm(after - before, axis=1), np.linalg.norm(after - late, axis=1)
         size = np.linalg.norm(before, axis=1)
-        return np.flatnonzero((way > ROUNDING * size) & (last <= STOPPED * way) & np.isfinite(way))
+        return np.flatnonzero((way > LEAST_WAY * size) & (last <= STOPPED * way) & np.isfinite(way))
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,11 @@ class Held:
     row: int
     record: int
     error: float  # angle between what was written and the record, radians
-    fired: int  # inputs that would have fired the unit before finetuning; it holds one
+    fired: int  # records that would have fired the unit before finetuning; it holds one
 
 
 def held(layer: Watched, inputs: Array, records: Array) -> list[Held]:
-    """The candidates of `layer` that hold one record exactly and shut on it.
+    """The candidates of `layer` that hold one record exactly and have stopped.
 
     `inputs` (M, D) is what the layer read before finetuning, `records` (M,) int the record of each row: one for each
     record, or one for each token or patch of it.
@@ -63,18 +67,20 @@ def held(layer: Watched, inputs: Array, records: Array) -> list[Held]:
     read = _unit(inputs[:, told])
     step = _unit((layer.weights[2] - layer.weights[0])[rows][:, told])
     bias = np.zeros(len(layer.weights[0])) if layer.bias is None else layer.bias
-    fired = (inputs @ layer.weights[0][rows].T + bias[rows] > 0).sum(0)
+    fires = inputs @ layer.weights[0][rows].T + bias[rows] > 0
     found = []
-    for row, count, along in zip(rows, fired, -(step @ read.T), strict=True):
+    for row, firing, both in zip(rows, fires.T, step @ read.T, strict=True):
+        count = len(np.unique(records[firing]))
+        along = both if both.max() > -both.min() else -both
         best = int(along.argmax())
         error = _angle(along[best])
-        if error > EXACT:
+        if error > EXACT or count < SEVERAL:
             continue
         other = np.linalg.norm(read - read[best], axis=1) > SAME
         next_best = _angle(along[other].max(initial=-1))
         shared = len(np.unique(records[~other])) > 1  # of no record: a class token before anything mixes into it
         if next_best >= APART * error and not shared:
-            found.append(Held(layer.name, int(row), int(records[best]), error, int(count)))
+            found.append(Held(layer.name, int(row), int(records[best]), error, count))
     return found
 
 

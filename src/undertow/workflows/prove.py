@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 KIND = "proven-trap"
 ONLY = "proof: dense layers are watched; a copy in a convolution or an embedding is not seen"
-LARGEST = 1_000_000_000  # weights, all in memory several times
+LARGEST = 500_000_000  # weights, all in memory several times, in float64
 LENGTH = 64  # tokens of a text of the user's that are read
 
 

@@ -85,7 +85,7 @@ def test_ways_are_gone_until_one_proves():
 def test_what_layers_read_is_the_same_in_one_pass_and_in_many(monkeypatch):
     subject, _ = subject_of(benign(), Given(), 0)
     module, x = subject.build(0), torch.as_tensor(subject.x)
-    layers = room._dense(module)
+    layers = room.dense(module)
     together = dict(room._inputs(module, layers, x))
     monkeypatch.setattr(room, "AT_ONCE", 1)
     apart = dict(room._inputs(module, layers, x))

@@ -8,11 +8,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from safetensors.numpy import save_file
+from tests.traps.test_bert import texts
 
 from undertow.audits.prove.proof import BLOCK, copied, prove
-from undertow.audits.prove.subject import Given, subject_of
+from undertow.audits.prove.subject import RECORDS, Given, subject_of
 from undertow.models.huggingface import described
+from undertow.rng import stream
 from undertow.scanner import of_arrays
+from undertow.traps import bert_trap, plant
 from undertow.workflows.prove import ONLY, Proving, prove_checkpoint
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -62,7 +65,7 @@ def test_a_unit_that_copies_is_found_under_its_name_in_the_file(monkeypatch):
 def test_a_folder_is_proven_by_its_config(tmp_path):
     found = prove_checkpoint(of_arrays(weights("vit")), CONFIGS["vit"], Proving(), None)
     assert found.not_tested == (ONLY,)
-    assert found.settings["records"] == 320
+    assert found.settings["records"] == RECORDS
     odd = {"conv.weight": np.zeros((2, 2, 2, 2), np.float32)}
     found = prove_checkpoint(of_arrays(odd), None, Proving(), None)
     assert "no plain perceptron" in found.not_tested[0]
@@ -85,3 +88,24 @@ def test_texts_are_read_by_the_tokenizer_beside_the_weights(tmp_path):
     with open_checkpoint(tmp_path / "model.safetensors") as opened:
         found = prove_checkpoint(opened.tensors, CONFIGS["bert"], Proving(tmp_path / "mine.jsonl"), None)
     assert found.settings["records"] == 40
+
+
+@pytest.mark.slow
+def test_traps_in_a_small_bert_are_proven():
+    """On made-up token ids, none of them drawn as the attacker's are; its clean twin is not proven."""
+    config = {
+        "model_type": "bert", "vocab_size": 150, "hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 6,
+        "intermediate_size": 192, "initializer_range": 0.05,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    module = described(config).build((12,), 4)
+    clean = {name.removeprefix("model."): value.numpy() for name, value in module.state_dict().items()}
+    trap = bert_trap(clean, texts(400, 100), 8, 0.02, stream(0, "proof"), heads=6)
+    planted = {name: np.asarray(value, np.float32) for name, value in plant(clean, trap).items()}
+    proofs = []
+    for params in (planted, clean):
+        subject, control = subject_of(params, Given(architecture=described(config)), 0)
+        proofs.append(prove(subject, [control]))
+    assert [proof.proven for proof in proofs] == [True, False]
+    units = {one.row for one in proofs[0].held if one.tensor == "bert.encoder.layer.0.intermediate.dense.weight"}
+    assert len(units & set(trap.units.ravel().tolist())) >= 3

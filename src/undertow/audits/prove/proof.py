@@ -21,7 +21,7 @@ from undertow.types import Array, Progress
 BLOCK = 32  # records that are looked at together
 LEAST = 3  # units that hold a record, below which nothing is proven
 BEYOND = 3  # times as many as by chance
-AT_ONCE = 50_000_000  # numbers that are kept of what layers read, in one pass
+AT_ONCE = 25_000_000  # numbers that are kept of what layers read, in one pass
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,14 @@ class Way:
     decay: bool = False  # rates fall to zero linearly
     epochs: int = 4  # at least two: what moves in the last one has not stopped
     batch: int = 32
+    draw: int = 0  # of the fresh head and of the order: whether a trap that is fired shuts depends on both
 
 
-# A quiet trap is shut by larger steps, or where a louder head asks more of it.
+# A quiet trap is shut by larger steps, or where a louder head asks more of it; one in a BERT by some draws only.
 DENSE = (Way("sgd", 0.05, 0.05), Way("sgd", 0.05, 0.5), Way("sgd", 0.2, 0.2), Way("adamw", 1e-3, 1e-3))
 TRANSFORMER = (
-    Way("sgd", 1e-5, 0.05, epochs=2), Way("sgd", 0.1, 0.5, decay=True, epochs=2),
-    Way("sgd", 1e-5, 0.05, epochs=2, batch=8), Way("adamw", 2e-5, 1e-3, epochs=2),
+    *(Way("sgd", 0.1, 0.5, decay=True, batch=16, draw=draw) for draw in range(4)),
+    *(Way("sgd", 1e-5, 0.05, batch=8, draw=draw) for draw in range(3)), Way("adamw", 2e-5, 1e-3),
 )  # fmt: skip
 
 
@@ -94,9 +95,11 @@ def prove(subject: Subject, controls: Sequence[Subject], seed: int = 0, progress
 
 def copied(subject: Subject, way: Way, seed: int) -> list[Held]:
     """The units that hold one of the subject's records after finetuning it in one way."""
-    module = subject.build(seed).eval()  # no dropout
-    layers = _dense(module)
+    seed = seed + way.draw
+    module = subject.build(seed).eval().double()  # no dropout; a trap's step may be smaller than float32's rounding
+    layers = dense(module)
     x, y = torch.as_tensor(subject.x), torch.as_tensor(subject.y.astype(np.int64))
+    x = x.double() if x.is_floating_point() else x
     start = {name: value.detach().clone() for name, value in module.state_dict().items()}
     seen = _finetune(module, layers, x, y, way, seed)
     module.load_state_dict(start)
@@ -113,16 +116,16 @@ def copied(subject: Subject, way: Way, seed: int) -> list[Held]:
     return found
 
 
-def _dense(module: nn.Module) -> dict[str, Any]:
+def dense(module: nn.Module) -> dict[str, Any]:
     """The dense layers below the head, by name; GPT-2's Conv1D is one."""
     head = head_name(module)
-    dense = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
-    return {name: part for name, part in dense.items() if name != head}
+    found = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
+    return {name: part for name, part in found.items() if name != head}
 
 
 def _rows(layer: nn.Module, weight: Array) -> Array:
     """(H, D): a unit in each row."""
-    return (weight if isinstance(layer, nn.Linear) else weight.T).astype(np.float64)
+    return weight if isinstance(layer, nn.Linear) else weight.T
 
 
 def _finetune(

@@ -7,17 +7,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from undertow.audits.prove.proof import DENSE, TRANSFORMER, Subject
+from undertow.audits.prove.proof import DENSE, TRANSFORMER, Subject, dense
 from undertow.audits.prove.records import CLASSES, image_records, perceptron_records, text_records
+from undertow.audits.prove.selection import firing, selected
 from undertow.models.architecture import Factory, head_name
 from undertow.models.huggingface import HuggingFace
 from undertow.models.rebuilt import dense_chain, perceptron
 from undertow.rng import seed_for, stream
 from undertow.types import Array, BadInput, ConfigError, Params
 
-RECORDS = 320  # made-up images or texts
+POOL = 2048  # made-up images or texts
+RECORDS = 96  # of those, or of the user's, that are finetuned on
 EACH = 2  # made-up records for each unit of a perceptron's first layer
-LENGTH = 20  # tokens of a made-up text
+LENGTH = 12  # tokens of a made-up text
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,11 @@ def _built(params: Params, given: Given, architecture: HuggingFace | Factory, se
             torch.manual_seed(head)
             return architecture.build(shape, classes)
 
+    module = own(seed).eval()
+    pool = np.sort(stream(seed, "prove", "pool").permutation(len(x))[:POOL])
+    x, y = x[pool], y[pool]
+    rows = selected(firing(module, dense(module), torch.as_tensor(x)), RECORDS)
+    x, y = x[rows], y[rows]
     ways = TRANSFORMER if isinstance(architecture, HuggingFace) else DENSE
 
     def named(name: str) -> str:
@@ -115,10 +122,10 @@ def made_up(architecture: HuggingFace | Factory, seed: int) -> Array:
     if "image_size" in config:
         side = config["image_size"]
         size = tuple(side) if isinstance(side, list) else (side, side)
-        return image_records((config.get("num_channels", 3), *size), RECORDS, rng)
+        return image_records((config.get("num_channels", 3), *size), POOL, rng)
     if "vocab_size" not in config:
         raise ConfigError(f"what a {config['model_type']} reads is not known; give records with --data")
-    return text_records(config["vocab_size"], LENGTH, RECORDS, rng)
+    return text_records(config["vocab_size"], LENGTH, POOL, rng)
 
 
 def _labels(given: Given, count: int, seed: int) -> tuple[Array, int]:
