@@ -10,9 +10,11 @@ from torch.nn.functional import cross_entropy
 
 from undertow.rng import stream
 from undertow.traps import Whisper, captures, mlp_trap, plant, read
+from undertow.traps.mlp import LOUD
 from undertow.types import BadInput
 
 GRID, WIDTH, CLASSES = 16, 30, 5
+RATE = 0.05 / 16  # a step size over a batch
 
 
 def records(count, seed):
@@ -141,3 +143,25 @@ def test_a_broken_checkpoint_is_refused(planted):
         read(before, {**before, "0.bias": np.full_like(before["0.bias"], np.inf)}, trap)
     with pytest.raises(BadInput, match="made for another architecture"):
         plant({**params, "0.weight": params["0.weight"][:, :20]}, trap)
+
+
+def over(trap, params, units):
+    """(N, K): by how much records exceed what these units fire at, in a checkpoint."""
+    x = records(400, 3)[0]
+    return x @ params["0.weight"][units].T + params["0.bias"][units]
+
+
+def test_a_step_of_the_wrong_sign_is_not_heard():
+    """A record just above the threshold, of the class that the channel speaks for, tears its trap open."""
+    params, (auxiliary, _) = params_of(network()), records(500, 1)
+    trap = mlp_trap(params, auxiliary, 12, 0.01, stream(0, "baits"), layer="0", following="2", rate=RATE)
+    before, (x, _) = plant(params, trap), records(2000, 4)
+    margin = np.where(x @ trap.directions.T > trap.thresholds, x @ trap.directions.T - trap.thresholds, np.inf)
+    row, k = np.unravel_index(margin.argmin(), margin.shape)
+    label = before["4.weight"][:, trap.channel].argmax()
+    step = lambda p: torch.optim.SGD(p, RATE)  # noqa: E731
+    after = finetuned(before, x[row : row + 1], np.array([label]), step, epochs=1)
+    assert (over(trap, before, trap.units[[k]]) > 0).mean() < 0.05
+    assert (over(trap, after, trap.units[[k]]) > 0).mean() > 0.5
+    assert (over(trap, after, trap.detectors) > 0).mean() < 0.05
+    assert (over(trap, after, trap.units[[k]]) * trap.gain).max() < 0.5 * LOUD  # of a unit a tenth as loud as its detector: 35 times LOUD

@@ -40,7 +40,7 @@ class Plant:
     whisper: Whisper | None = None  # for victims that use Adam
     layer: int = 0  # which of the layers that have room
     name: ClassVar[str] = "plant"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     @property
     def chunk(self) -> int:

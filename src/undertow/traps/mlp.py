@@ -4,6 +4,11 @@ Unit k of the first layer fires on few records. All units feed *one* unit of the
 fresh head does with it, it does so for every trap, so that where several traps fire at once all are pushed the same
 way, and the way is shut: a record drives the logits to the head's largest class c of the channel, and the step is
 proportional to a_c - a_y >= 0. (One channel per trap, as published, lets traps push each other open: see LOG.md.)
+
+A record just above the threshold does not saturate the softmax, and its step may tear the unit open as far as another
+shuts one. Where slope and rows are planned, a trap is therefore two units with one threshold: a loud detector, which
+drives the channel and which a step hardly moves, and a unit that is written to, which a step shuts for good and which
+is not heard. Torn open, the first is open a little, and the second does the model no harm.
 """
 
 from dataclasses import dataclass
@@ -23,7 +28,9 @@ from undertow.types import Array, BadInput, Params
 SLOPE = 1500.0  # by which the channel grows with w.x: records just above the threshold already saturate the softmax
 ROWS = 4.0  # length of a trap's weights: the longer, the less one step shuts it (and the less it can be torn open)
 LOUD = 60.0  # what the channel shows of a typical record that fires, where slope is planned
-SHUT = 500.0  # slope x overlap x rate / rows^2, in typical excesses over the threshold, where rows is planned
+SHUT = 40.0  # slope x overlap x rate / rows^2, in typical excesses over the threshold, where rows is planned
+WRITTEN = 1000.0  # the same of the units that are written to, where they have detectors
+WHISPER = 0.01  # their weights, of the detectors': torn open, they are not heard
 NESTED = 0.5  # of the share that fires a trap, the share that fires its upper unit too; 0: no upper units
 HUSHED = 0.1  # an upper unit's weights, of a trap's: it is written to alike, but hardly drives the channel when alone
 AGREED = 0.05  # of mixtures, the share that may look like a record where two units must agree besides
@@ -120,17 +127,20 @@ class MlpTrap:
         return score
 
 
-def loudness(auxiliary: Array, baits: Baits, rate: float) -> tuple[float, float]:
-    """(slope, rows) for inputs of any size; fitted on CIFAR-10 images, development seed 100 (LOG.md).
+def loudness(auxiliary: Array, baits: Baits, rate: float) -> tuple[float, float, float, float]:
+    """(slope, rows, quiet, gain) for inputs of any size; fitted on CIFAR-10 images, development seeds 100 to 105.
 
     `rate`: the victim's learning rate divided by its batch, as far as it is guessed. A typical record that fires a trap
-    exceeds its threshold by `excess`; a step on it moves others by their `overlap` with it.
+    exceeds its threshold by `excess`; a step on it moves others by their `overlap` with it, times the unit's gain over
+    the length of its weights.
     """
     over = auxiliary @ baits.directions.T - baits.thresholds
     excess = float(over[over > 0].mean())
     overlap = float(np.median(auxiliary @ auxiliary.mean(0))) + 1
     slope = LOUD / excess
-    return slope, float(np.sqrt(slope * overlap * rate / (SHUT * excess)))
+    rows = float(np.sqrt(slope * overlap * rate / (SHUT * excess)))
+    quiet = WHISPER * rows
+    return slope, rows, quiet, quiet * WRITTEN * excess / (overlap * rate)
 
 
 @dataclass(frozen=True)
@@ -175,20 +185,24 @@ def mlp_trap(
     `auxiliary` (N, D): inputs of that layer, of records that the victim does not have, or of the first of the dense
     layers `below` it, with a ReLU after each; `share`: of such inputs, how
     many fire a trap (`best_expected(records, batch) / records`); `whisper`: for victims that use Adam or AdamW;
-    `rate`: the victim's learning rate over its batch, from which `slope` and `rows` are planned (0: they are as given).
+    `rate`: the victim's learning rate over its batch, from which `slope` and `rows` are planned, and detectors are
+    planted (0: they are as given, and units drive the channel themselves).
     BadInput where there is no room for the traps.
     """
     seen = np.asarray(auxiliary, np.float64).reshape(len(auxiliary), -1)
     auxiliary = features(params, below, seen)
-    groups = np.array([1, traps, traps * bool(nested), traps * (whisper is not None)])
+    groups = np.array([1, traps, traps * bool(nested), traps * (whisper is not None or rate > 0)])
     if traps < 1:
         raise BadInput(f"{traps} traps: plant at least 1")
     *taken, channel = room_for(params, auxiliary, int(groups.sum()), layer, following)
     idle, units, upper, detectors = np.split(np.array(taken), np.cumsum(groups)[:-1])
     baits = choose_baits(auxiliary, traps, share, rng)
-    slope, rows = loudness(auxiliary, baits, rate) if rate else (slope, rows)
     limits = thresholds(auxiliary @ baits.directions.T, nested * share) if nested else np.empty(0)
-    quiet, gain = (whisper.quiet, whisper.gain(auxiliary)) if whisper else (HUSHED * rows, HUSHED * slope / rows)
+    quiet, gain = HUSHED * rows, HUSHED * slope / rows
+    if rate:
+        slope, rows, quiet, gain = loudness(auxiliary, baits, rate)
+    if whisper:
+        quiet, gain = whisper.quiet, whisper.gain(auxiliary)
     domain = domain_of(seen)
     passed = AGREED if nested else PASSED
     single = None if domain.grid else single_test(seen, auxiliary @ baits.directions.T, share, rng, passed)
