@@ -35,6 +35,7 @@ VIT_CIFAR = replace(
     pretrain=Fit(epochs=10, batch=100, optimizer="adamw", lr=1e-3, weight_decay=0.05, shift=3, flip=True),
     traps=Traps(count=32, expected=3.0),
 )
+VIT_CALTECH = replace(VIT_CIFAR, data=replace(VIT_CIFAR.data, source="caltech101", victim=2000, test=2000, size=32))
 BERT = replace(
     DIGITS,
     data=TrapData(source="trec", auxiliary=1500, victim=640, test=500),
@@ -84,6 +85,10 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
     "vit-cifar10": ("pretrained here on CIFAR-100, single patches of CIFAR-10 (--data)", VIT_CIFAR),
     "vit-cifar10-image": (
         "the same, whole images (--data)", replace(VIT_CIFAR, traps=replace(VIT_CIFAR.traps, whole=True)),
+    ),
+    "vit-caltech101": ("pretrained as vit-cifar10 is, single patches of Caltech-101 (--data)", VIT_CALTECH),
+    "vit-caltech101-image": (
+        "the same, whole images (--data)", replace(VIT_CALTECH, traps=replace(VIT_CALTECH.traps, whole=True)),
     ),
     "bert": ("your BERT (model.checkpoint), texts of TREC (--data) or your own, token by token", BERT),
     "bert-banking77": (

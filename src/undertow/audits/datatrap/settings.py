@@ -13,7 +13,8 @@ class TrapData:
     """The attacker's, the victim's and the test records; they are disjoint."""
 
     source: str = setting(
-        "digits", "digits | cifar10 | trec | banking77, an .npz with x and y, or a .jsonl or .csv with text and label"
+        "digits",
+        "digits | cifar10 | caltech101 | trec | banking77, an .npz with x and y, or a .jsonl or .csv with text and label",
     )
     attacker: str = setting("", "where the attacker's records come from: cifar100; empty: from source too")
     folder: str = setting("", "where named datasets that are not embedded lie (--data)")
