@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from undertow.rng import stream
-from undertow.traps import Whisper, captures, mlp_trap, plant, read
+from undertow.traps import Whisper, captures, mlp, mlp_trap, plant, read
 from undertow.traps.mlp import LOUD
 from undertow.types import BadInput
 
@@ -152,7 +152,10 @@ def over(trap, params, units):
 
 
 def test_a_step_of_the_wrong_sign_is_not_heard():
-    """A record just above the threshold, of the class that the channel speaks for, tears its trap open."""
+    """A record just above the threshold, of the class that the channel speaks for, tears its trap open.
+
+    A unit a tenth as loud as its detector would be heard at 35 times LOUD.
+    """
     params, (auxiliary, _) = params_of(network()), records(500, 1)
     trap = mlp_trap(params, auxiliary, 12, 0.01, stream(0, "baits"), layer="0", following="2", rate=RATE)
     before, (x, _) = plant(params, trap), records(2000, 4)
@@ -164,4 +167,36 @@ def test_a_step_of_the_wrong_sign_is_not_heard():
     assert (over(trap, before, trap.units[[k]]) > 0).mean() < 0.05
     assert (over(trap, after, trap.units[[k]]) > 0).mean() > 0.5
     assert (over(trap, after, trap.detectors) > 0).mean() < 0.05
-    assert (over(trap, after, trap.units[[k]]) * trap.gain).max() < 0.5 * LOUD  # of a unit a tenth as loud as its detector: 35 times LOUD
+    assert (over(trap, after, trap.units[[k]]) * trap.gain).max() < 0.5 * LOUD
+
+
+def uneven(count, seed):
+    """Records that lie on no grid."""
+    rng = stream(seed, "uneven")
+    return stream(99, "test").random((CLASSES, WIDTH))[rng.integers(0, CLASSES, count)] * 0.7 + 0.3 * rng.random(
+        (count, WIDTH)
+    )
+
+
+@pytest.mark.parametrize("lean", [0.3, 0.0])
+def test_off_a_grid_a_mixture_of_two_labels_is_seen_by_units_that_lean(monkeypatch, lean):
+    monkeypatch.setattr(mlp, "LEAN", lean)
+    params, x = params_of(network()), uneven(3000, 6)
+    trap = mlp_trap(params, uneven(500, 7), 6, 0.02, stream(0, "baits"), layer="0", following="2", rate=RATE)
+    before = plant(params, trap)
+    assert trap.second not in (None, trap.channel)
+    assert trap.single is None
+    spoken = before["4.weight"][:, [trap.channel, trap.second]].sum(1).argmax()
+    labels = [c for c in range(CLASSES) if c != spoken][:2]
+    for k in range(6):
+        rows = np.argsort(-(x @ trap.directions[k]))[:2]
+        assert (x[rows] @ trap.directions[k] > trap.upper_thresholds[k]).all()
+        for used, passes in ((rows[:1], True), (rows[1:], True), (rows, lean == 0)):
+            y = np.array(labels[: len(used)])
+            after = finetuned(before, x[used], y, lambda p: torch.optim.SGD(p, RATE), epochs=1)
+            found = read(before, after, trap)
+            assert found.accepted[k, 0] == passes
+            if len(used) == 1:
+                assert np.abs(found.values[k, 0] - x[used]).max() < 1e-4
+            elif not passes:
+                assert found.reasons[k, 0] == "two units of the trap do not agree on it"

@@ -9,6 +9,12 @@ A record just above the threshold does not saturate the softmax, and its step ma
 shuts one. Where slope and rows are planned, a trap is therefore two units with one threshold: a loud detector, which
 drives the channel and which a step hardly moves, and a unit that is written to, which a step shuts for good and which
 is not heard. Torn open, the first is open a little, and the second does the model no harm.
+
+Off a grid of values nothing in a reading says that it is one record. There detectors drive two channels alike, the
+units of a pair lean to one channel each, and a record's share in unit u is (1 + lean_u) d + (1 - lean_u) d', with
+d = sum_c (p_c - [c = y]) a_c for the one channel's head column a, and d' for the other's. Records of different labels
+differ in d / d', so that a mixture of them is mixed in other shares in the two units, which then do not agree. Records
+of one label on which the softmax saturates have the same d and d': of them a mixture agrees.
 """
 
 from dataclasses import dataclass
@@ -16,7 +22,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from undertow.traps.acceptance import Domain, accept, agreeing, domain_of, first_accepted, looking_single
+from undertow.traps.acceptance import APART, SAME, Domain, accept, agreeing, domain_of, first_accepted, looking_single
 from undertow.traps.baits import Baits, choose_baits, thresholds
 from undertow.traps.below import features, records
 from undertow.traps.mixtures import PASSED, SingleTest, single_test
@@ -33,6 +39,7 @@ WRITTEN = 1000.0  # the same of the units that are written to, where they have d
 WHISPER = 0.01  # their weights, of the detectors': torn open, they are not heard
 NESTED = 0.5  # of the share that fires a trap, the share that fires its upper unit too; 0: no upper units
 HUSHED = 0.1  # an upper unit's weights, of a trap's: it is written to alike, but hardly drives the channel when alone
+LEAN = 0.3  # to one of two channels; the channels together push traps shut, their difference need not
 AGREED = 0.05  # of mixtures, the share that may look like a record where two units must agree besides
 NEVER = 1e3  # threshold, in lengths of the largest auxiliary record, of the idle unit
 
@@ -57,6 +64,7 @@ class MlpTrap:
     quiet: float = ROWS  # length of the weights of upper units, and of units that detectors stand for
     gain: float = SLOPE / ROWS  # with which these feed the channel
     single: SingleTest | None = None  # of readings, where records lie on no grid
+    second: int | None = None  # another channel, where records lie on no grid
     below: tuple[str, ...] = ()  # prefixes of the dense layers below, the first one first; records are their inputs
     kind: ClassVar[str] = "mlp"
 
@@ -75,16 +83,18 @@ class MlpTrap:
         w, b = tensor(params, f"{self.layer}.weight"), tensor(params, f"{self.layer}.bias")
         next_w, next_b = tensor(params, f"{self.following}.weight"), tensor(params, f"{self.following}.bias")
         next_w[:, [*self.units, *self.upper, *self.detectors, self.idle]] = 0
-        next_w[self.channel], next_b[self.channel] = 0, 0
+        channels = [self.channel] if self.second is None else [self.channel, self.second]
+        next_w[channels], next_b[channels] = 0, 0
+        lean = LEAN * np.array([0.0] if self.second is None else [1.0, -1.0])
         loud, quiet = (self.rows, self.slope / self.rows), (self.quiet, self.gain)
-        for units, limits, (length, gain) in (
-            (self.units, self.thresholds, quiet if len(self.detectors) else loud),
-            (self.upper, self.upper_thresholds, quiet),
-            (self.detectors, self.thresholds, loud),
+        for units, limits, (length, gain), share in (
+            (self.units, self.thresholds, quiet if len(self.detectors) else loud, 1 + lean),
+            (self.upper, self.upper_thresholds, quiet, 1 - lean),
+            (self.detectors, self.thresholds, loud, np.ones(len(channels))),
         ):
             if len(units):
                 w[units], b[units] = length * self.directions, -length * limits
-                next_w[self.channel, units] = gain
+                next_w[np.ix_(channels, units)] = gain * share[:, None]
         length = self.quiet if len(self.detectors) else self.rows
         w[self.idle] = length * self.directions[0]
         b[self.idle] = -NEVER * length * (1 + np.abs(self.thresholds).max())
@@ -97,9 +107,9 @@ class MlpTrap:
         """Two records in one batch mix in the lower unit; if one of them passed the upper threshold too, the upper unit
         holds that one and the difference of the two units holds the other.
 
-        Where records lie on no grid, a mixture is hard to tell: then only readings count on which both units agree, and
-        which look like one record. What half precision rounded off is put back onto the grid where that is certain.
-        Above other layers the record is what these make the copied features of.
+        Where records lie on no grid, only readings count on which both units agree; where these speak on one channel,
+        a mixture may pass that, and readings must look like one record too. What half precision rounded off is put back
+        onto the grid where that is certain. Above other layers the record is what these make the copied features of.
         """
 
         def judged(found: Written, limits: Array, *units: Array) -> Candidates:
@@ -118,7 +128,7 @@ class MlpTrap:
         upper = written(before, after, self.recorder(self.upper))
         above = judged(upper, self.upper_thresholds, self.upper)
         if not self.domain.grid:
-            return agreeing(alone, above)
+            return agreeing(alone, above, APART if self.second is None else SAME)
         between = judged(lower - upper, self.thresholds, self.units, self.upper)
         return first_accepted([above, between, alone])
 
@@ -194,7 +204,9 @@ def mlp_trap(
     groups = np.array([1, traps, traps * bool(nested), traps * (whisper is not None or rate > 0)])
     if traps < 1:
         raise BadInput(f"{traps} traps: plant at least 1")
-    *taken, channel = room_for(params, auxiliary, int(groups.sum()), layer, following)
+    domain = domain_of(seen)
+    leaning = rate > 0 and bool(nested) and not domain.grid
+    *taken, second, channel = room_for(params, auxiliary, int(groups.sum()), layer, following, 2)
     idle, units, upper, detectors = np.split(np.array(taken), np.cumsum(groups)[:-1])
     baits = choose_baits(auxiliary, traps, share, rng)
     limits = thresholds(auxiliary @ baits.directions.T, nested * share) if nested else np.empty(0)
@@ -203,17 +215,17 @@ def mlp_trap(
         slope, rows, quiet, gain = loudness(auxiliary, baits, rate)
     if whisper:
         quiet, gain = whisper.quiet, whisper.gain(auxiliary)
-    domain = domain_of(seen)
     passed = AGREED if nested else PASSED
-    single = None if domain.grid else single_test(seen, auxiliary @ baits.directions.T, share, rng, passed)
+    single = None if domain.grid or leaning else single_test(seen, auxiliary @ baits.directions.T, share, rng, passed)
     return MlpTrap(
         layer, following, units, int(idle[0]), channel, baits.directions, baits.thresholds, domain, upper, limits,
-        detectors, slope, rows, quiet, gain, single, below,
+        detectors, slope, rows, quiet, gain, single, second if leaning else None, below,
     )  # fmt: skip
 
 
-def room_for(params: Params, auxiliary: Array, units: int, layer: str, following: str) -> list[int]:
-    """The `units` hidden units that the following layer makes least use of, and then its own least active unit.
+def room_for(params: Params, auxiliary: Array, units: int, layer: str, following: str, channels: int = 1) -> list[int]:
+    """The `units` hidden units that the following layer makes least use of, and then its own `channels` least active
+    units, the least active one last.
 
     BadInput where the layers do not follow each other, or where that would take more than three quarters of them.
     """
@@ -230,4 +242,5 @@ def room_for(params: Params, auxiliary: Array, units: int, layer: str, following
     hidden = np.maximum(auxiliary @ w.T + tensor(params, f"{layer}.bias"), 0)
     beyond = np.maximum(hidden @ next_w.T + tensor(params, f"{following}.bias"), 0)
     least_used = np.argsort(hidden.mean(0) * np.linalg.norm(next_w, axis=0), kind="stable")
-    return [*least_used[:units].tolist(), int(beyond.mean(0).argmin())]
+    idlest = np.argsort(beyond.mean(0), kind="stable")[:channels][::-1]
+    return [*least_used[:units].tolist(), *idlest.tolist()]

@@ -14,7 +14,7 @@ class TrapData:
 
     source: str = setting(
         "digits",
-        "digits | cifar10 | caltech101 | trec | banking77, an .npz with x and y, or a .jsonl or .csv with text and label",
+        "digits | cifar10 | caltech101 | trec | banking77, an .npz with x and y, a .jsonl or .csv with text and label",
     )
     attacker: str = setting("", "where the attacker's records come from: cifar100; empty: from source too")
     folder: str = setting("", "where named datasets that are not embedded lie (--data)")
