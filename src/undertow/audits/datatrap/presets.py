@@ -44,6 +44,14 @@ BERT = replace(
     finetune=Fit(epochs=3, batch=32, lr=0.1, momentum=0.0, decay="linear"),
     head_rate=5.0,
 )
+GPT2 = replace(
+    BERT,
+    model=TrapModel(kind="gpt2", width=256, depth=4),
+    pretrain=Fit(epochs=15, batch=50, optimizer="adamw", lr=1e-3, weight_decay=0.05),
+    traps=Traps(count=16),
+    finetune=Fit(epochs=5, batch=16, lr=1e-4, momentum=0.0, decay="constant"),
+    head_rate=300.0,
+)
 PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
     "digits-mlp": ("embedded scanned digits, a perceptron, plain SGD (the default)", DIGITS),
     "digits-momentum": (
@@ -94,6 +102,7 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
     "bert-banking77": (
         "the same with texts of banking77 (--data)", replace(BERT, data=replace(BERT.data, source="banking77")),
     ),
+    "gpt2": ("a small GPT-2 trained here, or yours (model.checkpoint), first tokens of TREC's texts (--data)", GPT2),
 }  # fmt: skip
 
 
