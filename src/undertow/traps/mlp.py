@@ -83,7 +83,7 @@ class MlpTrap:
         w, b = tensor(params, f"{self.layer}.weight"), tensor(params, f"{self.layer}.bias")
         next_w, next_b = tensor(params, f"{self.following}.weight"), tensor(params, f"{self.following}.bias")
         next_w[:, [*self.units, *self.upper, *self.detectors, self.idle]] = 0
-        channels = [self.channel] if self.second is None else [self.channel, self.second]
+        channels = np.array([self.channel] if self.second is None else [self.channel, self.second])
         next_w[channels], next_b[channels] = 0, 0
         lean = LEAN * np.array([0.0] if self.second is None else [1.0, -1.0])
         loud, quiet = (self.rows, self.slope / self.rows), (self.quiet, self.gain)
@@ -94,7 +94,7 @@ class MlpTrap:
         ):
             if len(units):
                 w[units], b[units] = length * self.directions, -length * limits
-                next_w[np.ix_(channels, units)] = gain * share[:, None]
+                next_w[channels[:, None], units] = gain * share[:, None]
         length = self.quiet if len(self.detectors) else self.rows
         w[self.idle] = length * self.directions[0]
         b[self.idle] = -NEVER * length * (1 + np.abs(self.thresholds).max())
