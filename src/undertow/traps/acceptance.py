@@ -12,7 +12,7 @@ STEPS = (*range(2, 33), 64, 100, 127, 128, 255, 256)  # of a grid that records m
 ON_GRID = 1e-6  # how exactly auxiliary records lie on their grid
 SLACK = 0.02  # of the range, by which a reading may leave it
 APART = 1e-3  # of the range, by which two readings of one record may differ
-SAME = 1e-4  # the same, where a mixture must differ
+SAME = 1e-5  # the same, where a mixture must differ: single records agree to 1e-6
 OFF_GRID = 0.05  # of a grid step, by which a reading may miss it
 
 
