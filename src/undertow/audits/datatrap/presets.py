@@ -46,8 +46,9 @@ BERT = replace(
 )
 GPT2 = replace(
     BERT,
-    model=TrapModel(kind="gpt2", width=256, depth=4),
-    pretrain=Fit(epochs=15, batch=50, optimizer="adamw", lr=1e-3, weight_decay=0.05),
+    data=replace(BERT.data, auxiliary=1000, victim=320, tokens=16),
+    model=TrapModel(kind="gpt2", width=256, depth=3),
+    pretrain=Fit(epochs=3, batch=50, optimizer="adamw", lr=1e-3, weight_decay=0.05),
     traps=Traps(count=16),
     finetune=Fit(epochs=5, batch=16, lr=1e-4, momentum=0.0, decay="constant"),
     head_rate=300.0,
