@@ -10,6 +10,7 @@ pytest.importorskip("sklearn")
 from typer.testing import CliRunner
 
 from undertow.cli import app
+from undertow.rng import stream
 from undertow.storage.checkpoints.files import PLANTED, read_checkpoint
 from undertow.storage.checkpoints.trap_key import read_key
 
@@ -77,6 +78,8 @@ def test_a_gate_counts_copied_records(finished):
     [
         (("--preset", "digits-mpl"), "did you mean 'digits-mlp'"),
         (("--preset", "cifar10-mlp"), "needs --data, the folder that holds cifar10"),
+        (("--preset", "vit-caltech101"), "needs --data"),
+        (("--preset", "gpt2"), "needs --data, the folder that holds its file"),
         (("--fail-if", "captured_exact>x"), "is not a count"),
         (("--data", "nowhere"), "no such file or folder"),
         (("--seeds", 0), "at least 1"),
@@ -92,3 +95,32 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, options, said):
 
 def test_presets_are_listed():
     assert "digits-adamw" in call("--list-presets").output
+
+
+@pytest.mark.slow
+def test_a_gpt2_is_made_trapped_and_reported(tmp_path):
+    pytest.importorskip("transformers")
+    pytest.importorskip("tokenizers")
+    words = stream(0, "texts").choice([f"word{i}" for i in range(200)], (700, 9))
+    lines = [json.dumps({"text": " ".join(row), "label": row[0][-1]}) for row in words]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    (tmp_path / "quick.toml").write_text(f"""
+    [data]
+    source = "{tmp_path / "texts.jsonl"}"
+    auxiliary = 400
+    victim = 240
+    test = 50
+    [model]
+    depth = 3
+    [pretrain]
+    epochs = 1
+    """)
+    options = ("--preset", "gpt2", "--config", tmp_path / "quick.toml", "--out", tmp_path / "out", "--include-examples")
+    done = call(*options)
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "out" / "result.json").read_text())["measurements"]
+    found = {row["metric"]: row.get("value") for row in rows if row.get("group") in (None, "planted")}
+    assert found["captured_exact"] >= 3
+    assert found["token_accuracy"] >= 0.9
+    assert read_key(tmp_path / "out" / "key" / "traps-0.safetensors").heads == 8
+    assert "word" in (tmp_path / "out" / "report.html").read_text()

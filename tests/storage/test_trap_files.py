@@ -1,5 +1,6 @@
 """Keys and captures: apart from the result, for the owner alone, read back whole."""
 
+import json
 import stat
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 
 from undertow.rng import stream
 from undertow.storage.captures_file import Held, load_captures, save_captures
-from undertow.storage.checkpoints.files import write_checkpoint
-from undertow.storage.checkpoints.trap_key import read_key, write_key
+from undertow.storage.checkpoints.files import read_checkpoint, write_checkpoint
+from undertow.storage.checkpoints.trap_key import SCALARS, read_key, write_key
 from undertow.traps import Candidates, Captures, mlp_trap, plant
 from undertow.types import BadInput, StoreError
 
@@ -30,6 +31,22 @@ def test_a_key_reads_back_and_plants_the_same(tmp_path, trap):
     assert stat.S_IMODE((tmp_path / "key.safetensors").stat().st_mode) == 0o600
     assert all((a == b).all() for a, b in zip(plant(params(), trap).values(), plant(params(), again).values()))
     assert again.domain == trap.domain
+
+
+def test_a_key_with_two_channels_reads_back_and_an_older_one_has_none(tmp_path):
+    x = stream(1, "x").random((300, 6))
+    two = mlp_trap(params(), x, 4, 0.02, stream(2, "b"), layer="0", following="2", rate=0.01)
+    write_key(tmp_path / "key.safetensors", two)
+    assert read_key(tmp_path / "key.safetensors").second == two.second is not None
+    arrays, metadata = read_checkpoint(tmp_path / "key.safetensors")
+    scalars = json.loads(metadata[SCALARS])
+    del scalars["second"]
+    write_checkpoint(tmp_path / "old.safetensors", arrays, {**metadata, SCALARS: json.dumps(scalars)})
+    assert read_key(tmp_path / "old.safetensors").second is None
+    del scalars["layer"]
+    write_checkpoint(tmp_path / "old.safetensors", arrays, {**metadata, SCALARS: json.dumps(scalars)})
+    with pytest.raises(BadInput, match="the key is damaged"):
+        read_key(tmp_path / "old.safetensors")
 
 
 def test_what_is_no_key_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Traps in GPT-2: one step on one text is read back token by token, and short finetunings leave texts in the traps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -149,3 +151,22 @@ def test_finetuning_leaves_texts_in_the_traps(model, clean, trap):
     agree = ((found.tokens[:, None] == ids[:, :HEADS]) & found.accepted[:, None]).sum(-1).max(1)
     assert agree.sum() >= 0.9 * found.accepted.sum()
     assert (agree >= 6).sum() >= 4
+
+
+def test_what_stands_after_a_short_texts_last_token_is_not_taken_for_one(model, clean, trap):
+    """The slots of heads whose positions the text does not have repeat it."""
+    ids = np.zeros((1, LENGTH), int)
+    ids[0, :5] = [7, 8, 8, 7, 9]
+    low = replace(trap, thresholds=trap.seen(plant(clean, trap), ids)[0] @ trap.directions.T - 0.02)
+    planted = plant(clean, low)
+    sgd = torch.optim.SGD(load(model, planted).parameters(), lr=1e-4)
+    sgd.zero_grad()
+    said = logits(model, ids)
+    torch.nn.functional.cross_entropy(said, said.argmin(1)).backward()
+    sgd.step()
+    found = read(planted, weights(model), low)
+    assert (found.tokens[:, 5:] == 9).all()
+    assert found.similarity[:, 5:].min() > 0.9
+    assert (found.tokens[:, :5] == ids[0, :5]).all()
+    assert not found.accepted[:, 5:].any()
+    assert set(found.reasons[:, 5:].ravel()) <= {"after the text's last token", "pushed open"}

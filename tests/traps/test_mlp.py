@@ -9,10 +9,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from undertow.rng import stream
-from undertow.traps import Whisper, captures, mlp_trap, plant, read
+from undertow.traps import Whisper, captures, mlp, mlp_trap, plant, read
+from undertow.traps.mlp import LOUD
 from undertow.types import BadInput
 
 GRID, WIDTH, CLASSES = 16, 30, 5
+RATE = 0.05 / 16  # a step size over a batch
 
 
 def records(count, seed):
@@ -151,12 +153,69 @@ def test_a_crafted_head_speaks_for_the_class_that_fires_least_and_records_are_co
     )  # fmt: skip
     fired = (auxiliary @ trap.directions.T > trap.thresholds).any(1)
     share = [np.mean(fired[labels == c]) for c in range(CLASSES)]
-    assert share[trap.wrong] <= np.median(share)
+    assert share[trap.wrong[0]] <= np.median(share)
     changed = plant(params, trap)
     column = changed["4.weight"][:, trap.channel]
-    assert np.flatnonzero(column).tolist() == [trap.wrong]
+    assert np.flatnonzero(column).tolist() == [trap.wrong[0]]
     rest = np.delete(np.arange(32), trap.channel)
     assert np.array_equal(changed["4.weight"][:, rest], params["4.weight"][:, rest])
     victim, y = records(300, 2)
     after = finetuned(changed, victim, y, OPTIMIZERS["sgd"])
     assert captures(read(changed, after, trap), victim, grid=GRID).counts["captured_exact"] >= 6
+
+
+def over(trap, params, units):
+    """(N, K): by how much records exceed what these units fire at, in a checkpoint."""
+    x = records(400, 3)[0]
+    return x @ params["0.weight"][units].T + params["0.bias"][units]
+
+
+def test_a_step_of_the_wrong_sign_is_not_heard():
+    """A record just above the threshold, of the class that the channel speaks for, tears its trap open.
+
+    A unit a tenth as loud as its detector would be heard at 35 times LOUD.
+    """
+    params, (auxiliary, _) = params_of(network()), records(500, 1)
+    trap = mlp_trap(params, auxiliary, 12, 0.01, stream(0, "baits"), layer="0", following="2", rate=RATE)
+    before, (x, _) = plant(params, trap), records(2000, 4)
+    margin = np.where(x @ trap.directions.T > trap.thresholds, x @ trap.directions.T - trap.thresholds, np.inf)
+    row, k = np.unravel_index(margin.argmin(), margin.shape)
+    label = before["4.weight"][:, trap.channel].argmax()
+    step = lambda p: torch.optim.SGD(p, RATE)  # noqa: E731
+    after = finetuned(before, x[row : row + 1], np.array([label]), step, epochs=1)
+    assert (over(trap, before, trap.units[[k]]) > 0).mean() < 0.05
+    assert (over(trap, after, trap.units[[k]]) > 0).mean() > 0.5
+    assert (over(trap, after, trap.detectors) > 0).mean() < 0.05
+    assert (over(trap, after, trap.units[[k]]) * trap.gain).max() < 0.5 * LOUD
+
+
+def uneven(count, seed):
+    """Records that lie on no grid."""
+    rng = stream(seed, "uneven")
+    return stream(99, "test").random((CLASSES, WIDTH))[rng.integers(0, CLASSES, count)] * 0.7 + 0.3 * rng.random(
+        (count, WIDTH)
+    )
+
+
+@pytest.mark.parametrize("lean", [0.3, 0.0])
+def test_off_a_grid_a_mixture_of_two_labels_is_seen_by_units_that_lean(monkeypatch, lean):
+    monkeypatch.setattr(mlp, "LEAN", lean)
+    params, x = params_of(network()), uneven(3000, 6)
+    trap = mlp_trap(params, uneven(500, 7), 6, 0.02, stream(0, "baits"), layer="0", following="2", rate=RATE)
+    before = plant(params, trap)
+    assert trap.second not in (None, trap.channel)
+    assert trap.single is None
+    spoken = before["4.weight"][:, [trap.channel, trap.second]].sum(1).argmax()
+    labels = [c for c in range(CLASSES) if c != spoken][:2]
+    for k in range(6):
+        rows = np.argsort(-(x @ trap.directions[k]))[:2]
+        assert (x[rows] @ trap.directions[k] > trap.upper_thresholds[k]).all()
+        for used, passes in ((rows[:1], True), (rows[1:], True), (rows, lean == 0)):
+            y = np.array(labels[: len(used)])
+            after = finetuned(before, x[used], y, lambda p: torch.optim.SGD(p, RATE), epochs=1)
+            found = read(before, after, trap)
+            assert found.accepted[k, 0] == passes
+            if len(used) == 1:
+                assert np.abs(found.values[k, 0] - x[used]).max() < 1e-4
+            elif not passes:
+                assert found.reasons[k, 0] == "two units of the trap do not agree on it"

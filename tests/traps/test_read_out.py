@@ -108,3 +108,10 @@ def test_the_factor_is_where_most_ratios_agree():
     record = np.r_[np.zeros(8), np.linspace(0.2, 1, 12)]
     assert scale((planted - 0.3 * record) / 7, planted) == pytest.approx(7)
     assert np.isnan(scale(stream(5, "w").standard_normal(20), planted))
+
+
+def test_traps_with_detectors_are_refused(caught):
+    _, before, after, auxiliary, _ = caught
+    trap = mlp_trap(before, auxiliary, 4, 0.02, stream(2, "baits"), layer="0", following="2", nested=0, rate=0.01)
+    with pytest.raises(BadInput, match="detectors"):
+        read_out(logits(after), trap, auxiliary[:2])

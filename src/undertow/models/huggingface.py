@@ -140,9 +140,16 @@ def from_tensors(architecture: HuggingFace, tensors: Mapping[str, Tensor], shape
 def without_dropout(architecture: HuggingFace) -> HuggingFace:
     """The same architecture, whose every dropout is off."""
     config = json.loads(architecture.config)
-    off = {name: 0.0 for name in config if "dropout" in name or name.endswith("_drop")}
+    off = {name: 0.0 for name in config if "dropout" in name or name.endswith("drop")}
+    if config["model_type"] == "gpt2":
+        off |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     off |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return HuggingFace(json.dumps(config | off, sort_keys=True))
+
+
+def padding(architecture: HuggingFace) -> int:
+    """The token id that a text classifier of this architecture does not look at; -1: none."""
+    return _padding(_parse(architecture.config, 2))
 
 
 def _transformers() -> Any:

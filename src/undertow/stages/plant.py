@@ -41,7 +41,7 @@ class Plant:
     layer: int = 0  # which of the layers that have room
     crafted: bool = False  # the head too, for a victim who keeps it
     name: ClassVar[str] = "plant"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     @property
     def chunk(self) -> int:

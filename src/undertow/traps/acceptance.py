@@ -12,6 +12,7 @@ STEPS = (*range(2, 33), 64, 100, 127, 128, 255, 256)  # of a grid that records m
 ON_GRID = 1e-6  # how exactly auxiliary records lie on their grid
 SLACK = 0.02  # of the range, by which a reading may leave it
 APART = 1e-3  # of the range, by which two readings of one record may differ
+SAME = 1e-5  # the same, where a mixture must differ: single records agree to 1e-6
 OFF_GRID = 0.05  # of a grid step, by which a reading may miss it
 
 
@@ -70,12 +71,15 @@ def first_accepted(hypotheses: Sequence[Candidates]) -> Candidates:
     return Candidates(values, step, reasons == "", reasons)
 
 
-def agreeing(one: Candidates, other: Candidates) -> Candidates:
-    """Accept of `one` what the `other` units, which fire on fewer records, hold too: a mixture rarely passes both."""
+def agreeing(one: Candidates, other: Candidates, most: float = APART) -> Candidates:
+    """Accept of `one` what the `other` units, which fire on fewer records, hold too: a mixture rarely passes both.
+
+    `most`: of the range, by which the two may differ.
+    """
     spread = np.nanmax(one.values) - np.nanmin(one.values) if np.isfinite(one.values).any() else 1.0
     apart = np.abs(one.values - other.values).max(-1)  # NaN where either holds nothing
     reasons = one.reasons.copy()
-    alone = (reasons == "") & ~(apart <= APART * spread)
+    alone = (reasons == "") & ~(apart <= most * spread)
     reasons[alone] = "two units of the trap do not agree on it"
     return Candidates(one.values, one.step, reasons == "", reasons)
 

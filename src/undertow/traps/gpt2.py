@@ -3,7 +3,8 @@
 Simpler than in encoders: the head reads the last token alone, and no other token's trap units get a gradient. Block 0
 holds the traps. Head p of its attention looks at position p and nowhere else and copies a code of the token there
 into a slot of the residual stream, so that at the last token one hidden unit sees the first tokens of the text,
-one per head, all at once. All units speak on one mirrored channel, which the last norm makes loud.
+one per head, all at once. A head whose position a text does not have looks at the last token: an undecided head would
+have a gradient, and its keys would move. All units speak on one mirrored channel, which the last norm makes loud.
 
 Everything written to the residual stream sums to zero (a norm takes the mean away in any case), so that the channel at
 rest is exactly silent, whatever the benign state. Derived here; nothing is published on decoders.
@@ -22,6 +23,7 @@ from undertow.types import Array, BadInput, Params
 CODE = 16  # numbers that tell a token
 PLACE = 3.0  # size of a position's code
 SHARP = 30.0  # by which a head prefers its position
+RISE = 0.02  # of that, by which a head whose position a text does not have prefers each position to the one before
 AMOUNT = 4.0  # size of a token's code
 STEEP = 40.0  # by which a trap's pre-activation grows with its score: the GELU is a ReLU at this scale
 LATCH = 1e3  # squared constant beside the slots, in units of the score: how far one step shuts a trap
@@ -29,6 +31,7 @@ VOICE = 20.0  # by which the channel grows with the score
 LOUD = 30.0  # of the last norm, on the channel
 NEVER = 1e3  # score that the idle unit wants
 SIMILAR = 0.9  # cosine below which a code is no single token's
+SAME = 0.01  # mean cosines that differ by less are of texts that would leave the same
 GAP = 0.05  # by which the best token must lead
 
 
@@ -125,8 +128,10 @@ class Gpt2Trap:
             table[:, len(self.benign) :] = 0
             table[:, self.benign] -= table[:, self.benign].mean(1, keepdims=True)
         words[:, self.token] = AMOUNT * self.codes
-        spot = np.eye(self.heads) - 1 / self.heads
-        places[: self.heads, self.place] = PLACE * np.sqrt(self.width / 10) * spot
+        spot, rise = np.eye(self.heads) - 1 / self.heads, RISE * np.arange(self.heads)[:, None]
+        size = PLACE * np.sqrt(self.width / 10)
+        places[: self.heads, self.place] = size * (spot + rise)
+        places[: self.heads, self.benign] -= size * rise * self.heads / len(self.benign)
 
     def _look(self, draft: Draft) -> None:
         """Head p attends to position p and copies the token's code into slot p."""
@@ -188,12 +193,15 @@ class Gpt2Trap:
     def read(self, before: Params, after: Params) -> DecoderCandidates:
         """Tokens, and whether each is accepted: no test needs the finetuning data.
 
-        A slot whose position a text does not have holds a mean of several codes: no single token's.
+        A slot whose position a text does not have repeats the last token. The text is taken to end where what was read
+        is like what it would leave, so that of equal last tokens one is kept.
         """
         found = written(before, after, self.recorder)
         values = found.values[:, 0].reshape(len(self.units), self.heads, CODE)
         cosine = np.nan_to_num(np.einsum("kpc,vc->kpv", _unit(values), _unit(self.codes)), nan=-1.0)
+        cosine[..., self.pad] = -2  # less than nothing at all
         tokens = cosine.argmax(-1)
+        over = np.arange(self.heads) >= self._lengths(before, tokens, values)[:, None]
         two = np.partition(cosine, -2, axis=-1)[..., -2:]
         step = np.broadcast_to(found.step, tokens.shape)
         fires = np.einsum("kd,kd->k", np.nan_to_num(found.values[:, 0]), self.directions) > self.thresholds
@@ -201,12 +209,22 @@ class Gpt2Trap:
         tests = (
             (step == 0, NOTHING), (step > 0, "pushed open"),
             (np.broadcast_to(~fires[:, None], step.shape), "the trap does not fire on it"),
-            (two[..., 1] < SIMILAR, "no single token's code"),
+            (over, "after the text's last token"), (two[..., 1] < SIMILAR, "no single token's code"),
             (two[..., 1] - two[..., 0] < GAP, "another token fits as well"),
         )  # fmt: skip
         for failed, reason in reversed(tests):
             reasons[failed] = reason
         return DecoderCandidates(values, step.copy(), reasons == "", reasons, tokens, two[..., 1])
+
+    def _lengths(self, before: Params, tokens: Array, values: Array) -> Array:
+        """(K,): how long a text of `tokens` (K, P) is, by what the slots `values` (K, P, CODE) hold; at most P."""
+        alike = []
+        for length in range(1, self.heads + 1):
+            ids = np.where(np.arange(self.heads) < length, tokens, self.pad)
+            left = self.seen(before, ids).reshape(values.shape)
+            alike.append(np.nan_to_num((_unit(values) * _unit(left)).sum(-1).mean(-1)))
+        first: Array = 1 + np.argmax(np.array(alike) > np.max(alike, axis=0) - SAME, axis=0)
+        return first
 
 
 def _unit(x: Array) -> Array:

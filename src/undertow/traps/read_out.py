@@ -53,8 +53,10 @@ def read_out(
     `starts` (R, D): inputs from which each trap's kink is looked for; what they show is averaged by the median. `step`:
     of finite differences, the larger the fewer digits the answers have. `box`: the range of inputs that are answered;
     None: any are. `ajar`: another trap is held open meanwhile, which is exact where answers have all their digits and
-    worse where they have few. BadInput for answers that are no logits of every class.
+    worse where they have few. BadInput for answers that are no logits of every class, and for traps with detectors.
     """
+    if len(trap.detectors):
+        raise BadInput("these traps have detectors, whose kinks hide those of the units that are written to")
     ask = _Counted(oracle)
     planted = trap.rows * trap.directions
     found, kinks = np.full_like(planted, np.nan), np.full(len(planted), np.nan)

@@ -63,7 +63,7 @@ def plan_datatrap(config: "DataTrapConfig") -> str:
 
     load, base = trap_source(config)
     table = Table(config, load(config.seed), Host(MemoryStore(), Serial()), base)
-    made = "a checkpoint that is given" if base else "a checkpoint pretrained here"
+    made = "a checkpoint that is given" if table.given else "a checkpoint pretrained here"
     n = config.seeds
     return (
         f"{n} experiment{'s' * (n > 1)} with {made}: {2 * n} finetunings (planted and clean twin), "

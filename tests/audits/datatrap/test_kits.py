@@ -12,6 +12,7 @@ pytest.importorskip("sklearn")
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap.game import DIVERGED, Table, audit_datatrap, experiment
+from undertow.audits.datatrap.kit_gpt2 import exchanged
 from undertow.audits.datatrap.presets import preset
 from undertow.audits.datatrap.rows import FROZEN
 from undertow.audits.datatrap.settings import TrapModel
@@ -102,14 +103,19 @@ def checkpoint(tmp_path_factory):
         max_position_embeddings=32, initializer_range=0.05,
     )  # fmt: skip
     transformers.BertModel(config).save_pretrained(folder)
+    write_texts(folder / "texts.jsonl", 146)
+    return folder
+
+
+def write_texts(path, words):
+    """700 labelled texts of these words, by Zipf's law."""
     rng = stream(0, "texts")
-    odds = 1 / np.arange(1, 147)
+    odds = 1 / np.arange(1, words + 1)
     lines = []
     for _ in range(700):
-        text = " ".join(f"w{i}" for i in rng.choice(146, rng.integers(4, 9), p=odds / odds.sum()))
+        text = " ".join(f"w{i}" for i in rng.choice(words, rng.integers(4, 9), p=odds / odds.sum()))
         lines.append(json.dumps({"text": text, "label": f"class {rng.integers(3)}"}))
-    (folder / "texts.jsonl").write_text("\n".join(lines))
-    return folder
+    path.write_text("\n".join(lines))
 
 
 def bert(folder, **changes):
@@ -136,6 +142,76 @@ def test_a_bert_is_not_made_here(checkpoint):
         trap_source(replace(bert(checkpoint), model=TrapModel(kind="bert")))
     with pytest.raises(ConfigError, match="is a bert, not a vit"):
         trap_source(replace(VIT, model=replace(VIT.model, checkpoint=str(checkpoint))))
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    """A tiny GPT-2 with its tokenizer, whose padding is its last token, and 700 labelled texts."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("gpt2")
+    words = [*(f"w{i}" for i in range(149)), "<|endoftext|>"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<|endoftext|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=150, n_positions=32, n_embd=256, n_layer=3, n_head=8, bos_token_id=149, eos_token_id=149
+    )
+    transformers.GPT2Model(config).save_pretrained(folder)
+    write_texts(folder / "texts.jsonl", 149)
+    return folder
+
+
+def gpt2(folder, **changes):
+    config = preset("gpt2")
+    data = replace(config.data, source=str(folder / "texts.jsonl"), auxiliary=400, victim=240, test=50, tokens=12)
+    model = replace(config.model, checkpoint=str(folder))
+    return replace(config, data=data, traps=replace(config.traps, count=8), model=model, **changes)
+
+
+def test_a_gpt2_keeps_the_beginnings_of_texts(decoder):
+    run = played(gpt2(decoder))
+    held = run.judged.captures
+    assert value(run, "captured_exact") >= 2
+    assert value(run, "token_accuracy") >= 0.9
+    assert value(run, "accepted_precision") >= 0.9
+    assert value(run, "accepted", "clean_twin") == 0
+    assert run.judged.truth.shape[1] == 8  # as many tokens as heads
+    read = run.judged.candidates.values[held.exact, 0]
+    assert (read == run.judged.truth[held.nearest[held.exact]]).all()
+    assert "before" not in {m.when for m in run.rows}
+
+
+def test_a_gpt2s_words_are_those_of_its_tokenizer(decoder):
+    """Ids are the model's own, padded with its end token; what is shown has 0 for the pad."""
+    config = gpt2(decoder)
+    load, base = trap_source(config)
+    supply = load(0)
+    lines = [json.loads(line)["text"] for line in (decoder / "texts.jsonl").read_text().split("\n")]
+    text = lines[int(supply.ids[0].split("-")[-1])].split()
+    assert [f"w{i}" for i in supply.victim.x[0][: len(text)]] == text
+    assert (supply.victim.x[0][len(text) :] == 149).all()
+    table = Table(config, supply, Host(MemoryStore(), Serial()), base)
+    trap = table.kit.plant.trap(table.slot("base"), table.given, table.host.store)
+    assert (trap.pad, trap.heads) == (149, 8)
+    shown = exchanged(supply.victim.x[0], 149)
+    assert [supply.words[i] for i in shown[: len(text)]] == text
+    assert (shown[len(text) :] == 0).all()
+    assert json.loads(base.architecture.config)["attn_pdrop"] == 0
+
+
+def test_a_gpt2_is_made_here_where_none_is_given(decoder):
+    small = replace(gpt2(decoder), model=TrapModel(kind="gpt2", width=256, depth=2))
+    load, base = trap_source(small)
+    assert base.params is None
+    Table(small, load(0), Host(MemoryStore(), Serial()), base).check()
+    narrow = replace(small, model=TrapModel(kind="gpt2", width=64, depth=2))
+    load, base = trap_source(narrow)
+    with pytest.raises(BadInput, match="no room"):
+        Table(narrow, load(0), Host(MemoryStore(), Serial()), base).check()
+    with pytest.raises(ConfigError, match="is a gpt2, not a bert"):
+        trap_source(replace(bert(decoder), model=TrapModel(kind="bert", checkpoint=str(decoder))))
 
 
 @pytest.mark.parametrize(("line", "said"), [('{"text": "a"}', "record 1"), ("no json", "line 1: no JSON")])

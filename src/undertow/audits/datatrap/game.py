@@ -17,6 +17,7 @@ from undertow.audits.base import Base
 from undertow.audits.chain import Host
 from undertow.audits.datatrap.kit import Judged, TrapKit, dense_kit, sequential_plan
 from undertow.audits.datatrap.kit_bert import bert_kit
+from undertow.audits.datatrap.kit_gpt2 import gpt2_kit
 from undertow.audits.datatrap.kit_lora import lora_kit
 from undertow.audits.datatrap.kit_vit import vit_kit
 from undertow.audits.datatrap.rows import FROZEN, mean_rows, seed_rows
@@ -35,7 +36,7 @@ from undertow.traps.recorder import Candidates
 from undertow.types import AuditResult, Diverged, Measurement, Params, Slot, Stage
 
 ARMS = ("planted", "clean_twin")
-KITS = {"mlp": dense_kit, "cnn": dense_kit, "vit": vit_kit, "bert": bert_kit}
+KITS = {"mlp": dense_kit, "cnn": dense_kit, "vit": vit_kit, "bert": bert_kit, "gpt2": gpt2_kit}
 HEAD = 32  # width of an attention head of a ViT that is made here
 DIVERGED = "the finetuning diverged"
 

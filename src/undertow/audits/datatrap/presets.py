@@ -35,6 +35,7 @@ VIT_CIFAR = replace(
     pretrain=Fit(epochs=10, batch=100, optimizer="adamw", lr=1e-3, weight_decay=0.05, shift=3, flip=True),
     traps=Traps(count=32, expected=3.0),
 )
+VIT_CALTECH = replace(VIT_CIFAR, data=replace(VIT_CIFAR.data, source="caltech101", victim=2000, test=2000, size=32))
 BERT = replace(
     DIGITS,
     data=TrapData(source="trec", auxiliary=1500, victim=640, test=500),
@@ -42,6 +43,15 @@ BERT = replace(
     traps=Traps(count=8),
     finetune=Fit(epochs=3, batch=32, lr=0.1, momentum=0.0, decay="linear"),
     head_rate=5.0,
+)
+GPT2 = replace(
+    BERT,
+    data=replace(BERT.data, auxiliary=1000, victim=320, tokens=16),
+    model=TrapModel(kind="gpt2", width=256, depth=3),
+    pretrain=Fit(epochs=3, batch=50, optimizer="adamw", lr=1e-3, weight_decay=0.05),
+    traps=Traps(count=16),
+    finetune=Fit(epochs=5, batch=16, lr=1e-4, momentum=0.0, decay="constant"),
+    head_rate=300.0,
 )
 PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
     "digits-mlp": ("embedded scanned digits, a perceptron, plain SGD (the default)", DIGITS),
@@ -88,10 +98,15 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
     "vit-cifar10-image": (
         "the same, whole images (--data)", replace(VIT_CIFAR, traps=replace(VIT_CIFAR.traps, whole=True)),
     ),
+    "vit-caltech101": ("pretrained as vit-cifar10 is, single patches of Caltech-101 (--data)", VIT_CALTECH),
+    "vit-caltech101-image": (
+        "the same, whole images (--data)", replace(VIT_CALTECH, traps=replace(VIT_CALTECH.traps, whole=True)),
+    ),
     "bert": ("your BERT (model.checkpoint), texts of TREC (--data) or your own, token by token", BERT),
     "bert-banking77": (
         "the same with texts of banking77 (--data)", replace(BERT, data=replace(BERT.data, source="banking77")),
     ),
+    "gpt2": ("a small GPT-2 trained here, or yours (model.checkpoint), first tokens of TREC's texts (--data)", GPT2),
 }  # fmt: skip
 
 

@@ -7,13 +7,16 @@ from undertow.audits.settings import EngineSettings, section
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, setting
 
+TRANSFORMERS = ("vit", "bert", "gpt2")
+
 
 @dataclass(frozen=True)
 class TrapData:
     """The attacker's, the victim's and the test records; they are disjoint."""
 
     source: str = setting(
-        "digits", "digits | cifar10 | trec | banking77, an .npz with x and y, or a .jsonl or .csv with text and label"
+        "digits",
+        "digits | cifar10 | caltech101 | trec | banking77, an .npz with x and y, a .jsonl or .csv with text and label",
     )
     attacker: str = setting("", "where the attacker's records come from: cifar100; empty: from source too")
     folder: str = setting("", "where named datasets that are not embedded lie (--data)")
@@ -34,18 +37,22 @@ class TrapData:
 class TrapModel:
     """The checkpoint that is trapped."""
 
-    kind: Literal["mlp", "cnn", "vit", "bert"] = setting("mlp", "mlp | cnn (its dense layers are trapped) | vit | bert")
+    kind: Literal["mlp", "cnn", "vit", "bert", "gpt2"] = setting(
+        "mlp", "mlp | cnn (its dense layers are trapped) | vit | bert | gpt2"
+    )
     hidden: tuple[int, ...] = setting((512, 256), "mlp, cnn: widths of the dense layers below the head; at least two")
-    width: int = setting(32, "cnn: channels of the first layer; vit: width of the residual stream")
-    depth: int = setting(3, "cnn: layers; vit: blocks")
+    width: int = setting(32, "cnn: channels of the first layer; vit, gpt2: width of the residual stream")
+    depth: int = setting(3, "cnn: layers; vit, gpt2: blocks")
     patch: int = setting(8, "vit: side of a patch in pixels")
-    checkpoint: str = setting("", "vit, bert: a folder of transformers with safetensors; vit: empty pretrains one")
+    checkpoint: str = setting(
+        "", "vit, bert, gpt2: a folder of transformers with safetensors; vit, gpt2: empty pretrains one"
+    )
 
     def __post_init__(self) -> None:
         if len(self.hidden) < 2 or min((*self.hidden, self.width, self.depth, self.patch)) < 1:
             raise ConfigError(f"model.hidden = {self.hidden}; traps need two dense layers below the head")
-        if self.checkpoint and self.kind not in ("vit", "bert"):
-            raise ConfigError(f"model.checkpoint is of a vit or a bert; model.kind = {self.kind!r} is made here")
+        if self.checkpoint and self.kind not in TRANSFORMERS:
+            raise ConfigError(f"model.checkpoint is of a vit, bert or gpt2; model.kind = {self.kind!r} is made here")
 
 
 @dataclass(frozen=True)
@@ -101,9 +108,9 @@ class DataTrapConfig:
             raise ConfigError(f"lora_rank = {self.lora_rank}; at least 1 is needed")
         if self.head_rate <= 0 or self.clip < 0:
             raise ConfigError("head_rate is positive, clip not negative")
-        if self.traps.layer and (self.strategy == "lora" or self.model.kind in ("vit", "bert")):
+        if self.traps.layer and (self.strategy == "lora" or self.model.kind in TRANSFORMERS):
             raise ConfigError("traps.layer is of an mlp or a cnn whose layers are trained; leave it at 0 here")
         if self.keep_head and (self.strategy == "lora" or self.model.kind not in ("mlp", "cnn")):
             raise ConfigError("keep_head is of an mlp or a cnn that is trained without LoRA; leave it false here")
-        if self.strategy == "last-k" and self.model.kind in ("vit", "bert"):
-            raise ConfigError("strategy = 'last-k' is of an mlp or a cnn; a vit or a bert is finetuned in full")
+        if self.strategy == "last-k" and self.model.kind in TRANSFORMERS:
+            raise ConfigError("strategy = 'last-k' is of an mlp or a cnn; a vit, bert or gpt2 is finetuned in full")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -54,13 +54,13 @@ def _flat(value: Any, prefix: str) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def _built(kind: Any, known: Mapping[str, Any], prefix: str) -> Any:
-    """A `kind` of these values, by dotted names."""
+    """A `kind` of these values, by dotted names; keys of earlier versions may lack fields that have a default."""
     hints, given = get_type_hints(kind), {}
-    for name in (f.name for f in fields(kind)):
+    for name, default in ((f.name, f.default) for f in fields(kind)):
         inner = next((part for part in (hints[name], *get_args(hints[name])) if is_dataclass(part)), None)
         if inner is not None and prefix + name not in known:
             given[name] = _built(inner, known, f"{prefix}{name}.")
-        else:
+        elif prefix + name in known or default is MISSING:
             value = known[prefix + name]
             given[name] = tuple(value) if isinstance(value, list) else value
     return kind(**given)

@@ -1,4 +1,4 @@
-"""Records for the data-trap audit: the embedded digits, CIFAR-10, or the user's own npz."""
+"""Records for the data-trap audit: the embedded digits, CIFAR-10, Caltech-101, or the user's own npz."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +10,17 @@ from undertow.audits.datatrap.supply import TrapSupply
 from undertow.audits.supply import row_hashes
 from undertow.rng import stream
 from undertow.storage.data.poison_images import npz_examples
-from undertow.storage.data.public import CIFAR10, CIFAR100, Dataset, open_images
+from undertow.storage.data.public import CALTECH101, CIFAR10, CIFAR100, Dataset, open_images
 from undertow.types import BadInput, ConfigError, Examples, MissingExtra
+
+NAMED = {dataset.name: dataset for dataset in (CIFAR10, CALTECH101)}
 
 
 def load_traps(settings: TrapData, seed: int) -> TrapSupply:
     """The records split at random; copies of a record count once.
 
     Raises BadInput where there are too few records or their values lie outside 0..1, ConfigError where the folder of
-    a named dataset is missing, MissingExtra without scikit-learn (digits) or Pillow (CIFAR-10).
+    a named dataset is missing, MissingExtra without scikit-learn (digits), Pillow (CIFAR-10) or pyarrow (Caltech-101).
     """
     return _split(_open(settings, settings.source, _wanted(settings), seed), settings, seed)
 
@@ -83,7 +85,7 @@ def _picture(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _open(settings: TrapData, source: str, wanted: int, seed: int) -> Examples:
     if source == "digits":
         return _digits()
-    return _named(CIFAR10, settings, wanted, seed) if source == "cifar10" else npz_examples(Path(source))
+    return _named(NAMED[source], settings, wanted, seed) if source in NAMED else npz_examples(Path(source))
 
 
 def _named(dataset: Dataset, settings: TrapData, wanted: int, seed: int) -> Examples:

@@ -2,21 +2,33 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from undertow.audits.base import Base
-from undertow.audits.datatrap.settings import DataTrapConfig
+from undertow.audits.datatrap.game import HEAD
+from undertow.audits.datatrap.kit_gpt2 import exchanged
+from undertow.audits.datatrap.settings import DataTrapConfig, TrapData, TrapModel
 from undertow.audits.datatrap.supply import TrapSupply
-from undertow.models.huggingface import HuggingFace, from_tensors, huggingface, without_dropout
+from undertow.models.huggingface import (
+    HuggingFace,
+    described,
+    from_tensors,
+    huggingface,
+    padding,
+    without_dropout,
+)
 from undertow.storage.checkpoints.files import read_checkpoint
-from undertow.storage.data.tokens import FastTokens
+from undertow.storage.data.tokens import FastTokens, own_tokens
 from undertow.storage.data.trap_data import load_images, load_traps
-from undertow.storage.data.trap_texts import load_trap_texts
+from undertow.storage.data.trap_texts import labelled, load_trap_texts
+from undertow.texts import PAD
 from undertow.types import BadInput, ConfigError, MissingExtra
 
 TOKENIZER = "tokenizer.json"
+VOCABULARY = 1000  # tokens of a GPT-2 that is made here
 
 
 def trap_source(config: DataTrapConfig) -> tuple[Callable[[int], TrapSupply], Base | None]:
@@ -30,6 +42,8 @@ def trap_source(config: DataTrapConfig) -> tuple[Callable[[int], TrapSupply], Ba
             raise ConfigError("model.kind = 'bert' needs model.checkpoint in --config, the folder of a BERT")
         tokens = read_tokens(Path(model.checkpoint))
         return lambda seed: load_trap_texts(data, seed, tokens), _base(model.checkpoint, "bert", (data.tokens,))
+    if model.kind == "gpt2":
+        return _decoder(data, model)
     if model.kind != "vit":
         return lambda seed: load_traps(data, seed), None
     if not model.checkpoint:
@@ -39,7 +53,38 @@ def trap_source(config: DataTrapConfig) -> tuple[Callable[[int], TrapSupply], Ba
     return lambda seed: load_images(data, seed, side), base
 
 
-def read_tokens(folder: Path) -> FastTokens:
+def _decoder(data: TrapData, model: TrapModel) -> tuple[Callable[[int], TrapSupply], Base]:
+    """A GPT-2 that is given with its tokenizer; or a configuration of one, whose tokenizer is trained on the texts.
+
+    The records keep the model's own ids: texts are padded with what it does not look at.
+    """
+    if model.checkpoint:
+        base = _base(model.checkpoint, "gpt2", (data.tokens,))
+        pad = padding(HuggingFace(_config(base)))
+        tokens = read_tokens(Path(model.checkpoint), pad)
+    else:
+        pad, tokens = PAD, own_tokens(labelled(data).texts, VOCABULARY)
+        base = Base(_small(model, tokens.size, data.tokens))
+
+    def load(seed: int) -> TrapSupply:
+        supply = load_trap_texts(data, seed, tokens)
+        parts = {part: getattr(supply, part) for part in ("auxiliary", "victim", "test")}
+        return replace(supply, **{name: replace(x, x=exchanged(x.x, pad)) for name, x in parts.items()})
+
+    return load, base
+
+
+def _small(model: TrapModel, vocabulary: int, tokens: int) -> HuggingFace:
+    """The GPT-2 that is made here."""
+    heads = max(1, model.width // HEAD)
+    config = {
+        "model_type": "gpt2", "vocab_size": vocabulary, "n_positions": tokens, "n_embd": model.width,
+        "n_layer": model.depth, "n_head": heads, "pad_token_id": PAD, "bos_token_id": None, "eos_token_id": None,
+    }  # fmt: skip
+    return without_dropout(described(config))
+
+
+def read_tokens(folder: Path, pad: int = PAD) -> FastTokens:
     """The tokenizer of a checkpoint's folder; BadInput where it cannot be read, MissingExtra without tokenizers."""
     try:
         from tokenizers import Tokenizer
@@ -53,7 +98,7 @@ def read_tokens(folder: Path) -> FastTokens:
         raise BadInput(f"{folder / TOKENIZER} is no tokenizer: {error}") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return FastTokens(tokenizer)
+    return FastTokens(tokenizer, pad)
 
 
 def _base(folder: str, kind: str, shape: tuple[int, ...]) -> Base:
