@@ -12,7 +12,11 @@ STEPS = (*range(2, 33), 64, 100, 127, 128, 255, 256)  # of a grid that records m
 ON_GRID = 1e-6  # how exactly auxiliary records lie on their grid
 SLACK = 0.02  # of the range, by which a reading may leave it
 APART = 1e-3  # of the range, by which two readings of one record may differ
+IN_STEP = 1.25  # largest step of a trap's units over the smallest, where all copy one record at once
 OFF_GRID = 0.05  # of a grid step, by which a reading may miss it
+NOISE = np.array([0.03, 0.06, 0.12, 0.2])  # of a grid step, by which readings of a fine grid may scatter about it
+CHANCE = 1e-4  # that a reading which lies on no grid looks as if it did, at most
+TURNS = np.arange(-2, 3)
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,26 @@ class Domain:
         slack = SLACK * (self.high - self.low)
         if value.min() < self.low - slack or value.max() > self.high + slack:
             return "out of range"
-        if self.grid and np.abs(value * self.grid - np.round(value * self.grid)).max() > OFF_GRID:
+        off = np.abs(value * self.grid - np.round(value * self.grid))
+        if self.grid and off.max() > OFF_GRID and self.evidence(value) < 1 / CHANCE:
             return "between grey levels: several records mixed"
         return ""
+
+    def evidence(self, value: Array) -> float:
+        """By how much likelier `value` (d,) is to scatter about the grid than to lie anywhere between its lines.
+
+        A likelihood ratio, averaged over `NOISE`: for what lies anywhere it is 1 on average, so that it exceeds c with a
+        chance of at most 1 / c. Values on one grey level count once, by their middle miss: in flat patches they miss
+        alike. Those that were clipped to the range count nothing.
+        """
+        x = value * self.grid
+        nearest = np.round(x)
+        inside = (nearest > self.low * self.grid) & (nearest < self.high * self.grid)
+        levels = np.unique(nearest[inside])
+        miss = np.array([np.median(np.abs(x - level)[nearest == level]) for level in levels])
+        away = (miss[:, None] + TURNS)[..., None] / NOISE
+        density = (np.exp(-(away**2) / 2) / (NOISE * np.sqrt(2 * np.pi))).sum(1)
+        return float(np.exp(np.log(density).sum(0)).mean())
 
 
 def domain_of(auxiliary: Array) -> Domain:
@@ -84,4 +105,12 @@ def looking_single(found: Candidates, single: Array) -> Candidates:
     """Accept what looks like one record too: `single` (K,) bool is `mixtures.SingleTest` of whole readings."""
     reasons = found.reasons.copy()
     reasons[(reasons == "") & ~single[:, None]] = "looks like several records mixed"
+    return Candidates(found.values, found.step, reasons == "", reasons)
+
+
+def in_step(found: Candidates) -> Candidates:
+    """Accept traps whose units all took the same step: else some of them hold a part of another record."""
+    size, reasons = np.abs(found.step), found.reasons.copy()
+    torn = size.max(1) > IN_STEP * size.min(1)
+    reasons[(reasons == "") & torn[:, None]] = "the units of the trap do not agree on one step"
     return Candidates(found.values, found.step, reasons == "", reasons)

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from undertow.traps.acceptance import Domain, accept, domain_of, looking_single
+from undertow.traps.acceptance import Domain, accept, domain_of, in_step, looking_single
 from undertow.traps.baits import Baits, choose_baits
 from undertow.traps.layer_norm import LinearNorm, zero_sum
 from undertow.traps.mixtures import SingleTest, single_test
@@ -31,10 +31,10 @@ VOICE = 300.0  # by which the channel does, in block 0: small against the room's
 ROWS = 1.0  # length of a trap's weights, in units of the score: short ones keep more digits of a small step
 GATE = 0.1  # of the channel, below which the amplifier says nothing: small against the features, whose norms pull
 AMPLIFIER = 2000.0  # slope of the amplifier's unit
-EDGE = 6e5  # of the two that make the kick: so steep that no record lies where it rises
-TOP = 40.0  # where the second of them stops it
+EDGE = 1e5  # of the two that make the kick: so steep that no record lies where it rises
+TOP = 20.0  # where the second of them stops it
 SPEAKERS = 3  # hidden units of the amplifier
-LOUD = 1e6  # the kick behind the amplifier: benign norms of a token that speaks have no slope left to pull at
+LOUD = 1e7  # the kick behind the amplifier: benign norms of a token that speaks have no slope left to pull at
 SCALE = 10.0  # of signals in the residual stream: large against float32's error, and against what steps do to copies
 BALANCE = 4.0  # of the norm in front of the key against the weights behind it: steps on either move other keys
 VALUE = 3.0  # of the key inside the attention: the larger, the more steps write it on other dimensions
@@ -108,7 +108,7 @@ class VitTrap:
         values, step = patches.values, found.step
         seen = values.mean(1, keepdims=True) if self.whole else values
         margin = np.einsum("kpr,kr->kp", self.white(seen), self.baits.directions) - self.baits.thresholds[:, None]
-        held = accept(patches, lambda _: np.broadcast_to(margin, step.shape), self.domain)
+        held = in_step(accept(patches, lambda _: np.broadcast_to(margin, step.shape), self.domain))
         return held if self.single is None else looking_single(held, self.single(values.reshape(len(values), -1)))
 
     def _embed(self, draft: Draft) -> None:
