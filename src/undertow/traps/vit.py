@@ -23,18 +23,18 @@ from undertow.traps.vit_baits import Whitening, patch_baits, whitening
 from undertow.traps.vit_room import HIDDEN, PLACE, SWING, Room, clear, identity, room_in
 from undertow.types import Array, BadInput, Params
 
-KICK = 300.0  # of the channel at the class token, whatever fires: it saturates a fresh head, so that steps shut
-LOUDNESS = 100.0  # that it grows further, for a typical record: what a trap's step is made of
-LATCH = 5e5  # squared constant beside the record, in units of the score: how far one step shuts a trap
+KICK = 400.0  # of the channel at the class token, whatever fires: it saturates a fresh head, so that steps shut
+LOUDNESS = 200.0  # that it grows further, for a typical record: what a trap's step is made of
+LATCH = 2e6  # squared constant beside the record, in units of the score: how far one step shuts a trap
 STEEP = 6000.0  # by which a trap's pre-activation grows with its score: the GELU is a ReLU at this scale
-VOICE = 300.0  # by which the channel does, in block 0: small against the room's constant
+VOICE = 200.0  # by which the channel does, in block 0: small against the room's constant
 ROWS = 1.0  # length of a trap's weights, in units of the score: short ones keep more digits of a small step
 GATE = 0.1  # of the channel, below which the amplifier says nothing: small against the features, whose norms pull
 AMPLIFIER = 2000.0  # slope of the amplifier's unit
-EDGE = 1e5  # of the two that make the kick: so steep that no record lies where it rises
-TOP = 20.0  # where the second of them stops it
+EDGE = 5e4  # of the two that make the kick: so steep that no record lies where it rises
+TOP = 10.0  # where the second of them stops it
 SPEAKERS = 3  # hidden units of the amplifier
-LOUD = 1e7  # the kick behind the amplifier: benign norms of a token that speaks have no slope left to pull at
+LOUD = 1e8  # the kick behind the amplifier: benign norms of a token that speaks have no slope left to pull at
 SCALE = 10.0  # of signals in the residual stream: large against float32's error, and against what steps do to copies
 BALANCE = 4.0  # of the norm in front of the key against the weights behind it: steps on either move other keys
 VALUE = 3.0  # of the key inside the attention: the larger, the more steps write it on other dimensions
