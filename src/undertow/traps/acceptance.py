@@ -4,17 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp
 
 from undertow.traps.recorder import NOTHING, Candidates, Written
 from undertow.types import Array
 
-STEPS = (*range(2, 33), 64, 100, 127, 128, 255, 256)  # of a grid that records may lie on, per unit
+STEPS = (*range(2, 33), 64, 100, 127, 127.5, 128, 255, 256)  # of a grid that records may lie on, per unit
 ON_GRID = 1e-6  # how exactly auxiliary records lie on their grid
 SLACK = 0.02  # of the range, by which a reading may leave it
 APART = 1e-3  # of the range, by which two readings of one record may differ
 IN_STEP = 1.5  # largest step of a trap's units over the smallest, where all copy one record at once
-OFF_GRID = 0.05  # of a grid step, by which a reading may miss it
-NOISE = np.array([0.03, 0.06, 0.12, 0.2])  # of a grid step, by which readings of a fine grid may scatter about it
+OFF_GRID = 0.05  # of a step of a coarse grid, by which a reading may miss it
+FINE = 64  # steps per unit, from which readings scatter about the grid by more than that
+NOISE = np.array([0.01, 0.03, 0.06, 0.12, 0.2])  # of a step, by which they may
 CHANCE = 1e-4  # that a reading which lies on no grid looks as if it did, at most
 TURNS = np.arange(-2, 3)
 
@@ -25,40 +27,52 @@ class Domain:
 
     low: float
     high: float
-    grid: int = 0  # values are multiples of 1 / grid; 0: no grid
+    grid: float = 0  # values are `start` and multiples of 1 / grid; 0: no grid
+    start: float = 0.0
 
     def why_not(self, value: Array) -> str:
         """Why `value` (d,) is no record of this domain; "" if it may be one."""
         slack = SLACK * (self.high - self.low)
         if value.min() < self.low - slack or value.max() > self.high + slack:
             return "out of range"
-        off = np.abs(value * self.grid - np.round(value * self.grid))
-        if self.grid and off.max() > OFF_GRID and self.evidence(value) < 1 / CHANCE:
+        if self.grid and not self._on_grid(value):
             return "between grey levels: several records mixed"
         return ""
 
-    def evidence(self, value: Array) -> float:
-        """By how much likelier `value` (d,) is to scatter about the grid than to lie anywhere between its lines.
+    def _on_grid(self, value: Array) -> bool:
+        if self.grid >= FINE:
+            return self.evidence(value) >= -np.log(CHANCE)
+        x = (value - self.start) * self.grid
+        return bool(np.abs(x - np.round(x)).max() <= OFF_GRID)
 
-        A likelihood ratio, averaged over `NOISE`: for what lies anywhere it is 1 on average, so that it exceeds c with a
-        chance of at most 1 / c. Values on one grey level count once, by their middle miss: in flat patches they miss
-        alike. Those that were clipped to the range count nothing.
+    def evidence(self, value: Array) -> float:
+        """Logarithm of how much likelier `value` (d,) scatters about the grid than lies anywhere between its lines.
+
+        The likelihood ratio is averaged over `NOISE`: for what lies anywhere it is 1 on average, so that it exceeds c
+        with a chance of at most 1 / c. Values on one grey level count once, by their middle miss: in flat patches they
+        miss alike. Those that were clipped to the range count nothing.
         """
-        x = value * self.grid
+        x = (value - self.start) * self.grid
         nearest = np.round(x)
-        inside = (nearest > self.low * self.grid) & (nearest < self.high * self.grid)
+        low, high = (round((end - self.start) * self.grid) for end in (self.low, self.high))
+        inside = (nearest > low) & (nearest < high)
         levels = np.unique(nearest[inside])
         miss = np.array([np.median(np.abs(x - level)[nearest == level]) for level in levels])
         away = (miss[:, None] + TURNS)[..., None] / NOISE
-        density = (np.exp(-(away**2) / 2) / (NOISE * np.sqrt(2 * np.pi))).sum(1)
-        return float(np.exp(np.log(density).sum(0)).mean())
+        density = logsumexp(-(away**2) / 2, axis=1) - np.log(NOISE * np.sqrt(2 * np.pi))
+        return float(logsumexp(density.sum(0)) - np.log(len(NOISE)))
 
 
 def domain_of(auxiliary: Array) -> Domain:
     """The domain of records like `auxiliary` (N, ...): the coarsest grid on which they all lie."""
     values = np.unique(np.asarray(auxiliary, np.float64))
-    fits = (g for g in STEPS if np.abs(values * g - np.round(values * g)).max() < ON_GRID * g)
-    return Domain(float(values[0]), float(values[-1]), next(fits, 0))
+    low, high = float(values[0]), float(values[-1])
+    grid = next((g for g in STEPS if _fits(values - low, g)), 0)
+    return Domain(low, high, grid, 0.0 if not grid or _fits(values[:1], grid) else low)
+
+
+def _fits(values: Array, grid: float) -> bool:
+    return bool(np.abs(values * grid - np.round(values * grid)).max() < ON_GRID * grid)
 
 
 def accept(found: Written, margin: Callable[[Array], Array], domain: Domain) -> Candidates:
