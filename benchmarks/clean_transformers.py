@@ -1,14 +1,15 @@
 """Cleaning trapped transformers: what traps keep, and accuracy, before and after `undertow clean`.
 
-    python benchmarks/clean_transformers.py vit --data DIR --mode patch --seeds 0 1 [--out runs/traps-vit]
+    python benchmarks/clean_transformers.py vit --data DIR --preset vit-cifar10 --seeds 0 1 [--out runs/traps]
     python benchmarks/clean_transformers.py bert --data DIR --minilm FOLDER --sets trec --seeds 0 1
 
-The games of traps_vit.py and traps_bert.py, same options: the attacker plants, the victim finetunes the trapped
-checkpoint, the cleaned one, the one cleaned with the untrapped checkpoint as parent, and the clean twin, with the same
-head and batches. Copied: what the attacker's key reads exactly. The victim knows nothing but the trapped file and its
-config.json. "as twin": cleaning gave the untrapped checkpoint back bit for bit, so it is not trained again.
+The games of a preset of `undertow audit datatrap` and of traps_bert.py: the attacker plants, the victim finetunes the
+trapped checkpoint, the cleaned one, the one cleaned with the untrapped checkpoint as parent, and the clean twin, with
+the same head and batches. Copied: what the attacker's key reads exactly. The victim knows nothing but the trapped file
+and its config.json. "as twin": cleaning gave the untrapped checkpoint back bit for bit, so it is not trained again.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -21,15 +22,16 @@ import traps_bert
 import traps_vit
 from transformers import ViTConfig
 
+from undertow.audits.datatrap.kit_vit import judge_images
+from undertow.audits.stored import keep
 from undertow.rng import stream
+from undertow.stages.plant_transformer import bare, wrapped
 from undertow.storage.checkpoints.files import read_checkpoint, write_checkpoint
-from undertow.traps import best_expected, captures, plant, read, vit_trap
+from undertow.traps import best_expected, plant, read
 from undertow.traps.bert import bert_trap
 from undertow.traps.bert_text import text_captures
 from undertow.types import BadInput
 from undertow.workflows.clean import clean_checkpoint
-
-VIT = ViTConfig(**traps_vit.SMALL)
 
 
 def unaided(trap):
@@ -72,34 +74,23 @@ def compared(planted, clean, config, finetuned, judged):
 
 
 def vit(options):
-    wanted = {"source": str(options.data), "pool": options.pool, "other": traps_vit.TESTS + options.records}
-    supply = traps_vit.load_pair(traps_vit.DataSettings(pair="cifar100-cifar10", **wanted), 0)
-    pretrained = traps_vit.pretrain(supply.secret, options)
-    whole = options.mode == "image"
     for seed in options.seeds:
-        rows = stream(seed, "victim").permutation(len(supply.other.y))
-        victim, test = supply.other.take(rows[: options.records]), supply.other.take(rows[options.records :])
-        share = options.expected / options.records / (1 if whole else 16)
-        aux = supply.secret.x[: options.auxiliary]
-        trap = vit_trap(pretrained, aux, options.traps, share, stream(seed, "traps"), whole=whole, key=traps_vit.KEY)
-        truth = trap.room.grey(victim.x)
-        truth = truth.reshape(len(truth), -1) if whole else truth.reshape(-1, trap.room.pixels)
+        table = traps_vit.table_of(options.preset, seed, options.data, options.out)
+        kit, store, images = table.kit, table.host.store, table.supply.victim.x
+        key = table.clean()
+        trap, clean = kit.plant.trap(table.slot("base"), store.get(key), store), bare(store.get(key))
+        shape = {"image_size": table.supply.shape[1], "num_channels": table.supply.shape[0]}
+        config = ViTConfig(**json.loads(kit.architecture.config), **shape, num_labels=len(clean["classifier.bias"]))
 
-        def finetuned(start, victim=victim, test=test, seed=seed):
-            net = traps_vit.finetune(start, victim, seed, options)
-            return traps_vit.accuracy(net, test), traps_vit.arrays(net)
+        def finetuned(start, table=table, store=store):
+            end = table.finetuned(keep(store, wrapped(start)))
+            return (np.nan, None) if end is None else (table.accuracy(end), bare(store.get(end)))
 
-        def judged(start, after, trap=trap, truth=truth):
-            return copied_patches(read_or_none(start, after, unaided(trap)), truth)
+        def judged(start, after, trap=trap, images=images):
+            found = after and read_or_none(start, after, unaided(trap))
+            return judge_images(trap, found, images).captures.counts["captured_exact"] if found else "broke down"
 
-        told(f"vit-{options.mode}", seed, plant(pretrained, trap), pretrained, VIT, finetuned, judged)
-
-
-def copied_patches(found, truth):
-    if found is None:
-        return "broke down"
-    whole = replace(found, values=found.values.reshape(len(found), 1, -1), accepted=found.accepted.all(1)[:, None])
-    return captures(whole, truth, traps_vit.NEAR).counts["captured_exact"]
+        told(options.preset, seed, plant(clean, trap), clean, config, finetuned, judged)
 
 
 def read_or_none(before, after, trap):
@@ -138,11 +129,20 @@ def told(kind, seed, planted, clean, config, finetuned, judged):
     print("| " + " | ".join(map(str, [kind, seed, *cells])) + " |", flush=True)
 
 
+def vit_parser():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--preset", default="vit-cifar10")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--out", type=Path, default=Path("runs/traps"))
+    return parser
+
+
 def main() -> None:
     kind, rest = sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:]
     if kind not in ("vit", "bert"):
         sys.exit(__doc__)
-    options = (traps_vit if kind == "vit" else traps_bert).parser().parse_args(rest)
+    options = (vit_parser() if kind == "vit" else traps_bert.parser()).parse_args(rest)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     kinds = ("trapped", "cleaned", "with parent")

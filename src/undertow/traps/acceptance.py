@@ -41,7 +41,7 @@ class Domain:
 
     def _on_grid(self, value: Array) -> bool:
         if self.grid >= FINE:
-            return self.evidence(value) >= -np.log(CHANCE)
+            return bool(self.evidence(value) >= -np.log(CHANCE))
         x = (value - self.start) * self.grid
         return bool(np.abs(x - np.round(x)).max() <= OFF_GRID)
 
