@@ -3,7 +3,8 @@
     python benchmarks/scan_trapped.py --data DIR --minilm FOLDER --vit FOLDER --out DIR [--seeds 0 1] [--only dense]
 
 Writes OUT/trapped/NAME-SEED.safetensors and, beside it, .json with the rows of every tensor that the traps took. FOLDER
-of --vit holds what `benchmarks/traps_vit.py --out FOLDER` pretrained. Seeds from 100 on are for development.
+of --vit holds what `benchmarks/traps.py --presets vit-cifar10 --out FOLDER` pretrained. Seeds from 100 on are for
+development.
 """
 
 import argparse
@@ -28,14 +29,13 @@ from undertow.audits.chain import Host
 from undertow.audits.datatrap.game import Table
 from undertow.audits.datatrap.presets import preset
 from undertow.audits.datatrap.settings import DataTrapConfig, TrapData
-from undertow.audits.settings import DataSettings
 from undertow.engine.executor import Serial
 from undertow.rng import stream
 from undertow.stages.plant import trapped_layers
-from undertow.storage.data.pairs import load_pair
+from undertow.stages.plant_transformer import bare
 from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
-from undertow.traps import MlpTrap, bert_trap, best_expected, plant, vit_trap
+from undertow.traps import MlpTrap, bert_trap, best_expected, plant
 from undertow.traps.black_box import membership_trap
 from undertow.traps.vit_room import HIDDEN
 from undertow.types import Params
@@ -103,21 +103,16 @@ def black_box(seed: int, options: argparse.Namespace) -> Iterator[Made]:
 def vit(seed: int, options: argparse.Namespace) -> Iterator[Made]:
     if options.only not in "vit-patch-image" or not options.vit:
         return
-    data = DataSettings(pair="cifar100-cifar10", source=str(options.data), pool=20000, other=1000)
-    supply = load_pair(data, 0)
-    settings = SimpleNamespace(out=options.vit, pretrain_epochs=10, lr=1e-5, head_lr=0.05, epochs=1, batch=32)
-    pretrained = traps_vit.pretrain(supply.secret, settings)
-    victim = supply.other.take(stream(seed, "victim").permutation(len(supply.other.y))[:500])
-    for mode in ("patch", "image"):
-        whole = mode == "image"
-        trap = vit_trap(
-            pretrained, supply.secret.x[:2000], 32, 3 / 500 / (1 if whole else 16), stream(seed, "traps"),
-            whole=whole, key=traps_vit.KEY,
-        )  # fmt: skip
-        state = plant(pretrained, trap)
+    for mode, name in (("patch", "vit-cifar10"), ("image", "vit-cifar10-image")):
+        table = traps_vit.table_of(name, seed, options.data, options.vit)
+        store, clean = table.host.store, table.clean()
+        trap = table.kit.plant.trap(table.slot("base"), store.get(clean), store)
+        planted = table.play([table.kit.plant], "base", clean)[0]
         rows = {HIDDEN(0, "mlp.fc1.weight"): [int(i) for i in trap.units.ravel()], IDLE: [trap.idle]}
-        yield f"vit-{mode}-planted", state, rows
-        yield f"vit-{mode}-after", traps_vit.arrays(traps_vit.finetune(state, victim, seed, settings)), rows
+        yield f"vit-{mode}-planted", bare(store.get(planted)), rows
+        end = table.finetuned(planted)
+        if end is not None:
+            yield f"vit-{mode}-after", bare(store.get(end)), rows
 
 
 def bert(seed: int, options: argparse.Namespace) -> Iterator[Made]:

@@ -5,7 +5,7 @@ import pytest
 
 from undertow.rng import stream
 from undertow.traps import Domain, domain_of
-from undertow.traps.acceptance import accept, agreeing, first_accepted
+from undertow.traps.acceptance import accept, agreeing, first_accepted, in_step
 from undertow.traps.recorder import Written
 
 GREY = Domain(0.0, 1.0, 16)
@@ -52,3 +52,38 @@ def test_off_a_grid_two_units_must_agree(apart, accepted):
     one, other = judged(RECORD, domain=free), judged(RECORD - apart, domain=free)
     assert agreeing(one, other).accepted.all() == accepted
     assert not agreeing(one, judged(RECORD, step=0.0, domain=free)).accepted.any()
+
+
+BYTES = Domain(-1.0, 1.0, 127.5, -1.0)
+
+
+def test_on_a_fine_grid_readings_may_scatter_about_it_but_mixtures_lie_anywhere():
+    rng = stream(0, "test")
+    records = (2 * rng.integers(0, 256, (200, 64)) - 255) / 255
+    assert domain_of(records) == BYTES
+    read = records + 0.15 / 127.5 * rng.standard_normal(records.shape)
+    share = rng.uniform(0.02, 0.5, (200, 1))
+    share[:20] = 0.5  # of two records of one label
+    mixed = (1 - share) * records + share * records[::-1]
+    assert np.mean([judged(x, domain=BYTES).accepted.all() for x in read]) > 0.98
+    assert not any(judged(x, domain=BYTES).accepted.any() for x in mixed)
+
+
+def test_a_flat_patch_is_no_evidence():
+    levels = stream(0, "test").uniform(-0.9, 0.9, (300, 2))
+    assert not any(judged(np.repeat(pair, 32), domain=BYTES).accepted.any() for pair in levels)
+
+
+def test_evidence_exceeds_a_limit_no_more_often_than_it_may():
+    values = stream(0, "test").uniform(-0.99, 0.99, (3000, 8))
+    evidence = np.array([BYTES.evidence(value) for value in values])
+    for limit in (10, 100):
+        assert (evidence > np.log(limit)).mean() < 1 / limit + 3 * np.sqrt(1 / limit / 3000)
+
+
+@pytest.mark.parametrize(("second", "accepted"), [(-0.11, True), (-0.3, False), (0.0, False)])
+def test_the_units_of_a_trap_took_one_step(second, accepted):
+    step = np.array([[-0.1, second]])
+    held = Written(np.stack([RECORD, RECORD])[None] * step[..., None], step)
+    found = in_step(accept(held, lambda x: np.ones(x.shape[:2]), GREY))
+    assert found.accepted.all() == accepted

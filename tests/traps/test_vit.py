@@ -5,6 +5,7 @@ import pytest
 
 from undertow.rng import stream
 from undertow.traps import captures, clear, plant, read, room_in, vit_trap
+from undertow.traps.vit import GATE, KICK, VOICE
 from undertow.types import BadInput
 
 torch = pytest.importorskip("torch")
@@ -29,11 +30,12 @@ def arrays(net):
 
 
 def images(count, purpose, side=16):
-    """Smooth random images, each with a brightness of its own."""
+    """Smooth random images, each with a brightness of its own; their values lie on a grid, as pixels do."""
     rng = stream(0, purpose)
     noise = rng.standard_normal((count, 3, side, side))
     smooth = (noise + np.roll(noise, 1, 2) + np.roll(noise, 1, 3)) / 1.7
-    return (smooth + 0.5 * rng.standard_normal((count, 3, 1, 1))).clip(-2, 2).astype(np.float32)
+    values = (smooth + 0.5 * rng.standard_normal((count, 3, 1, 1))).clip(-2, 2)
+    return (np.round(values * 64) / 64).astype(np.float32)
 
 
 AUX = images(400, "auxiliary")
@@ -132,6 +134,43 @@ def test_an_image_is_read_back_with_the_mean_of_every_patch(params):
         np.einsum("chw,c->hw", AUX[image], trap.room.colours),
         atol=2e-3,
     )
+
+
+def score_gradients(trap, planted, image, k):
+    """What trap k's mean pre-activation over its units, in units of its score, is moved by: tensor -> gradient."""
+    net, seen = model(planted, torch.float64), []
+    net.vit.layers[0].mlp.fc1.register_forward_hook(lambda *args: seen.append(args[2]))
+    net(torch.from_numpy(AUX[image : image + 1]).double())
+    own = [seen[0][0, 1 + place, unit] for place, unit in enumerate(trap.units[k])]
+    (torch.stack(own).mean() / trap.steep).backward()
+    return {name: p.grad.ravel() for name, p in net.named_parameters() if p.grad is not None}
+
+
+def test_a_step_that_shuts_a_trap_leaves_the_scores_of_others_where_they_are(params):
+    trap = trap_in(params, whole=True)
+    planted, (image, _, k) = plant(params, trap), fired_once(trap)
+    own = score_gradients(trap, planted, image, k)
+    others = [score_gradients(trap, planted, image, j) for j in range(8) if j != k]
+    shut = sum(float(g @ g) for g in own.values())
+    moved = [abs(sum(float(own[name] @ g) for name, g in other.items())) for other in others]
+    assert shut > 0.5 * trap.latch
+    assert 0 < max(moved) < 1e-5 * shut
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(("margin", "kicks"), [(-0.01, 0), (0.002, 1), (0.5, 1)])
+def test_whatever_fires_a_trap_is_loud_at_once_and_little_louder_than_that(params, whole, margin, kicks):
+    trap = trap_in(params, whole)
+    planted, (image, _, k) = plant(params, trap), fired_once(trap)
+    over = excess(trap, AUX[image : image + 1])[0, :, k].max()
+    planted["vit.layers.0.mlp.fc1.bias"][trap.units[k]] += trap.steep * (margin - over)
+    net, seen = model(planted, torch.float64), []
+    net.vit.layernorm.register_forward_hook(lambda *args: seen.append(args[2]))
+    with torch.no_grad():
+        net(torch.from_numpy(AUX[image : image + 1]).double())
+    loud = seen[0][0, 0, trap.room.channel].numpy() @ [1, -1] / np.sqrt(2)
+    wanted = kicks * (KICK + trap.slope * max(0.0, margin - GATE / VOICE))
+    np.testing.assert_allclose(loud, wanted, rtol=0.02, atol=0.01)
 
 
 def test_weight_decay_is_corrected(params):

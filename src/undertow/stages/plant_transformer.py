@@ -34,7 +34,7 @@ class PlantVit:
     side: int  # pixels a side that are recorded of a patch
     key: int  # numbers that tell images apart
     name: ClassVar[str] = "plant"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def chunk(self) -> int:

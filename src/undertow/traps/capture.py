@@ -45,7 +45,7 @@ class Captures:
         return float(self.error[self.exact].max()) if self.exact.any() else None
 
 
-def captures(candidates: Candidates, records: Array, tolerance: float = TOLERANCE, grid: int = 0) -> Captures:
+def captures(candidates: Candidates, records: Array, tolerance: float = TOLERANCE, grid: float = 0) -> Captures:
     """Compare single-part readings (K, 1, d) with the finetuning records (N, d), whose values are multiples of 1/grid.
 
     A reading is right if it is exact, or is the record once it is rounded to the grid (0: there is none).

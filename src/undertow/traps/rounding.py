@@ -49,12 +49,13 @@ def on_grid(found: Written, bounds: Sequence[Written], domain: Domain) -> Writte
         return found
     carried = np.sum([bound.carried for bound in bounds], axis=0)
     step = np.sum([bound.step for bound in bounds], axis=0)
-    x = found.values * domain.grid
-    nearest = np.clip(np.round(x), domain.low * domain.grid, domain.high * domain.grid)
+    x = (found.values - domain.start) * domain.grid
+    low, high = ((end - domain.start) * domain.grid for end in (domain.low, domain.high))
+    nearest = np.clip(np.round(x), low, high)
     with np.errstate(divide="ignore", invalid="ignore"):
         wide = (carried + np.abs(found.values) * step[..., None]) * domain.grid / np.abs(found.step)[..., None]
-        inside = (nearest > domain.low * domain.grid) & (nearest < domain.high * domain.grid)
+        inside = (nearest > low) & (nearest < high)
         chance = np.where(inside, np.log(np.clip(2 * wide, 1e-3, 1)), 0).sum(-1)
         sure = ((np.abs(x - nearest) <= wide) & (wide < 0.5)).all(-1) & (chance < np.log(CHANCE))
-    moved = np.where(sure[..., None], nearest / domain.grid * found.step[..., None], found.carried)
+    moved = np.where(sure[..., None], (domain.start + nearest / domain.grid) * found.step[..., None], found.carried)
     return Written(moved, found.step)

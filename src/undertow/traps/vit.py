@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from undertow.traps.acceptance import Domain, accept, domain_of, looking_single
+from undertow.traps.acceptance import Domain, accept, domain_of, in_step, looking_single
 from undertow.traps.baits import Baits, choose_baits
 from undertow.traps.layer_norm import LinearNorm, zero_sum
 from undertow.traps.mixtures import SingleTest, single_test
@@ -23,16 +23,22 @@ from undertow.traps.vit_baits import Whitening, patch_baits, whitening
 from undertow.traps.vit_room import HIDDEN, PLACE, SWING, Room, clear, identity, room_in
 from undertow.types import Array, BadInput, Params
 
-LOUDNESS = 600.0  # of the channel at the class token, for a typical record that fires
-LATCH = 5e4  # squared constant beside the record, in units of the score: how far one step shuts a trap
+KICK = 400.0  # of the channel at the class token, whatever fires: it saturates a fresh head, so that steps shut
+LOUDNESS = 200.0  # that it grows further, for a typical record: what a trap's step is made of
+LATCH = 2e6  # squared constant beside the record, in units of the score: how far one step shuts a trap
 STEEP = 6000.0  # by which a trap's pre-activation grows with its score: the GELU is a ReLU at this scale
-VOICE = 600.0  # by which the channel does, in block 0: small against the room's constant
+VOICE = 100.0  # by which the channel does, in block 0: small against the room's constant
 ROWS = 1.0  # length of a trap's weights, in units of the score: short ones keep more digits of a small step
-GATE = 6.0  # of the channel, below which the amplifier says nothing
-LOUD = 1e7  # by which it does behind the amplifier: benign norms of a token that speaks have no slope left to pull at
+GATE = 0.06  # of the channel, below which the amplifier says nothing: small against the features, whose norms pull
 AMPLIFIER = 2000.0  # slope of the amplifier's unit
+EDGE = 1e5  # of the two that make the kick: so steep that no record lies where it rises
+TOP = 16.0  # where the second of them stops it
+SPEAKERS = 3  # hidden units of the amplifier
+LOUD = 1e8  # the kick behind the amplifier: benign norms of a token that speaks have no slope left to pull at
 SCALE = 10.0  # of signals in the residual stream: large against float32's error, and against what steps do to copies
-BALANCE = 10.0  # of the norm in front of the key against the weights behind it: steps on either move other keys
+BALANCE = 4.0  # of the norm in front of the key against the weights behind it: steps on either move other keys
+VALUE = 3.0  # of the key inside the attention: the larger, the more steps write it on other dimensions
+TELLING = 50.0  # of the key and the position in the residual stream, of which no digit is ever read
 KEY = 16  # numbers that tell records apart
 APART = 12.0  # scores by which a trap's unit misses images at any other position
 NEVER = 1e4  # score that the idle unit wants
@@ -102,7 +108,7 @@ class VitTrap:
         values, step = patches.values, found.step
         seen = values.mean(1, keepdims=True) if self.whole else values
         margin = np.einsum("kpr,kr->kp", self.white(seen), self.baits.directions) - self.baits.thresholds[:, None]
-        held = accept(patches, lambda _: np.broadcast_to(margin, step.shape), self.domain)
+        held = in_step(accept(patches, lambda _: np.broadcast_to(margin, step.shape), self.domain))
         return held if self.single is None else looking_single(held, self.single(values.reshape(len(values), -1)))
 
     def _embed(self, draft: Draft) -> None:
@@ -115,7 +121,7 @@ class VitTrap:
         positions = draft["vit.embeddings.position_embeddings"]
         positions[:, :, room.right] = room.constant
         if self.whole:
-            positions[:, 1:, room.place] += SCALE * places(room)
+            positions[:, 1:, room.place] += TELLING * places(room)
 
     def _norm(self, draft: Draft, block: int, which: str, gains: Sequence[tuple[Array, float | Array]]) -> None:
         room = self.room
@@ -131,17 +137,17 @@ class VitTrap:
         """Uniform attention: every token learns the image's mean patch, whitened."""
         room, tokens = self.room, self.room.patches + 1
         self._norm(draft, 0, "before", [(room.record, BALANCE * tokens / room.patches / SCALE)])
-        into = SCALE / BALANCE * zero_sum(room.key)
+        into = VALUE / BALANCE * zero_sum(room.key)
         value = draft[HIDDEN(0, "attention.v_proj.weight")]
         value[np.ix_(room.keys, room.record)] = into @ self.white.matrix @ zero_sum(room.pixels).T
         draft[HIDDEN(0, "attention.v_proj.bias")][room.keys] = -BALANCE * into @ self.white.matrix @ self.white.mean
-        draft[HIDDEN(0, "attention.o_proj.weight")][room.keys, room.keys] = 1
+        draft[HIDDEN(0, "attention.o_proj.weight")][room.keys, room.keys] = TELLING / VALUE
 
     def _record(self, draft: Draft) -> None:
         """The traps: hidden units that fire on few images, whose weights on the record take a firing record's copy."""
         room, steep = self.room, self.steep / self.rows
-        dims = room.right if self.whole else room.record
-        self._norm(draft, 0, "after", [(dims, steep / SCALE)])
+        told = [(np.concatenate([room.keys, room.place]), steep / TELLING)] if self.whole else []
+        self._norm(draft, 0, "after", [(room.record, steep / SCALE), *told])
         draft[HIDDEN(0, "layernorm_after.bias")][room.features] = self.boost
         weight, bias = draft[HIDDEN(0, "mlp.fc1.weight")], draft[HIDDEN(0, "mlp.fc1.bias")]
         out = draft[HIDDEN(0, "mlp.fc2.weight")]
@@ -160,25 +166,26 @@ class VitTrap:
         weight[self.idle], bias[self.idle] = weight[0], -self.steep * NEVER
 
     def _amplify(self, draft: Draft) -> None:
-        """One hidden unit makes the channel louder, where it is louder than the gate."""
-        room = self.room
+        """Two hidden units make a channel above the gate loud at once, a third one the louder the more it is above."""
+        room, code, slopes = self.room, zero_sum(1)[:, 0], np.array([EDGE, EDGE, AMPLIFIER])
         self._norm(draft, 1, "after", [(room.channel, 1.0)])
-        draft[HIDDEN(1, "mlp.fc1.weight")][0, room.channel] = AMPLIFIER * zero_sum(1)[:, 0]
-        draft[HIDDEN(1, "mlp.fc1.bias")][0] = -AMPLIFIER * GATE
-        draft[HIDDEN(1, "mlp.fc2.weight")][room.channel, 0] = LOUD / (VOICE * AMPLIFIER) * zero_sum(1)[:, 0]
+        draft[HIDDEN(1, "mlp.fc1.weight")][:SPEAKERS, room.channel] = np.outer(slopes, code)
+        draft[HIDDEN(1, "mlp.fc1.bias")][:SPEAKERS] = -slopes * GATE - [0, TOP, 0]
+        growth = self.slope / (KICK * VOICE * AMPLIFIER)
+        draft[HIDDEN(1, "mlp.fc2.weight")][room.channel, :SPEAKERS] = LOUD * np.outer(code, [1 / TOP, -1 / TOP, growth])
 
     def _erase(self, draft: Draft) -> None:
         """v - v = 0, and the constant goes too."""
         right = self.room.right
         gain = SWING / self.limits
         self._norm(draft, 1, "after", [(right, gain)])
-        identity(draft, 1, 1, np.eye(self.room.width)[right], -np.eye(self.room.width)[:, right] / gain)
+        identity(draft, 1, SPEAKERS, np.eye(self.room.width)[right], -np.eye(self.room.width)[:, right] / gain)
         draft[HIDDEN(1, "mlp.fc2.bias")][right] = -self.room.constant
 
     def _speak(self, draft: Draft) -> None:
         """Uniform attention of the last block: the class token hears the mean of the channel."""
         channel, last = self.room.channel, self.room.blocks - 1
-        gain = self.slope * (self.room.patches + 1) / (self.units.shape[1] * LOUD)
+        gain = KICK * (self.room.patches + 1) / (self.units.shape[1] * LOUD)
         self._norm(draft, last, "before", [(channel, gain)])
         for name in "vo":
             draft[HIDDEN(last, f"attention.{name}_proj.weight")][channel, channel] = 1
@@ -210,7 +217,7 @@ def vit_trap(
     if whole and not key:
         raise BadInput("whole images need a key: give key = 16 or so")
     units = traps * (room.patches if whole else 1)
-    if traps < 1 or units >= room.hidden or 2 * len(room.right) >= room.hidden:
+    if traps < 1 or units >= room.hidden or 2 * len(room.right) + SPEAKERS > room.hidden:
         most = (room.hidden - 1) // (room.patches if whole else 1)
         raise BadInput(f"room for 1 to {most} traps in {room.hidden} hidden units, not {traps}")
     patches = room.grey(auxiliary)
@@ -232,9 +239,12 @@ def vit_trap(
 
 def limits(room: Room, white: Whitening, patches: Array, whole: bool) -> Array:
     """(reserved without channel,): how large the signals there get on auxiliary patches (N, P, d)."""
-    record = patches.reshape(-1, room.pixels) @ zero_sum(room.pixels).T
-    rest = [white(patches.mean(1)) @ zero_sum(room.key).T, places(room)] if whole else [np.ones((1, len(room.right)))]
-    return SCALE * np.concatenate([np.abs(code).max(0) for code in (record, *rest)])[: len(room.right)]
+    signals = [SCALE * patches.reshape(-1, room.pixels) @ zero_sum(room.pixels).T]
+    if whole:
+        signals += [TELLING * white(patches.mean(1)) @ zero_sum(room.key).T, TELLING * places(room)]
+    else:
+        signals += [np.full((1, len(room.right)), SCALE)]
+    return np.concatenate([np.abs(signal).max(0) for signal in signals])[: len(room.right)]
 
 
 def places(room: Room) -> Array:

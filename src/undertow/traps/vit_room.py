@@ -15,7 +15,7 @@ from undertow.types import Array, BadInput, Params
 
 QUIET = -1e4  # bias of hidden units that must never fire
 GIVEN_UP = 3  # blocks: trap, amplifier and eraser, output
-GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue
+GREY = np.array([0.0, 1.0, 0.0])  # of red, green and blue: what grey mostly is, and on the grid of the pixels
 SWING = 1.0  # of units that copy, at the largest signals: the larger, the more steps on their weights move features
 PLACE = 4  # numbers that tell a position
 HIDDEN = "vit.layers.{}.{}".format

@@ -24,7 +24,7 @@ VIT = replace(
     DIGITS,
     model=TrapModel(kind="vit", width=96, depth=6, patch=4),
     pretrain=Fit(epochs=40, batch=50, optimizer="adamw", lr=2e-3, weight_decay=0.05),
-    traps=Traps(count=16, side=4, key=8, expected=3.0),
+    traps=Traps(count=16, side=4, key=8),
     finetune=replace(DIGITS.finetune, lr=1e-5),
     head_rate=5000.0,
 )
@@ -33,7 +33,7 @@ VIT_CIFAR = replace(
     data=TrapData(source="cifar10", attacker="cifar100", auxiliary=20000, victim=1000, test=6000),
     model=TrapModel(kind="vit", width=192, depth=6, patch=8),
     pretrain=Fit(epochs=10, batch=100, optimizer="adamw", lr=1e-3, weight_decay=0.05, shift=3, flip=True),
-    traps=Traps(count=32, expected=3.0),
+    traps=Traps(count=32),
 )
 VIT_CALTECH = replace(VIT_CIFAR, data=replace(VIT_CIFAR.data, source="caltech101", victim=2000, test=2000, size=32))
 BERT = replace(
