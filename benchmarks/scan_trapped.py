@@ -36,8 +36,8 @@ from undertow.stages.plant_transformer import bare
 from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
 from undertow.traps import MlpTrap, bert_trap, best_expected, plant
-from undertow.traps.black_box import membership_trap
-from undertow.traps.vit_room import HIDDEN
+from undertow.traps.dense.black_box import membership_trap
+from undertow.traps.vit.room import HIDDEN
 from undertow.types import Params
 
 IDLE = "idle"  # not a tensor: the row of the first one that measures the weight decay; no trap, but no benign unit

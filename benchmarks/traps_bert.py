@@ -29,8 +29,8 @@ from transformers import BertForSequenceClassification
 
 from undertow.rng import stream
 from undertow.traps import best_expected, plant, read
-from undertow.traps.bert import LEVEL, bert_trap
-from undertow.traps.bert_text import text_captures
+from undertow.traps.text.bert import LEVEL, bert_trap
+from undertow.traps.text.bert_text import text_captures
 
 LABEL = {"trec": "fine", "banking77": "intent"}
 

@@ -29,7 +29,7 @@ from undertow.stages.query import Query
 from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
 from undertow.traps import plant
-from undertow.traps.black_box import OPEN, membership_trap, open_score
+from undertow.traps.dense.black_box import OPEN, membership_trap, open_score
 from undertow.types import Array, Examples, Slot
 
 SHOWN = 100  # auxiliary records whose answers the chosen one's is compared with

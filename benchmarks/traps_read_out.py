@@ -25,7 +25,7 @@ from undertow.engine.executor import Serial
 from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
 from undertow.traps import captures, read
-from undertow.traps.read_out import read_out
+from undertow.traps.dense.read_out import read_out
 from undertow.types import Array, Params
 
 LAYERS = ("1", "3", "5")

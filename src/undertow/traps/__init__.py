@@ -6,17 +6,17 @@
 
 from undertow.traps.acceptance import Domain, domain_of
 from undertow.traps.baits import Baits, choose_baits
-from undertow.traps.bert import BertTrap, bert_trap
-from undertow.traps.bert_text import TextCandidates, TextCaptures, text_captures
 from undertow.traps.capture import Captures, captures
-from undertow.traps.gpt2 import DecoderCandidates, Gpt2Trap, gpt2_trap
-from undertow.traps.lora import LoraCandidates, LoraTrap, lora_trap
-from undertow.traps.mlp import MlpTrap, Whisper, mlp_trap
+from undertow.traps.dense.lora import LoraCandidates, LoraTrap, lora_trap
+from undertow.traps.dense.mlp import MlpTrap, Whisper, mlp_trap
 from undertow.traps.plan import best_expected, capture_probability
 from undertow.traps.recorder import Candidates, Recorder
+from undertow.traps.text.bert import BertTrap, bert_trap
+from undertow.traps.text.bert_text import TextCandidates, TextCaptures, text_captures
+from undertow.traps.text.gpt2 import DecoderCandidates, Gpt2Trap, gpt2_trap
 from undertow.traps.trap import Trap, plant, read
-from undertow.traps.vit import VitTrap, vit_trap
-from undertow.traps.vit_room import Room, clear, room_in, scaled
+from undertow.traps.vit.room import Room, clear, room_in, scaled
+from undertow.traps.vit.trap import VitTrap, vit_trap
 
 __all__ = [
     "Baits", "BertTrap", "Candidates", "Captures", "DecoderCandidates", "Domain", "Gpt2Trap", "LoraCandidates",

@@ -15,7 +15,7 @@ from undertow.stages.plant_transformer import PlantBert, bare
 from undertow.stages.pretrain import Pretrain
 from undertow.traps import Captures, TextCandidates, Trap, text_captures
 from undertow.traps.recorder import Candidates
-from undertow.traps.rouge import rouge_l
+from undertow.traps.text.rouge import rouge_l
 from undertow.types import Array, ConfigError, Params, Store
 
 ENOUGH = 0.9  # of a text's tokens: so many accepted, and it is accepted; so many right, and it is right

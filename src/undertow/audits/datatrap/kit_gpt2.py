@@ -16,8 +16,8 @@ from undertow.stages.plant_transformer import PlantGpt2, bare
 from undertow.stages.pretrain import Pretrain
 from undertow.texts import PAD
 from undertow.traps import TextCandidates, Trap
-from undertow.traps.gpt2 import DecoderCandidates
 from undertow.traps.recorder import Candidates
+from undertow.traps.text.gpt2 import DecoderCandidates
 from undertow.types import Array, ConfigError, Params, Store
 
 GPT2 = "gpt2"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from undertow.rng import stream
-from undertow.traps.below import features, records
+from undertow.traps.dense.below import features, records
 
 
 def layers(widths):

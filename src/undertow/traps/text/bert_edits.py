@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from undertow.traps.post_norm import Encoder
+from undertow.traps.text.post_norm import Encoder
 from undertow.traps.trap import tensor
 from undertow.types import Array, Params
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from undertow.traps.mlp import MlpTrap
+from undertow.traps.dense.mlp import MlpTrap
 from undertow.traps.recorder import NOTHING, Candidates
 from undertow.types import Array, BadInput, Params
 

@@ -5,7 +5,7 @@ import pytest
 
 from undertow.rng import stream
 from undertow.traps import mlp_trap, plant, read
-from undertow.traps.read_out import NO_KINK, NO_SCALE, read_out, scale
+from undertow.traps.dense.read_out import NO_KINK, NO_SCALE, read_out, scale
 from undertow.types import BadInput
 
 WIDTH, HIDDEN, NEXT, CLASSES = 20, 48, 16, 5

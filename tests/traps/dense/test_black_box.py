@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from undertow.rng import stream
 from undertow.traps import plant
-from undertow.traps.black_box import OPEN, membership_trap, open_score
+from undertow.traps.dense.black_box import OPEN, membership_trap, open_score
 from undertow.types import BadInput
 
 WIDTH, CLASSES = 20, 4

@@ -5,7 +5,7 @@ import pytest
 
 from undertow.rng import stream
 from undertow.traps import captures, clear, plant, read, room_in, vit_trap
-from undertow.traps.vit import GATE, KICK, VOICE
+from undertow.traps.vit.trap import GATE, KICK, VOICE
 from undertow.types import BadInput
 
 torch = pytest.importorskip("torch")

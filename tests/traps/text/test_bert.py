@@ -9,10 +9,11 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from undertow.rng import stream
-from undertow.traps import plant, post_norm, read
-from undertow.traps.bert import bert_trap
-from undertow.traps.bert_layout import position_codes
-from undertow.traps.bert_text import TextCandidates, text_captures
+from undertow.traps import plant, read
+from undertow.traps.text import post_norm
+from undertow.traps.text.bert import bert_trap
+from undertow.traps.text.bert_layout import position_codes
+from undertow.traps.text.bert_text import TextCandidates, text_captures
 from undertow.types import BadInput
 
 VOCABULARY, LENGTH, HEADS, TRAPS = 150, 12, 6, 4

@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 
 from undertow.rng import stream
-from undertow.traps.rouge import common, rouge_l
+from undertow.traps.text.rouge import common, rouge_l
 
 
 def slow_common(one, other):

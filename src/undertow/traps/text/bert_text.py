@@ -5,10 +5,10 @@ from typing import Protocol
 
 import numpy as np
 
-from undertow.traps import post_norm
-from undertow.traps.bert_layout import Layout
-from undertow.traps.post_norm import PAD, Encoder
 from undertow.traps.recorder import NOTHING, Candidates, Recorder, written
+from undertow.traps.text import post_norm
+from undertow.traps.text.bert_layout import Layout
+from undertow.traps.text.post_norm import PAD, Encoder
 from undertow.types import Array, Params
 
 SIMILAR = 0.9  # cosine below which a state is no single token's

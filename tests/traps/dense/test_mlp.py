@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from undertow.rng import stream
-from undertow.traps import Whisper, captures, mlp, mlp_trap, plant, read
-from undertow.traps.mlp import LOUD
+from undertow.traps import Whisper, captures, mlp_trap, plant, read
+from undertow.traps.dense import mlp
+from undertow.traps.dense.mlp import LOUD
 from undertow.types import BadInput
 
 GRID, WIDTH, CLASSES = 16, 30, 5

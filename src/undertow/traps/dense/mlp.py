@@ -24,7 +24,7 @@ import numpy as np
 
 from undertow.traps.acceptance import APART, SAME, Domain, accept, agreeing, domain_of, first_accepted, looking_single
 from undertow.traps.baits import Baits, choose_baits, thresholds
-from undertow.traps.below import features, records
+from undertow.traps.dense.below import features, records
 from undertow.traps.mixtures import PASSED, SingleTest, single_test
 from undertow.traps.recorder import Candidates, Recorder, Written, written
 from undertow.traps.rounding import on_grid, reach

@@ -19,13 +19,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from undertow.traps import post_norm
 from undertow.traps.baits import choose_baits
-from undertow.traps.bert_edits import mask, set_norm, silence
-from undertow.traps.bert_layout import KEYS, Layout, layout, position_codes
-from undertow.traps.bert_text import TextCandidates, read_texts
-from undertow.traps.post_norm import PAD, Encoder, encoder_of
 from undertow.traps.recorder import Recorder
+from undertow.traps.text import post_norm
+from undertow.traps.text.bert_edits import mask, set_norm, silence
+from undertow.traps.text.bert_layout import KEYS, Layout, layout, position_codes
+from undertow.traps.text.bert_text import TextCandidates, read_texts
+from undertow.traps.text.post_norm import PAD, Encoder, encoder_of
 from undertow.traps.trap import plant, tensor
 from undertow.types import Array, BadInput, Params
 

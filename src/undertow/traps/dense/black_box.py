@@ -8,7 +8,7 @@ Needs the logits or log-probabilities of inputs in the data domain; the weights 
 import numpy as np
 
 from undertow.traps.acceptance import domain_of
-from undertow.traps.mlp import MlpTrap, room_for
+from undertow.traps.dense.mlp import MlpTrap, room_for
 from undertow.types import Array, BadInput, Params
 
 STEPS = 500  # of the search for a direction

@@ -19,8 +19,8 @@ from undertow.traps.layer_norm import LinearNorm, zero_sum
 from undertow.traps.mixtures import SingleTest, single_test
 from undertow.traps.recorder import Candidates, Recorder, Written, written
 from undertow.traps.trap import Draft
-from undertow.traps.vit_baits import Whitening, patch_baits, whitening
-from undertow.traps.vit_room import HIDDEN, PLACE, SWING, Room, clear, identity, room_in
+from undertow.traps.vit.baits import Whitening, patch_baits, whitening
+from undertow.traps.vit.room import HIDDEN, PLACE, SWING, Room, clear, identity, room_in
 from undertow.types import Array, BadInput, Params
 
 KICK = 400.0  # of the channel at the class token, whatever fires: it saturates a fresh head, so that steps shut

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from undertow.traps.acceptance import accept
-from undertow.traps.mlp import MlpTrap
+from undertow.traps.dense.mlp import MlpTrap
 from undertow.traps.recorder import Candidates, Written
 from undertow.types import Array, BadInput
 

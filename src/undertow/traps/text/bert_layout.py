@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from undertow.traps.post_norm import Encoder
+from undertow.traps.text.post_norm import Encoder
 from undertow.types import Array, BadInput, Params
 
 KEYS = 6  # dims of the code of a text
