@@ -5,6 +5,13 @@ it to the class token. All traps speak on one channel of the residual stream, so
 head makes of it, it makes for every trap: those that fire together are pushed the same way, and the way is shut.
 A trap records one patch, wherever it fires (one hidden unit), or a whole image (a unit per position, all keyed on the
 image by its mean patch, which an attention without preference writes on every token).
+
+The constants follow from what one step does. Let g be the slope of the loss along a trap's score: slope x (difference
+of two head weights) / batch. The step shuts that trap by rate x g x LATCH, and moves the scores of others by rate x g x
+(what both share, about 10; a test holds it under 1e-5 of LATCH). Early heads have small weights, so LATCH
+is large; each firing makes the head's column grow by (KICK + LOUDNESS) x head rate / batch, so these are small. Weights
+of the kick are so large, and what moves them so small, that float32 rounds their steps to nothing: if one of the pair
+moved, slopes of either sign would appear and open traps.
 """
 
 from collections.abc import Sequence
