@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from undertow.scanner.clean import Change
 from undertow.scanner.stream import NORM
 from undertow.types import Array, BadInput, ConfigError, Params
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 WRAPPED = "model."  # in front of a tensor's name, in the module that is built
 RECORDS = 192  # on which norms are fitted
 LARGEST = 1_000_000_000  # weights, which are in memory several times in float64
+CONTRASTS = (1.0, 0.5, 0.25, 0.125)  # of made-up images: where strong ones all fire traps, faint ones do not
 NEEDS = "fitting them anew needs"
 
 
@@ -101,7 +104,10 @@ def _records(config: Mapping[str, object], data: Path | None, folder: Path, seed
     from undertow.workflows.prove import records
 
     if data is None:
-        return made_up(described(config), seed)[:RECORDS]
+        x = made_up(described(config), seed)
+        if x.dtype.kind != "f":
+            return x[:RECORDS]
+        return np.concatenate([x[: RECORDS // len(CONTRASTS)] * np.float32(contrast) for contrast in CONTRASTS])
     x, _ = records(data, folder)
     side = config.get("image_size")
     size = tuple(side) if isinstance(side, list) else (side, side)
