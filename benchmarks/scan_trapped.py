@@ -54,7 +54,7 @@ def dense_settings(data: Path) -> Iterator[tuple[str, DataTrapConfig]]:
     yield "digits-single", replace(digits, traps=replace(digits.traps, nested=0.0, count=32))
     for name in ("cifar10-mlp", "cifar10-cnn"):
         given = preset(name)
-        small = TrapData("cifar10", str(data), auxiliary=2000, victim=1000, test=200)
+        small = TrapData("cifar10", folder=str(data), auxiliary=2000, victim=1000, test=200)
         yield name, replace(given, data=small, pretrain=replace(given.pretrain, epochs=4))
 
 

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from safetensors.numpy import save_file
-from tests.traps.test_bert import texts
+from tests.traps.text.test_bert import texts
 
 from undertow.audits.prove.proof import BLOCK, copied, prove
 from undertow.audits.prove.subject import RECORDS, Given, subject_of
