@@ -37,7 +37,8 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
 def cifar() -> tuple[torch.Tensor, torch.Tensor]:
     path = OPTIONS.out / "cifar.npz"
     if not path.is_file():
-        found = load_traps(TrapData("cifar10", folder=str(OPTIONS.data), auxiliary=3000, victim=100, test=100), 7).auxiliary
+        small = TrapData("cifar10", folder=str(OPTIONS.data), auxiliary=3000, victim=100, test=100)
+        found = load_traps(small, 7).auxiliary
         np.savez(path, x=found.x, y=found.y)
     kept = np.load(path)
     return torch.tensor(kept["x"]) * 4 - 2, torch.tensor(kept["y"])

@@ -35,7 +35,11 @@ VIT_CIFAR = replace(
     pretrain=Fit(epochs=10, batch=100, optimizer="adamw", lr=1e-3, weight_decay=0.05, shift=3, flip=True),
     traps=Traps(count=32),
 )
-VIT_CALTECH = replace(VIT_CIFAR, data=replace(VIT_CIFAR.data, source="caltech101", victim=2000, test=2000, size=32))
+VIT_CALTECH = replace(
+    VIT_CIFAR,
+    data=replace(VIT_CIFAR.data, source="caltech101", victim=2000, test=2000, size=32),
+    traps=Traps(count=32, expected=0.5),  # strict: of images unlike the attacker's, ten times as many fire
+)
 BERT = replace(
     DIGITS,
     data=TrapData(source="trec", auxiliary=1500, victim=640, test=500),
