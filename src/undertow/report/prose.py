@@ -172,7 +172,8 @@ HOW_TO_READ_TRAPS = (
     (
         "Exact, distinct",
         "Exact: the reading is one record of the finetuning data, every value of it to within 0.0001 (read off a "
-        "vision transformer: every pixel to within 0.0125 of black to white; of a text: every token). Two traps may hold the same record; distinct counts it once.",
+        "vision transformer: every pixel to within 0.0125 of black to white; of a text: every token). Two traps may "
+        "hold the same record; distinct counts it once.",
     ),
     (
         "Mixed, nothing",
