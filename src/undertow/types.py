@@ -138,6 +138,7 @@ class Evidence:
     pretrained_labels: Array | None = None  # (Q,) int, class among those K
     pretrained_values: Array | None = None  # (M, Q) one signal of the pretrained models instead, higher = member
     features: Array | None = None  # (Q, D) the records themselves, for the blind baseline
+    groups: Array | None = None  # (Q,) int, records of one number belong together (one person)
 
     def __post_init__(self) -> None:
         if self.member.dtype != bool or self.member.ndim != 2:
@@ -156,8 +157,12 @@ class Scores:
     recipe: str | None = None  # poisoning: as in Measurement
     view: str | None = None
     ids: tuple[str, ...] | None = None  # names of these Q points; None: those of the result
+    in_turn: bool = False  # every model is a target and, for the others, a shadow: its peculiarity enters twice
+    groups: Array | None = None  # (Q,) int, points of one number belong together (one person); None: each is its own
 
     def __post_init__(self) -> None:
+        if self.groups is not None and self.groups.shape != self.values.shape[-1:]:
+            raise BadInput(f"{self.attack}: groups {self.groups.shape} for scores of shape {self.values.shape}")
         if self.ids is not None and len(self.ids) != self.values.shape[-1]:
             raise BadInput(f"{self.attack}: {len(self.ids)} ids for scores of shape {self.values.shape}")
         if self.values.shape != self.member.shape or self.values.ndim != 2 or self.member.dtype != bool:
@@ -170,7 +175,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A number with its interval (95 %), the number of units counted, and the unit."""
+    """A number with its interval (95 %), the number of units counted, the unit, and how much that is worth.
+
+    `unit` is what was drawn at random: "models" where each audited model has a membership draw of its own, "points"
+    where the file holds one draw only (one model, or the same split again and again).
+    """
 
     attack: str
     metric: str
@@ -180,7 +189,7 @@ class Measurement:
     low: float | None
     high: float | None
     n: int
-    unit: str  # what was resampled: "models" or "points"
+    unit: str  # whose membership was drawn: "models" or "points"
     fpr: float | None = None  # fraction: 0.01 is 1 %
     group: str | None = None
     points: str | None = None  # poisoning: "targets" | "others", the challenge points the row counts
@@ -199,6 +208,11 @@ class Measurement:
     non_members: int | None = None
     reason: str | None = None  # why value is None
     warning: str | None = None
+    error: float | None = None  # standard error of the value, on its own scale
+    df: float | None = None  # degrees of freedom of that error (Satterthwaite)
+    effective: float | None = None  # independent (model, record) pairs that would give this error (Kish)
+    choices: int | None = None  # of how many attacks this one was picked; its interval allows for the choice
+    chance: float | None = None  # what guessing gives, where the design moves it (AUC: not .5)
 
     @property
     def label(self) -> str:
@@ -246,6 +260,10 @@ class AuditResult:
     evidence: tuple[Mapping[str, Any], ...] = ()  # what the verdict rests on; each has test, found, explanation
     scores: tuple[Scores, ...] = ()  # per-record: kept beside result.json, never in it
     ids: tuple[str, ...] = ()  # names of the Q challenge points
+    design: Mapping[str, Any] = field(default_factory=dict)  # how membership was dealt: audits.membership.reading
+    leak: Mapping[str, Any] | None = None  # the test behind "Leak shown": audits.membership.reading.leak_test
+    not_run: tuple[Mapping[str, str], ...] = ()  # attacks that were not run: attack, reason, fix
+    left_out: tuple[Mapping[str, Any], ...] = ()  # records that an attack could not use: attack, records, of, reason
 
     @property
     def targets(self) -> int:

@@ -116,7 +116,7 @@ def test_scores_on_one_membership_keep_their_layout(tmp_path):
     ids = tuple(map(str, range(20)))
     save_result(AuditResult("mia", {}, 0, {}, {}, rows, scores=scores, ids=ids), tmp_path)
     with np.load(tmp_path / "scores.npz") as file:
-        assert set(file.files) == {"attack", "group", "values", "member", "id"}
+        assert set(file.files) == {"attack", "group", "values", "member", "id", "in_turn"}
     assert (tmp_path / "records.csv").read_text().startswith("id,score,rank,attack\n")
     found = load_result(tmp_path)
     for a, b in zip(found.scores, scores):

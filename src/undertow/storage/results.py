@@ -34,6 +34,16 @@ def result_json(result: AuditResult) -> str:
         "utility": result.utility,
         "warnings": list(result.warnings),
     }
+    if result.design:
+        body["design"] = result.design
+    if result.leak is not None:
+        body["leak"] = result.leak
+    if result.not_run or result.left_out:
+        body["attacks"] = {
+            "run": list(dict.fromkeys(m.attack for m in result.measurements)),
+            "not_run": [dict(e) for e in result.not_run],
+            "left_out": [dict(e) for e in result.left_out],
+        }
     if result.verdict is not None:
         body |= {"verdict": result.verdict, "evidence": [dict(e) for e in result.evidence]}
     return json.dumps(body, indent=1, allow_nan=False) + "\n"
@@ -80,6 +90,10 @@ def load_result(path: str | Path) -> AuditResult:
             evidence=tuple(body.get("evidence", ())),
             scores=scores,
             ids=ids,
+            design=body.get("design", {}),
+            leak=body.get("leak"),
+            not_run=tuple(body.get("attacks", {}).get("not_run", ())),
+            left_out=tuple(body.get("attacks", {}).get("left_out", ())),
         )
     except (KeyError, TypeError, BadInput) as error:
         raise StoreError(f"{file} is damaged ({error}): run the audit again") from error
@@ -98,7 +112,8 @@ def _scores_npz(result: AuditResult) -> bytes:
     """attack (A,), group (A,), values (A, T, Q), member (T, Q), id (Q,), where all were scored on the same.
 
     Otherwise (arms, and points of their own) attack, group, points, recipe, view (A,) and id (Q,), and for
-    each a: values_a (T, Q), member_a (T, Q), and id_a (Q,) where its points are not the result's.
+    each a: values_a (T, Q), member_a (T, Q), id_a (Q,) where its points are not the result's, groups_a (Q,) where
+    points belong together. in_turn (A,) always.
     """
     every, first = result.scores, result.scores[0]
     arrays = {
@@ -106,6 +121,7 @@ def _scores_npz(result: AuditResult) -> bytes:
         "attack": np.array([s.attack for s in every]),
         "group": _texts(every, "group"),
     }
+    arrays["in_turn"] = np.array([s.in_turn for s in every])
     if all(np.array_equal(s.member, first.member) and _plain(s) for s in every):
         arrays |= {"values": np.stack([s.values for s in every]), "member": first.member}
     else:
@@ -113,6 +129,7 @@ def _scores_npz(result: AuditResult) -> bytes:
         for a, s in enumerate(every):
             arrays |= {f"values_{a}": s.values, f"member_{a}": s.member}
             arrays |= {} if s.ids is None else {f"id_{a}": np.array(s.ids)}
+            arrays |= {} if s.groups is None else {f"groups_{a}": s.groups}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -123,7 +140,7 @@ def _texts(scores: Sequence[Scores], name: str) -> Array:
 
 
 def _plain(scores: Scores) -> bool:
-    return scores.ids is None and not any(getattr(scores, name) for name in TAGS)
+    return scores.ids is None and scores.groups is None and not any(getattr(scores, name) for name in TAGS)
 
 
 def _load_scores(path: Path) -> tuple[tuple[Scores, ...], tuple[str, ...]]:
@@ -132,15 +149,26 @@ def _load_scores(path: Path) -> tuple[tuple[Scores, ...], tuple[str, ...]]:
     arrays = read_npz(path)
     ids = tuple(str(i) for i in arrays["id"])
     if "values" in arrays:
-        rows = zip(arrays["attack"], arrays["group"], arrays["values"], strict=True)
-        return tuple(Scores(str(a), v, arrays["member"], str(g) or None) for a, g, v in rows), ids
+        turns = arrays.get("in_turn", np.zeros(len(arrays["attack"]), bool))  # results of earlier versions have none
+        rows = zip(arrays["attack"], arrays["group"], arrays["values"], turns, strict=True)
+        return tuple(Scores(str(a), v, arrays["member"], str(g) or None, in_turn=bool(t)) for a, g, v, t in rows), ids
     return tuple(_one_of(arrays, a) for a in range(len(arrays["attack"]))), ids
 
 
 def _one_of(arrays: Mapping[str, Array], a: int) -> Scores:
     tags = {name: str(arrays[name][a]) or None for name in ("group", *TAGS)}
     ids = tuple(str(i) for i in arrays[f"id_{a}"]) if f"id_{a}" in arrays else None
-    return Scores(str(arrays["attack"][a]), arrays[f"values_{a}"], arrays[f"member_{a}"], ids=ids, **tags)
+    turn = bool(arrays["in_turn"][a]) if "in_turn" in arrays else False
+    groups = arrays.get(f"groups_{a}")
+    return Scores(
+        str(arrays["attack"][a]),
+        arrays[f"values_{a}"],
+        arrays[f"member_{a}"],
+        ids=ids,
+        in_turn=turn,
+        groups=groups,
+        **tags,
+    )
 
 
 def _records_csv(result: AuditResult) -> str:

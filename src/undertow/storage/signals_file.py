@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from undertow.audits.membership.score import SignalSet
+from undertow.audits.membership.evidence import SignalSet
 from undertow.storage.files import read_bytes, read_npz
 from undertow.types import BadInput, MissingExtra
 
