@@ -9,7 +9,7 @@ from undertow.types import Array
 
 CLASSES, WIDTH = 4, 20
 # (random features, ridge): chosen so that LiRA on 16 x 200 pairs has about the AUC that the name says
-EFFECTS = {"null": (40, 3.0), ".55": (40, 1000.0), ".6": (40, 120.0), ".75": (40, 0.1), ".9": (80, 1.0)}
+EFFECTS = {"null": (40, 3.0), ".55": (40, 1000.0), ".6": (40, 120.0), ".75": (40, 0.1), ".9": (85, 0.2)}
 
 
 @dataclass(frozen=True)
@@ -112,24 +112,39 @@ CELLS = (
 )
 
 
-def learn(member: Array, rng: np.random.Generator, effect: str) -> tuple[Array, Array]:
-    """Logits (M, N, C) of models trained on their members, and the labels (N,).
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Noisy points of overlapping classes, some mislabelled."""
 
-    Records are drawn anew: noisy points of overlapping classes, some mislabelled. Each model is a ridge regression on
-    random features of its own, fitted in closed form to its members, with a temperature and a bias of its own: models
-    differ as trained networks do. `effect` chooses the ridge.
+    x: Array  # (N, WIDTH)
+    labels: Array  # (N,) int, as trained on
+
+
+def records(cell: Cell, rng: np.random.Generator) -> Records:
+    """The records of one audit; those of a group are alike."""
+    points = cell.points
+    true = rng.integers(CLASSES, size=points)
+    x = rng.normal(size=(points, WIDTH)) + 0.7 * rng.normal(size=(CLASSES, WIDTH))[true]
+    if cell.groups:
+        shared = rng.normal(size=(points // cell.groups, WIDTH))
+        x = 0.7 * x + 0.7 * np.repeat(shared, cell.groups, 0)
+    labels = np.where(rng.random(points) < 0.2, rng.integers(CLASSES, size=points), true)
+    return Records(x, labels)
+
+
+def learn(data: Records, member: Array, rng: np.random.Generator, effect: str) -> Array:
+    """Logits (M, N, C) of models trained on their members.
+
+    Each model is a ridge regression on random features of its own, fitted in closed form to its members, with a
+    temperature and a bias of its own: models differ as trained networks do. `effect` chooses features and ridge.
     """
-    models, points = member.shape
-    labels = rng.integers(CLASSES, size=points)
-    x = rng.normal(size=(points, WIDTH)) + rng.normal(size=(CLASSES, WIDTH))[labels] * 0.7
-    seen = np.where(rng.random(points) < 0.2, rng.integers(CLASSES, size=points), labels)
-    hidden, ridge = EFFECTS[effect]
+    (hidden, ridge), models = EFFECTS[effect], len(member)
     project, shift = rng.normal(size=(models, WIDTH, hidden)) / np.sqrt(WIDTH), rng.normal(size=(models, 1, hidden))
-    features = np.maximum(x @ project + shift, 0)
+    features = np.maximum(data.x @ project + shift, 0)
     used = features * member[..., None]
     gram = used.swapaxes(1, 2) @ used + ridge * np.eye(hidden)
-    targets = np.eye(CLASSES)[seen] - 1 / CLASSES
-    weights = np.linalg.solve(gram, used.swapaxes(1, 2) @ targets)
-    logits = features @ weights
+    targets = np.eye(CLASSES)[data.labels] - 1 / CLASSES
+    logits = features @ np.linalg.solve(gram, used.swapaxes(1, 2) @ targets)
     sharpness = 8 * np.exp(0.05 * rng.normal(size=(models, 1, 1)))
-    return sharpness * logits + 0.1 * rng.normal(size=(models, 1, CLASSES)), seen
+    result: Array = sharpness * logits + 0.1 * rng.normal(size=(models, 1, CLASSES))
+    return result

@@ -21,14 +21,15 @@ def tpr_band(scores: Scores, grid: Array) -> tuple[Array, Array]:
     """
     ranking = rank(scores)
     m, n = ranking.counts
-    knots = np.unique(np.clip(np.geomspace(grid[0], grid[-1], KNOTS), 1 / n, 1 - 1e-9))
+    rates = np.clip(grid, 1 / n, 1 - 1e-9)
+    knots = np.unique(np.geomspace(rates.min(), rates.max(), KNOTS))
     effects, freedom = [], []
     for fpr in knots:
         value, phi = tpr_influence(ranking, float(fpr))
         error, level = error_of(phi, scores), np.clip(value, 0.5 / m, 1 - 0.5 / m)
         effects.append(max(error.total, 1e-300) * m / (level * (1 - level)))
         freedom.append(error.df)
-    effect, df = (np.interp(np.log(grid), np.log(knots), np.log(x)) for x in (effects, freedom))
+    effect, df = (np.interp(np.log(rates), np.log(knots), np.log(x)) for x in (effects, freedom))
     low, high = np.empty(len(grid)), np.empty(len(grid))
     for i, fpr in enumerate(grid):
         k = min(allowed(n, float(fpr)), n - 1)

@@ -94,8 +94,10 @@ def _row(blank: Measurement, scores: Scores, found: tuple[float, Array], interva
 def _independent(blank: Measurement, scores: Scores) -> float:
     """Effective pairs where every pair had one outcome and the error says nothing: one for each point and draw."""
     pairs = float((blank.members or 0) + (blank.non_members or 0))
-    points = scores.values.shape[1] if scores.groups is None else len(np.unique(scores.groups))
-    return min(pairs, points * draws(scores.member))
+    carriers = [side.any(0) for side in (scores.member, ~scores.member)]
+    names = np.arange(scores.values.shape[1]) if scores.groups is None else scores.groups
+    fewest = min(len(np.unique(names[carrier])) for carrier in carriers)
+    return min(pairs, 2 * fewest * draws(scores.member))
 
 
 def _warning(row: Measurement) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from undertow.types import Array
 
+IN_ONLY, OUT_ONLY, BOTH = 0, 1, 2
 IN_TURN = 2.0
 """How often a model's peculiarity counts where every model is a target and a shadow of the others.
 
@@ -36,7 +37,8 @@ class Error:
 def two_way(phi: Array, member: Array, *, in_turn: bool = False, groups: Array | None = None) -> Error:
     """The variance of sum(phi), phi (M, N), over other models and other points.
 
-        V_points = U / (U - 1) sum_q (Phi_q - mean)^2            Phi_q = sum_m phi_mq, over U points (or groups)
+        V_points = U / (U - 1) sum_q (Phi_q - mean)^2            Phi_q = sum_m phi_mq, over U points (or groups);
+                   of points that are members of no model, or of all, U counts those of that class
         V_models = r max(0, sum_m R_m^2 - f s^2) / k             R_m = sum_q e_mq, e_mq = phi_mq less its mean over
                    the models of the same membership at q; f = sum over points and sides of (models there - 1);
                    s^2 = sum (e_mq - R_m / N)^2 / (f - M + 1);  k = (f / (M N))^2 M / (M - 1)
@@ -45,18 +47,43 @@ def two_way(phi: Array, member: Array, *, in_turn: bool = False, groups: Array |
 
     An analysis of variance. r is IN_TURN where every model is also a shadow of the others, else 1. Rows of one size
     (each model was given the same number of members) cannot be thrown by a shift of a whole model: there phi less its
-    mean over the row's own class goes into V_points. `groups` (N,): points that belong together.
+    mean over the row's own class goes into V_points. `groups` (N,): points that belong together. With fewer than two
+    points that carry members, or that carry non-members, nothing can be said: the variance is 0 and `effective` 2.
     """
-    column = _columns(_within_rows(phi, member), groups)
-    units = len(column)
-    s2, s4 = float(np.square(column).sum()), float((column**4).sum())
-    points = units / max(units - 1, 1) * s2
-    spread = s4 - s2**2 / units
-    df_points = min(units - 1.0, 2 * s2**2 / spread) if spread > 0 else units - 1.0
+    column, kind = _columns(_within_rows(phi, member), groups), _kinds(member, groups)
+    carriers = [int((kind != other).sum()) for other in (OUT_ONLY, IN_ONLY)]
+    if min(carriers) < 2:
+        return Error(0.0, 0.0, 1.0, 2.0 * min(carriers))
+    points, df_points = _between_columns(column, kind)
     models, noise = _between_models(phi, member, IN_TURN if in_turn else 1.0)
     total, alone = points + models, float(np.square(phi).sum())
-    df = total**2 / (points**2 / max(df_points, 1.0) + noise) if total > 0 else 1.0
-    return Error(points, models, max(df, 1.0), phi.size * alone / total if total > 0 else float(units))
+    df = total**2 / (points**2 / df_points + noise) if total > 0 else 1.0
+    return Error(points, models, max(df, 1.0), phi.size * alone / total if total > 0 else float(len(column)))
+
+
+def _kinds(member: Array, groups: Array | None) -> Array:
+    """Whether each point (or group) is IN_ONLY, OUT_ONLY or BOTH over the models, (U,)."""
+    inside, outside = member.any(0), (~member).any(0)
+    if groups is not None:
+        _, group = np.unique(groups, return_inverse=True)
+        inside, outside = (np.bincount(group, side) > 0 for side in (inside, outside))
+    result: Array = np.where(inside & outside, BOTH, np.where(inside, IN_ONLY, OUT_ONLY))
+    return result
+
+
+def _between_columns(column: Array, kind: Array) -> tuple[float, float]:
+    """V_points and its degrees of freedom: by kurtosis, and no more than Welch's for points of one class only."""
+    units = len(column)
+    s2, s4 = float(np.square(column).sum()), float((column**4).sum())
+    spread = s4 - s2**2 / units
+    total = noise = 0.0
+    for own in (IN_ONLY, OUT_ONLY, BOTH):
+        count = int((kind == own).sum())
+        freedom = count - 1 if own != BOTH and count > 1 else units - 1
+        part = float(np.square(column[kind == own]).sum()) * (freedom + 1) / freedom
+        total, noise = total + part, noise + part**2 / freedom
+    df = min(2 * s2**2 / spread if spread > 0 else np.inf, total**2 / noise if noise > 0 else np.inf, units - 1.0)
+    return total, max(df, 1.0)
 
 
 def _within_rows(phi: Array, member: Array) -> Array:
