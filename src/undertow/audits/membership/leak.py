@@ -71,13 +71,14 @@ def leak_test(
     best = max(mine, key=lambda s: lower_limit(rows[s.attack], choices) - chance[s.attack])
     row, guess = rows[best.attack], chance[best.attack]
     low = lower_limit(row, choices)
-    found = {
+    found: dict[str, Any] = {
         "shown": low > guess,
         "attack": best.attack,
         "value": row.value,
         "low": low,
         "chance": guess,
         "choices": choices,
+        "chances": chance,
         "method": "interval",
     }
     close = found["shown"] and lower_limit(row, choices * SURELY) <= guess

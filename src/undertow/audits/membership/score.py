@@ -10,7 +10,7 @@ from undertow.audits.in_turn import Attacked, at_points, attack_in_turn, attacka
 from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, measure_all
 from undertow.audits.membership.cost import too_dear
 from undertow.audits.membership.evidence import SignalSet, check_evidence, without_duplicates
-from undertow.audits.membership.leak import leak_test
+from undertow.audits.membership.leak import leak_test, with_chance
 from undertow.audits.membership.reading import reading
 from undertow.engine.membership import held_out_targets
 from undertow.types import Array, AuditResult, BadInput, Evidence, Progress
@@ -45,6 +45,7 @@ def audit_score(
     with clock.stage("measure"):
         rows = measure_all(found.scores, seed)
         leak = leak_test(found.scores, rows, evidence, seed, targets, ids)
+        rows = with_chance(rows, {} if leak is None else leak.pop("chances"))
     return AuditResult(
         audit="score",
         config={"attacks": list(names), "drop_duplicates": drop_duplicates},
