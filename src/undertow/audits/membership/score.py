@@ -6,7 +6,7 @@ import numpy as np
 
 from undertow.attacks.catalog import ATTACKS, check_names
 from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, measure_all
-from undertow.audits.membership.evidence import SignalSet, check_evidence, without_duplicates
+from undertow.audits.membership.evidence import SignalSet, check_evidence
 from undertow.engine.design import Fold, complements, folds
 from undertow.types import Array, AuditResult, BadInput, Evidence, Progress
 
@@ -26,8 +26,7 @@ def audit_score(
     target and its complement. Raises BadInput naming the key and the fix.
     """
     check_names(attacks)
-    signals, notes = without_duplicates(signals, drop_duplicates)
-    evidence = check_evidence(signals)
+    evidence, ids, notes = check_evidence(signals, drop_duplicates)
     targets = _targets(signals.arrays.get("target"), len(evidence.member))
     groups = folds(evidence.member, targets)
     notes = (*notes, *_warn_of_counts(evidence.member, targets is None))
@@ -39,7 +38,6 @@ def audit_score(
         scores = attack_all(evidence, groups, names, seed, progress=progress)
     with clock.stage("measure"):
         rows = measure_all(scores, seed)
-    count = evidence.member.shape[1]
     return AuditResult(
         audit="score",
         config={"attacks": list(names), "drop_duplicates": drop_duplicates},
@@ -55,7 +53,7 @@ def audit_score(
         timing=clock.seconds,
         warnings=notes,
         scores=scores,
-        ids=signals.ids or tuple(str(i) for i in range(count)),
+        ids=ids,
     )
 
 
