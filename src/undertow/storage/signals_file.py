@@ -14,15 +14,16 @@ from undertow.storage.files import read_bytes, read_npz
 from undertow.storage.signals_table import read_csv, read_parquet
 from undertow.types import Array, BadInput
 
+_SAVE = "write np.savez(file, member=..., values=...)"
 _SAME = {"groups": "group", "ids": "id"}
 _MEANT = {  # what people call a key, and what it is here
-    "x": "features", "y": "labels", "label": "labels", "targets": "labels", "prob": "probabilities", "probs": "probabilities",
-    "proba": "probabilities", "softmax": "probabilities", "confidences": "probabilities", "score": "values",
-    "scores": "values", "signal": "values", "signals": "values", "membership": "member", "is_member": "member",
-    "outputs": "logits", "hashes": "hash",
+    "x": "features", "y": "labels", "label": "labels", "targets": "labels", "prob": "probabilities",
+    "probs": "probabilities", "proba": "probabilities", "softmax": "probabilities", "confidences": "probabilities",
+    "score": "values", "scores": "values", "signal": "values", "signals": "values", "membership": "member",
+    "is_member": "member", "outputs": "logits", "hashes": "hash",
 }  # fmt: skip
 _OTHERS = (  # how files begin that are none of the three, and what to do
-    (b"\x93NUMPY", "is a single .npy array; write an .npz with named arrays: np.savez(file, member=..., values=...)"),
+    (b"\x93NUMPY", "is a single .npy array; " + _SAVE),
     (b"\x89HDF", "is an HDF5 file; save its arrays as npz"),
     (b"\x1f\x8b", "is gzip-compressed; unpack it first"),
     (b"\x80", "looks like a Python pickle, which is never read; save its arrays as npz"),
@@ -67,9 +68,7 @@ def _check_entries(file: Path, raw: bytes) -> None:
             other = [name for name in names if not name.endswith(".npy")]
             if not names or other:
                 held = f"it holds {other[0]!r}" if other else "it is empty"
-                raise BadInput(
-                    f"{file} is a zip archive but no npz ({held}); write np.savez(file, member=..., values=...)"
-                )
+                raise BadInput(f"{file} is a zip archive but no npz ({held}); {_SAVE}")
             objects = [name[:-4] for name in names if _of_objects(archive, name)]
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError):
         return
@@ -94,7 +93,7 @@ def _known(file: Path, key: str) -> str:
     if name in KEYS:
         return name
     if name == "arr_0":
-        raise BadInput(f"{file}: its arrays have no names; write np.savez(file, member=..., values=...)")
+        raise BadInput(f"{file}: its arrays have no names; {_SAVE}")
     if "loss" in name:
         raise BadInput(f"{file}: unknown key {key!r}; give values=-{name} (a member has the higher value)")
     near = _MEANT.get(name) or next(iter(get_close_matches(name, KEYS, 1)), None)

@@ -16,9 +16,7 @@ from undertow.types import Array, BadInput, MissingExtra
 COLUMNS = ("value", "member", "model", "example", "group", "hash")
 _NAMES = {**{c: c for c in COLUMNS}, **{f"{c}s": c for c in COLUMNS}, "id": "example", "ids": "example"}
 _MEANT = {"score": "value", "signal": "value", "membership": "member", "is_member": "member"}
-_WANTED = (
-    "the columns are value, member and, where there are several models, model, example; group and hash are optional"
-)
+_WANTED = "the columns are value, member; with several models also model, example; group and hash if known"
 Read = tuple[dict[str, Array], tuple[str, ...] | None, tuple[str, ...]]
 
 
@@ -38,13 +36,13 @@ def read_csv(file: Path, raw: bytes) -> Read:
         text = raw.decode("utf-8-sig")
         header, delimiter = _header(text)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        next(row for row in reader if any(cell.strip() for cell in row))
+        next((row for row in reader if any(cell.strip() for cell in row)), None)
         cells, rows = [], []
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) != len(header):
-                said = f"row {reader.line_num} has {len(row)} cells, the header {len(header)}"
+                said = f"row {reader.line_num} has {len(row)} cells, cut at {delimiter!r}, the header {len(header)}"
                 raise BadInput(f"{file}: {said}; every row needs all columns")
             cells.append(row)
             rows.append(reader.line_num)
@@ -94,7 +92,7 @@ def _places(file: Path, header: Sequence[str]) -> dict[str, int]:
         if name is not None:
             where[name] = i
     absent = [c for c in ("value", "member") if c not in where]
-    if absent and all(_is_number(cell) for cell in header):
+    if absent and any(header) and all(_is_number(cell) for cell in header):
         raise BadInput(f"{file}: the first row is {', '.join(header[:4])}; it must name the columns: value,member")
     if absent:
         raise BadInput(f"{file}: column {absent[0]!r} is missing{_nearest(absent[0], header)}; {_WANTED}")
@@ -149,8 +147,8 @@ def _arrays(table: Table) -> Read:
         times = np.unique(np.unique(names, return_counts=True)[1])
         if len(times) == 1:
             raise BadInput(
-                f"{table.file}: every example occurs {times[0]} times; if the rows are of {times[0]} models, add a column "
-                "`model`; if they are of one, leave out all but one"
+                f"{table.file}: every example occurs {times[0]} times; if the rows are of several models, add a "
+                "column `model`; if they are of one, leave out all but one"
             )
     arrays = {"values": value, "member": member, **{key: np.array(table.columns[key]) for key in rest}}
     return arrays, None if names is None else tuple(names), table.notes
@@ -175,8 +173,8 @@ def _long(table: Table, value: Array, member: Array, rest: Sequence[str]) -> Rea
     if len(gaps):
         first_model, first_example = list(row)[gaps[0][0]], list(column)[gaps[0][1]]
         raise BadInput(
-            f"{file}: {len(gaps)} pairs are absent, the first is model {first_model!r}, example {first_example!r}; every "
-            "model needs a row for every example"
+            f"{file}: {len(gaps)} pairs are absent, the first is model {first_model!r}, example {first_example!r}; "
+            "every model needs a row for every example"
         )
     arrays = {"values": np.zeros(seen.shape), "member": np.zeros(seen.shape, bool)}
     arrays["values"][m, q], arrays["member"][m, q] = value, member
@@ -189,7 +187,7 @@ def _of_examples(table: Table, key: str, q: Array, count: int) -> Array:
     """A column that is of the record, (N,); BadInput where the rows of one record differ."""
     cells = np.array(table.columns[key])
     result = np.empty(count, cells.dtype)
-    result[q] = cells
+    result[q[::-1]] = cells[::-1]  # the first row of each record counts
     bad = np.flatnonzero(result[q] != cells)
     if len(bad):
         example = table.columns["example"][bad[0]]

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from undertow.types import Array, BadInput, Evidence
 
-TIES = 0.01  # share of the records from which equal outputs are worth a sentence
+TIES = 0.05  # share of the records from which equal outputs are worth a sentence
 _OF_RECORDS = ("labels", "pretrained_labels", "features", "groups")
 
 
@@ -94,10 +94,11 @@ def _said(member: Array, number: Array, copies: Array, by: str, ids: Sequence[st
     inside = np.add.reduceat(member[:, order].astype(int), starts, axis=1)  # (M, sets)
     differ = int(((inside > 0) & (inside < sizes)).any(0).sum())
     names = ", ".join(str(ids[i]) if ids else str(i) for i in order[starts[:3]])
+    both = f"the copies of {differ} of them are members and non-members of one model"
     return (
         f"{len(starts)} record{'s occur' if len(starts) > 1 else ' occurs'} more than once by {by} "
-        f"({len(copies)} rows, first: {names}{', ...' if len(starts) > 3 else ''}); the copies of {differ} of them are "
-        "members and non-members of one model"
+        f"({len(copies)} rows, first: {names}{', ...' if len(starts) > 3 else ''}); "
+        f"{both if differ else 'all copies of one record have the same membership'}"
     )
 
 
@@ -111,7 +112,7 @@ def _ties(evidence: Evidence) -> tuple[str, ...]:
     size = np.bincount(number)
     inside = np.stack([np.bincount(number, row, len(size)) for row in member])
     tied = int((size[number] > 1)[((inside > 0) & (inside < size)).any(0)[number]].sum())
-    if tied < max(2, TIES * count) or len(size) == 1:  # a constant model says nothing
+    if tied < max(5, TIES * count) or len(size) == 1:  # a constant model says nothing
         return ()
     return (
         f"{tied} records have exactly the outputs of another record with different membership, as coarse or rounded "

@@ -99,7 +99,8 @@ def _member(name: str, arrays: Mapping[str, Array], told: list[str]) -> Array:
             f"{name}: member holds {_some(given[bad])} ({given.dtype}), which is neither member nor non-member; "
             "write True/False or 1/0"
         )
-    member = np.atleast_2d(member)
+    column = member.shape[1:] == (1,) and any(arrays[k].shape[:2] != member.shape for k in MODELS_AXIS if k in arrays)
+    member = np.atleast_2d(member[:, 0] if column else member)
     if member.all() or not member.any():
         raise BadInput(f"{name}: every entry of member is {bool(member.flat[0])}; members and non-members are needed")
     _check_axes(name, member.shape, arrays, told)

@@ -6,10 +6,11 @@ import numpy as np
 from scipy.special import logsumexp
 
 from undertow.audits.membership.precision import lost_order
-from undertow.signals import label_confidence
+from undertow.signals import at_label, label_confidence
 from undertow.types import Array, BadInput
 
-ROUNDING = 0.02  # how far rows of probabilities may be from 1: float16 and two decimals are, in ten classes
+ROUNDING = 0.02  # how far from 1 sums of rows may be to be taken for probabilities: float16 and two decimals are
+CLIPPED = 0.1  # the same where the file says that they are probabilities: rounded in many classes, or clipped
 _PLACE = "model {0}, record {1}"
 
 
@@ -92,20 +93,20 @@ def _per_view(name: str, key: str, values: Array, labels: Array | None, told: li
         return values
     if key.endswith("probabilities"):
         raise BadInput(
-            f"{name}: {key} has one number per record, shape {values.shape}; give all classes, or the label's as "
+            f"{name}: {key} hold one number per record, shape {values.shape}; give all classes, or the label's as "
             "values=np.log(p / (1 - p))"
         )
     if labels is None or not np.isin(_whole(name, "labels", labels), (0, 1)).all():
         raise BadInput(
-            f"{name}: {key} has one number per record; that is C >= 2 classes only with labels 0 and 1 (the logit of "
-            "class 1); else give one column per class, or the signal as `values`"
+            f"{name}: {key} hold one number per record; C >= 2 classes can be made of it only with labels 0 and 1 "
+            "(the logit of class 1); else give one column per class, or the signal as `values`"
         )
-    told.append(f"`{key}` has one number per record: read as the logit of class 1 of two classes")
+    told.append(f"`{key}` hold one number per record: read as the logit of class 1 of two classes")
     return np.concatenate([np.zeros_like(values), values], -1)
 
 
 def _as_logits(name: str, key: str, values: Array, labels: Array | None, told: list[str]) -> tuple[Array, Array | None]:
-    """Logits (M, N, A, C), and True (M, N) where a probability of exactly 0 or 1 decides the label's confidence."""
+    """Logits (M, N, A, C), and True (M, N) where the label's probability lies at an end of its scale, if any does."""
     given = key.endswith("probabilities")
     values = numbers(name, key, values, minus_infinity=not given)
     if given or _are_probabilities(values):
@@ -114,20 +115,16 @@ def _as_logits(name: str, key: str, values: Array, labels: Array | None, told: l
             told.append(f"`{key}` are probabilities (every row is in 0..1 and sums to 1): their logarithms were used")
         with np.errstate(divide="ignore"):
             values = np.log(values.astype(float))
-    zero = np.isneginf(values)
-    if not zero.any():
+    elif values.max() > ROUNDING or np.abs(logsumexp(values.astype(float), -1)).max() > ROUNDING:
+        if np.isneginf(values).any():
+            m, q = np.argwhere(np.isneginf(values))[0][:2]
+            raise BadInput(
+                f"{name}: {key} of model {m}, record {q} is -inf ({int(np.isneginf(values).sum())} such in all); only "
+                "logarithms of probabilities may be; save the logits before any mask"
+            )
         return values, None
-    if not given and np.abs(logsumexp(values.astype(float), -1)).max() > ROUNDING:
-        m, q = np.argwhere(zero)[0][:2]
-        raise BadInput(
-            f"{name}: {key} of model {m}, record {q} is -inf ({int(zero.sum())} such in all); only logarithms of "
-            "probabilities may be; save the logits before any mask"
-        )
-    told.append(
-        f"`{key}`: {_share(zero)} of the probabilities are exactly 0; each was read as the smallest positive "
-        "probability in the file of its class"
-    )
-    return _floored(values, zero), None if labels is None else _ends(zero, labels)
+    logits, least = _floored(key, values, told)
+    return logits, None if labels is None or not least.any() else _ends(least, labels)
 
 
 def _are_probabilities(z: Array) -> bool:
@@ -141,32 +138,38 @@ def _check_probabilities(name: str, key: str, p: Array) -> None:
     low, high = float(p.min()), float(p.max())
     if low < 0 or high > 1 + ROUNDING:
         as_logits = f"give them as {key.replace('probabilities', 'logits')}"
-        hint = (
-            f"if they are logits or log-probabilities, {as_logits}" if low < 0 else "if they are percent, divide by 100"
-        )
+        percent = low >= 0 and np.abs(sums - 100).max() <= 100 * CLIPPED
+        hint = "they are percent: divide by 100" if percent else f"if they are logits or log-probabilities, {as_logits}"
         raise BadInput(f"{name}: {key} run from {low:.4g} to {high:.4g}, not within 0..1; {hint}")
-    if np.abs(sums - 1).max() > ROUNDING:
+    if np.abs(sums - 1).max() > CLIPPED:
         raise BadInput(
             f"{name}: rows of {key} sum to {sums.min():.4g}..{sums.max():.4g}, not 1; give the softmax over all "
             "classes, or one signal per record as `values`"
         )
 
 
-def _floored(z: Array, zero: Array) -> Array:
-    """Log-probabilities with each zero at the smallest positive probability of its class (else of all).
+def _floored(key: str, z: Array, told: list[str]) -> tuple[Array, Array]:
+    """Log-probabilities with each zero at the smallest positive one of its class (else of all), and what is smallest.
 
     What an encoding can tell from 0 differs: 1e-45 in float32 softmax, 1e-16 in 1 - p, 0.01 in the votes of 100
     trees. The smallest that was seen is of that size; the smallest of the data type would make outliers of votes.
     """
+    zero = np.isneginf(z)
+    if not zero.any():
+        return z, z == z.min()
+    told.append(
+        f"`{key}`: {100 * float(zero.mean()):.2g}% of the probabilities are exactly 0; each was read as the smallest "
+        "positive probability of its class in the file"
+    )
     seen = np.where(zero, np.inf, z).min(axis=tuple(range(z.ndim - 1)))  # (C,)
     seen = np.where(np.isfinite(seen), seen, seen.min())
-    return np.where(zero, seen, z)
+    floored = np.where(zero, seen, z)
+    return floored, floored == seen
 
 
-def _ends(zero: Array, labels: Array) -> Array:
-    """True (M, N) where, in some view, the label has probability 0 or all the others have."""
-    own = np.take_along_axis(zero, np.broadcast_to(labels[None, :, None, None], (*zero.shape[:3], 1)), -1)[..., 0]
-    ends: Array = (own | (zero.sum(-1) == zero.shape[-1] - 1)).any(2)
+def _ends(least: Array, labels: Array) -> Array:
+    """True (M, N) where, in some view, the label has the least probability there is, or all the others have."""
+    ends: Array = (at_label(least, labels) | (least.sum(-1) == least.shape[-1] - 1)).any(2)
     return ends
 
 
@@ -221,7 +224,3 @@ def _check_accuracy(key: str, logits: Array, labels: Array, told: list[str]) -> 
             f"the label has the largest of the `{key}` for only {100 * right:.1f}% of the (model, record) pairs, less "
             f"than guessing among {logits.shape[-1]} classes: check that labels number the columns"
         )
-
-
-def _share(mask: Array) -> str:
-    return f"{100 * float(mask.mean()):.2g}%"

@@ -13,7 +13,7 @@ FIX_VALUE = "make the values from float32 logits, without a clip"
 def lost_order(key: str, signal: Array, given: Array, ends: Array | None = None) -> tuple[str, ...]:
     """Sentences about pairs (M, N) of `signal` whose order was lost, out of the array `given` of the file.
 
-    `ends` marks pairs that are known to lie at an end of the scale: the probabilities are exactly 0 or 1.
+    `ends` marks pairs known to lie at an end of the scale: probabilities that are 0, or the smallest there is.
     """
     derived = not key.endswith("values")
     fix = FIX if derived else FIX_VALUE
@@ -22,14 +22,13 @@ def lost_order(key: str, signal: Array, given: Array, ends: Array | None = None)
     if rounded.max() == rounded.min():
         return (f"`{key}`: every (model, record) pair has the same value, so they say nothing about membership",)
     end = np.zeros(signal.shape, bool) if ends is None else ends.copy()
-    exact = bool(end.any())
     for value in (rounded.max(), rounded.min()):
         at = rounded == value
         if at.sum() > 1 and at.mean() >= AT_END:
             end |= at
     said = []
     if end.sum() > 1 and end.mean() >= AT_END:
-        cause = "probabilities of exactly 0 or 1" if exact else _clipped(given) if derived else "the same extreme value"
+        cause = _cause(given, ends is not None) if derived else "the same extreme value"
         said.append(
             f"`{key}`: {_percent(end)} of the (model, record) pairs lie at the end of the scale ({cause}); their order "
             f"is lost, so detection at few false alarms understates the leak; {fix}"
@@ -52,8 +51,10 @@ def _tied(values: Array) -> Array:
     return result
 
 
-def _clipped(given: Array) -> str:
-    """The value that many entries of the file share at an end of the range."""
+def _cause(given: Array, probabilities: bool) -> str:
+    """Why pairs lie at the end: zeros, or a value that many entries of the file share."""
+    if probabilities and given.min() in (0, -np.inf):
+        return "probabilities of exactly 0 or 1"
     for value in (given.min(), given.max()):
         if (given == value).mean() >= AT_END:
             return f"clipped: many entries are exactly {float(value):.8g}"
