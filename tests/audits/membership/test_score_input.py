@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
-from undertow.audits.membership.evidence import SignalSet, check_evidence
+from undertow.audits.membership.evidence import MODELS_AXIS, SignalSet, check_evidence
 from undertow.audits.membership.score import audit_score
 from undertow.engine.design import Design
 from undertow.rng import stream
@@ -158,6 +160,11 @@ WRONG = {
     "logits transposed": ({"logits": Z.swapaxes(0, 1), "labels": LABELS}, r"np\.swapaxes\(logits, 0, 1\)"),
     "values of three axes": ({"values": Z}, r"one number per model and record, \(8, 60\).*`logits`"),
     "values of one model of eight": ({"values": VALUES[0]}, r"values has shape \(60,\).*8 models comes first"),
+    "one model's logits transposed": (
+        {"member": ONE, "logits": Z[0].T, "labels": LABELS},
+        r"\(4, 60\), member \(60,\); the axis of the 60 records comes first: save logits\.T",
+    ),
+    "one model's values of other length": ({"member": ONE, "values": VALUES[0, :9]}, r"\(9,\), member \(60,\)"),
     "logits of one model of eight": ({"logits": Z[0], "labels": LABELS}, "8 models comes first"),
     "values of other length": ({"values": VALUES[:, :-1]}, r"\(8, 59\), member \(8, 60\)"),
     "values of text": ({"values": VALUES.astype(str)}, "it must be numbers"),
@@ -245,9 +252,11 @@ def test_copies_are_told_by_content_and_all_of_them_removed():
 
 
 def test_what_is_removed_does_not_depend_on_membership():
-    pictures, _ = copied()
-    kept = {check(True, member=truth, values=VALUES, features=pictures)[1] for truth in (TRUTH, ~TRUTH, TRUTH[:, ::-1])}
-    assert len(kept) == 1
+    pictures, rows = copied()
+    alike = TRUTH.copy()
+    alike[:, [10, 12, 13]] = TRUTH[:, [0, 2, 2]]  # the copies of two records are members together
+    kept = {check(True, member=truth, values=VALUES, features=pictures)[1] for truth in (TRUTH, ~TRUTH, alike)}
+    assert kept == {tuple(str(i) for i in range(RECORDS) if i not in rows)}
 
 
 def test_the_number_of_records_with_copies_on_both_sides_is_counted():
@@ -330,3 +339,59 @@ def test_notes_reach_the_result_and_ids_follow():
     assert result.warnings[0] == "read so"
     assert "all copies were removed" in result.warnings[1]
     assert len(result.ids) == RECORDS - len(rows)
+
+
+SHAPES = st.sampled_from(
+    [(), (0,), (1,), (4,), (6,), (4, 6), (6, 4), (1, 6), (6, 1), (4, 6, 3), (6, 3), (4, 6, 2, 3), (4, 6, 0)]
+)
+KINDS = st.sampled_from(["bool", "int", "uint8", "float", "float16", "str", "bytes", "complex", "object"])
+FILLS = st.sampled_from([0, 1, -1, 2, 0.5, 1e30, np.nan, np.inf, -np.inf])
+
+
+@st.composite
+def anything(draw):
+    """An array a stranger might give under any key."""
+    shape, kind = draw(SHAPES), draw(KINDS)
+    numbers = stream(draw(st.integers(0, 9)), "any").integers(0, draw(st.sampled_from([1, 2, 3, 9])), shape)
+    values = numbers.astype(float)
+    if kind in ("float", "float16", "complex") and values.size and draw(st.booleans()):
+        values.flat[draw(st.integers(0, values.size - 1))] = draw(FILLS)
+    with np.errstate(all="ignore"):
+        return values.astype({"str": "U8", "bytes": "S8"}.get(kind, kind))
+
+
+SMALL = {  # 4 models, 6 records: each key as it should be, half of them left out below
+    "values": VALUES[:4, :6], "logits": Z[:4, :6], "labels": LABELS[:6], "probabilities": P[:4, :6],
+    "features": RNG.normal(size=(6, 3)), "group": np.arange(6) // 2, "hash": np.arange(6) // 2, "target": np.array([1]),
+    "pretrained_values": VALUES[4:, :6], "pretrained_logits": Z[4:, :6, None], "pretrained_labels": LABELS[:6],
+    "pretrained_probabilities": P[4:, :6],
+}  # fmt: skip
+
+
+@given(
+    right=st.sets(st.sampled_from(sorted(SMALL)), min_size=1, max_size=6),
+    odd=st.dictionaries(st.sampled_from(["member", *sorted(SMALL)]), anything(), max_size=2),
+    one=st.booleans(),
+    drop=st.booleans(),
+)
+@settings(max_examples=400, deadline=None)
+def test_any_arrays_are_evidence_or_refused_in_one_line(right, odd, one, drop):
+    arrays = {"member": TRUTH[:4, :6], **{key: SMALL[key] for key in right}}
+    if one:
+        arrays = {k: v[0] if k in MODELS_AXIS or k == "member" else v for k, v in arrays.items() if k != "target"}
+    arrays |= odd
+    try:
+        found, ids, said = check(drop, **arrays)
+    except BadInput as error:
+        refusal = str(error)
+        event("refused")
+    else:
+        refusal = ""
+        event("accepted")
+        assert found.member.shape[1] == len(ids)
+        assert not any("\n" in sentence for sentence in said)
+        for key in ("values", "logits", "pretrained_values", "pretrained_logits"):
+            outputs = getattr(found, key)
+            assert outputs is None or (np.isfinite(outputs).all() and outputs.shape[:2] == found.member.shape)
+    assert "\n" not in refusal
+    assert len(refusal) < 400

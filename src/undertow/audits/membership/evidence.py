@@ -136,7 +136,7 @@ def _per_record(name: str, key: str, values: Array, count: int) -> Array:
 
 def _values(name: str, key: str, given: Array, shape: tuple[int, ...], told: list[str]) -> Array:
     """One number per model and record, (M, N)."""
-    values = aligned(name, key, numbers(name, key, given), shape)
+    values = numbers(name, key, aligned(name, key, given, shape))
     told.extend(lost_order(key, values, given))
     if len(values) > 1 and values.min() >= 0 and 0.5 < values.max() <= 1:
         told.append(
@@ -152,7 +152,7 @@ def _features(name: str, features: Array) -> Array:
     flat = features.reshape(len(features), -1)
     if flat.shape[1] == 0:
         raise BadInput(f"{name}: features have shape {features.shape}: no number per record; leave the key out")
-    return numbers(name, "features", flat.astype(np.uint8) if flat.dtype == bool else flat, "record {0}")
+    return numbers(name, "features", flat.astype(np.uint8) if flat.dtype == bool else flat[None])[0]
 
 
 def _groups(name: str, given: Array, told: list[str]) -> Array:

@@ -11,13 +11,10 @@ from undertow.types import Array, BadInput
 
 ROUNDING = 0.02  # how far from 1 sums of rows may be to be taken for probabilities: float16 and two decimals are
 CLIPPED = 0.1  # the same where the file says that they are probabilities: rounded in many classes, or clipped
-_PLACE = "model {0}, record {1}"
 
 
-def numbers(
-    name: str, key: str, values: Array, where: str = "model {0}, record {1}", minus_infinity: bool = False
-) -> Array:
-    """`values` as finite floats (whole numbers stay); BadInput names the first entry that is not."""
+def numbers(name: str, key: str, values: Array, minus_infinity: bool = False) -> Array:
+    """`values` (M, N, ...) as finite floats (whole numbers stay); BadInput names the first entry that is not."""
     if values.dtype.kind not in "fiu":
         raise BadInput(f"{name}: {key} holds {values.dtype}; it must be numbers")
     bad = ~np.isfinite(values)
@@ -25,9 +22,9 @@ def numbers(
         bad &= ~np.isneginf(values)
     if bad.any():
         first = np.argwhere(bad)[0]
-        place = where if values.ndim > 1 else "record {0}"
+        place = f"model {first[0]}, record {first[1]}" if len(values) > 1 else f"record {first[1]}"
         raise BadInput(
-            f"{name}: {key} of {place.format(*first)} is {values[tuple(first)]} ({int(bad.sum())} such in all); "
+            f"{name}: {key} of {place} is {values[tuple(first)]} ({int(bad.sum())} such in all); "
             "mend it, or leave its record out of the file"
         )
     return values.astype(np.float32) if values.dtype == np.float16 else values
@@ -47,7 +44,11 @@ def aligned(name: str, key: str, values: Array, shape: tuple[int, ...]) -> Array
             fix = f"its axes are swapped: save np.swapaxes({key}, 0, 1)"
         elif models > 1 and values.shape[:1] == (count,):
             fix = f"{fix}: the axis of the {models} models comes first"
-        raise BadInput(f"{name}: {key} has shape {values.shape}, member {shape}; {fix}")
+        elif models == 1:
+            swapped = values.ndim > 1 and values.shape[-1] == count
+            fix = f"the axis of the {count} records comes first{f': save {key}.T' if swapped else ''}"
+        of = shape if models > 1 else shape[1:]
+        raise BadInput(f"{name}: {key} has shape {values.shape}, member {of}; {fix}")
     if scalar and values.ndim != 2:
         raise BadInput(
             f"{name}: {key} has shape {values.shape}; it must be one number per model and record, {shape}; outputs of "
