@@ -84,6 +84,12 @@ def test_encodings_that_lose_the_order_say_so(truth, encoding):
     assert result.find("lira", "tpr", 0.01).value < 0.8 * truth.find("lira", "tpr", 0.01).value
 
 
+def test_saturation_is_said_without_labels():
+    signals = SignalSet("s", "", {"member": TRUTH, "probabilities": P32.astype(np.float16)})
+    assert "probabilities of exactly 0 or 1" in " ".join(check_evidence(signals)[2])
+    assert check_evidence(SignalSet("s", "", {"member": TRUTH, "probabilities": P32}))[2] == ()
+
+
 def lost(outputs):
     """True where all that is left of a pair is that it lies at the end, (M, N), counted entry by entry."""
     if outputs.ndim == 2:

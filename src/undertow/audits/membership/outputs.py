@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from undertow.audits.membership.precision import lost_order
-from undertow.signals import at_label, label_confidence
+from undertow.signals import at_label, label_confidence, scaled_logits
 from undertow.types import Array, BadInput
 
 ROUNDING = 0.02  # how far from 1 sums of rows may be to be taken for probabilities: float16 and two decimals are
@@ -76,9 +76,9 @@ def outputs(
         labels = found[f"{stage}labels"] = _classes(name, f"{stage}labels", labels, z.shape[-1], told)
     logits, ends = _as_logits(name, key, z, labels, told)
     found[f"{stage}logits"] = logits
+    sure = scaled_logits(logits).max(-1).mean(2) if labels is None else label_confidence(logits, labels)
+    told.extend(lost_order(key, sure, given, ends))
     if labels is not None:
-        confidence = label_confidence(logits, labels)
-        told.extend(lost_order(key, confidence, given, ends))
         _check_accuracy(key, logits, labels, told)
     return found
 
@@ -125,7 +125,7 @@ def _as_logits(name: str, key: str, values: Array, labels: Array | None, told: l
             )
         return values, None
     logits, least = _floored(key, values, told)
-    return logits, None if labels is None or not least.any() else _ends(least, labels)
+    return logits, _ends(least, labels) if least.any() else None
 
 
 def _are_probabilities(z: Array) -> bool:
@@ -168,9 +168,14 @@ def _floored(key: str, z: Array, told: list[str]) -> tuple[Array, Array]:
     return floored, floored == seen
 
 
-def _ends(least: Array, labels: Array) -> Array:
-    """True (M, N) where, in some view, the label has the least probability there is, or all the others have."""
-    ends: Array = (at_label(least, labels) | (least.sum(-1) == least.shape[-1] - 1)).any(2)
+def _ends(least: Array, labels: Array | None) -> Array:
+    """True (M, N) where, in some view, the label has the least probability there is, or all others have.
+
+    Where no label is known, that of the surest class counts.
+    """
+    ends: Array = (least.sum(-1) == least.shape[-1] - 1).any(2)
+    if labels is not None:
+        ends |= at_label(least, labels).any(2)
     return ends
 
 
