@@ -9,7 +9,7 @@ from undertow.attacks.catalog import ATTACKS, check_names
 from undertow.audits.in_turn import Attacked, at_points, attack_in_turn, attackable, needs
 from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, measure_all
 from undertow.audits.membership.cost import too_dear
-from undertow.audits.membership.evidence import SignalSet, check_evidence, without_duplicates
+from undertow.audits.membership.evidence import SignalSet, check_evidence
 from undertow.audits.membership.leak import leak_test, with_chance
 from undertow.audits.membership.reading import reading
 from undertow.engine.membership import held_out_targets
@@ -32,10 +32,8 @@ def audit_score(
     result. Raises BadInput naming the key and the fix.
     """
     check_names(attacks)
-    signals, notes = without_duplicates(signals, drop_duplicates)
-    evidence = check_evidence(signals)
+    evidence, ids, notes = check_evidence(signals, drop_duplicates)
     targets = _targets(signals.arrays.get("target"), len(evidence.member))
-    ids = signals.ids or tuple(str(i) for i in range(evidence.member.shape[1]))
     names, skipped = _chosen(attacks, evidence, targets)
     if not names:
         raise BadInput(f"{signals.name}: no attack applies; give `values`, or `logits` with `labels`")
