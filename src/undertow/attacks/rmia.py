@@ -6,8 +6,11 @@ from scipy.special import logsumexp
 from undertow.attacks.moments import require
 from undertow.types import Array, BadInput, ConfigError, Signals
 
+GAMMA = 2.0
+A = 0.3
 
-def rmia(shadow: Signals, target: Array, gamma: float = 2.0) -> Array:
+
+def rmia(shadow: Signals, target: Array, gamma: float = GAMMA) -> Array:
     """Share of the other points that x beats by a factor gamma, plus a tie-break, (T, Q); higher = member.
 
     Zarifzadeh et al. 2024, online: x beats z where [p(x|theta) / p(x)] / [p(z|theta) / p(z)] >= gamma, and
@@ -19,7 +22,7 @@ def rmia(shadow: Signals, target: Array, gamma: float = 2.0) -> Array:
     return _share(target - (np.logaddexp(*sides) - np.log(2)), gamma)
 
 
-def rmia_offline(shadow: Signals, target: Array, gamma: float = 2.0, a: float = 0.3) -> Array:
+def rmia_offline(shadow: Signals, target: Array, gamma: float = GAMMA, a: float = A) -> Array:
     """As `rmia`, with p(x) = ((1 + a) p_out(x) + 1 - a) / 2 from the OUT models alone, (T, Q).
 
     It assumes p_in(x) = a p_out(x) + 1 - a: models that saw x are certain of it at a = 0, and no surer than
