@@ -1,20 +1,21 @@
 """The defaults of RMIA and of LiRA's variance: chosen on some kinds of really trained models, reported on others.
 
-    python benchmarks/defaults.py [--data DIR] [--cache DIR] [--choose] [--report]
+    python benchmarks/defaults.py [--data DIR] [--cache DIR] [--choose] [--report] [--again N]
 
 Without --data the sets that need files are left out (and the choice is not the published one). Signals are kept in
---cache, so that a second run takes a minute or two.
+--cache, so that a second run takes a minute or two. --again N moves every seed by N: other records, memberships and
+models of the same kinds.
 
 The rule, fixed before any attack was run on these sets:
 
 - A candidate is a value of gamma (RMIA), of a (RMIA, offline) or of PER_EXAMPLE (LiRA, online and offline alike).
 - A set is attacked with 8, 16, 24, 32, 48 and 64 of its models, as far as it has them. For each of these numbers AUC,
   TPR@1 % and TPR@0.1 % are taken, a TPR only where 5 false positives are allowed or more.
-- Each number is turned into a separation, so that they can be averaged: the d' of two normals of one width that have this
-  AUC, sqrt(2) Phi^-1(AUC), or this TPR at this FPR, Phi^-1(TPR) - Phi^-1(FPR). A candidate's value on a set is the mean
-  over metrics and numbers of models, and over the attacks it concerns; every set weighs the same.
+- Each number is turned into a separation, so that they can be averaged: the d' of two normals of one width that have
+  this AUC, sqrt(2) Phi^-1(AUC), or this TPR at this FPR, Phi^-1(TPR) - Phi^-1(FPR). A candidate's value on a set is the
+  mean over metrics and numbers of models, and over the attacks it concerns; every set weighs the same.
 - Of the candidates that are less than one standard error (over sets, paired) behind the best, the first in the order of
-  its list is taken: published values first, then the others.
+  its list is taken: published values and earlier defaults first, then the others.
 - gamma is chosen first (RMIA online, and offline at a = 0.3), then a at that gamma.
 """
 
@@ -42,7 +43,7 @@ from undertow.attacks.catalog import ATTACKS, Plain, run
 from undertow.attacks.lira import lira, lira_offline
 from undertow.attacks.moments import Moments, moments
 from undertow.attacks.rmia import rmia, rmia_offline
-from undertow.engine.design import Fold, folds
+from undertow.engine.membership import Fold, folds, held_out_targets
 from undertow.metrics import auc, tpr_at
 from undertow.rng import stream
 from undertow.types import Array, Evidence, Signals
@@ -50,8 +51,8 @@ from undertow.types import Array, Evidence, Signals
 COUNTS = (8, 16, 24, 32, 48, 64)
 RATES = (0.01, 0.001)
 GAMMAS = (2.0, 1.0, 1.1, 1.5, 4.0)  # the paper's code has 2, its authors' tool 1
-OFFLINE_A = (0.3, 1.0, 0.0, 0.1, 0.5, 0.7, 0.9)  # published for CIFAR-10; the paper's code where a is not known
-THRESHOLDS = (24, 32, 16, 12, 8, 4, 2)  # 32 on each side are the 64 models of Carlini et al.; 24 counts in-turn too
+OFFLINE_A = (0.3, 1.0, 0.0, 0.1, 0.5, 0.7, 0.9)  # the earlier default; the paper's code where a is not known
+THRESHOLDS = (24, 32, 16, 12, 8, 4, 2)  # the earlier default; the 64 models of Carlini et al.
 POOLED = 10**6  # no number of models qualifies
 BEFORE = {"gamma": 2.0, "a": 0.3, "per_example": 24}
 
@@ -96,7 +97,9 @@ def games(kind: Kind, whole: Evidence, counts: Sequence[int]) -> list[Game]:
         rows = np.r_[:m, kind.models : kind.models + kind.victims]
         assert whole.logits is not None
         cut = replace(whole, member=whole.member[rows], logits=whole.logits[rows])
-        result.append(Game(cut, folds(cut.member, range(m, len(rows)) if kind.victims else None)))
+        result.append(
+            Game(cut, [held_out_targets(range(m, len(rows)), len(rows))] if kind.victims else folds(cut.member))
+        )
     return result
 
 
@@ -199,7 +202,8 @@ def load(kinds: Sequence[Kind], data: Path | None, cache: Path, counts: Sequence
         if whole is None:
             print(f"| {kind.name} | {kind.about} | left out: give --data | | | |")
             continue
-        assert whole.logits is not None and whole.labels is not None
+        assert whole.logits is not None
+        assert whole.labels is not None
         p = np.exp(ATTACKS["rmia"].read(whole))
         right = whole.logits[:, :, 0].argmax(-1) == whole.labels
         cells = [f"{np.median(p[side]):.3f}" for side in (whole.member, ~whole.member)]
@@ -216,15 +220,19 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "undertow-defaults")
     parser.add_argument("--choose", action="store_true", help="choose, on the sets for choosing")
     parser.add_argument("--report", action="store_true", help="report the defaults of the code on the other sets")
+    parser.add_argument("--again", type=int, default=0, metavar="N", help="other seeds, of the same kinds")
     options = parser.parse_args()
+    chosen_on, reported = (
+        [replace(kind, seed=kind.seed + options.again) for kind in kinds] for kinds in (CHOSEN_ON, REPORTED)
+    )
     torch.set_num_threads(1)
     if options.choose or not options.report:
-        sets = load(CHOSEN_ON, options.data, options.cache, COUNTS)
+        sets = load(chosen_on, options.data, options.cache, COUNTS)
         gamma = choose("gamma", gammas(), sets)
         choose("a", offline(float(gamma)), sets)
         choose("PER_EXAMPLE", variances(), sets)
     if options.report or not options.choose:
-        sets = load(REPORTED, options.data, options.cache, [64])
+        sets = load(reported, options.data, options.cache, [64])
         report(sets, rmia_rules.GAMMA, rmia_rules.A, lira_rules.PER_EXAMPLE)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def mlp(hidden: int, steps: int, decay: float = 0.0, rate: float = 5e-3) -> Lear
                 torch.tensor(rng.normal(0, np.sqrt(2 / a), (len(member), a, b)).astype(np.float32), requires_grad=True),
                 torch.zeros(len(member), 1, b, requires_grad=True),
             )
-            for a, b in zip(sizes, sizes[1:])
+            for a, b in pairwise(sizes)
         ]
         rows = torch.tensor(np.stack([np.flatnonzero(row) for row in member]))
         optimizer = torch.optim.AdamW([p for layer in layers for p in layer], rate, weight_decay=decay)
