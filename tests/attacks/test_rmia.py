@@ -81,11 +81,11 @@ def test_scores_of_saturated_models_can_be_pooled():
 
 
 def test_is_blind_when_nothing_leaks():
-    """Every seed's AUC has a standard error near .012 (2400 points, 200 of them shared); .04 is over 3 of them."""
+    """The AUC of 3 x 800 scores that know nothing has a standard error of .0118; 4 of them."""
     for seed in range(5):
         shadow, target, truth = game(16, 800, seed=seed)
         for rule in (rmia, rmia_offline):
-            assert abs(auc(rule(shadow, target), truth) - 0.5) < 0.04
+            assert abs(auc(rule(shadow, target), truth) - 0.5) < 0.047
 
 
 def test_sees_a_planted_leak():

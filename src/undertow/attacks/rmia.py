@@ -21,7 +21,8 @@ A = 0.3
 """What OUT models say of IN models, offline: p_in = a p_out + 1 - a.
 
 On the same eight kinds the best single value was 0, and 0.3, the default until then, less than one standard error
-behind it; so it stayed. The kinds disagree: saturated models want 0, well-regularised or shortly trained ones 1.
+behind it; so it stayed. It is a close call, and the kinds disagree: saturated models and weak penalties want 0, models
+that were regularised or trained shortly want 1.
 """
 
 
