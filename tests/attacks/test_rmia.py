@@ -88,6 +88,16 @@ def test_is_blind_when_nothing_leaks():
             assert abs(auc(rule(shadow, target), truth) - 0.5) < 0.047
 
 
+def test_equal_ratios_stay_equal_whatever_the_order_of_summation():
+    """Two points with the same outputs in other models have one average, but for rounding."""
+    rng = stream(4, "ties")
+    log_p = np.log(rng.integers(1, 5, (12, 200)) / 7)  # few levels, as the votes of a forest
+    member = np.argsort(np.argsort(rng.random((12, 200)), 0), 0) < 6
+    target = np.log(rng.integers(1, 5, (2, 200)) / 7)
+    ways = [rmia(Signals(log_p[order], member[order]), target) for order in (np.arange(12), np.arange(12)[::-1])]
+    np.testing.assert_allclose(*ways, rtol=0, atol=1e-12)
+
+
 def test_sees_a_planted_leak():
     shadow, target, truth = game(16, 400, leak=2.0)
     assert auc(rmia(shadow, target), truth) > 0.75

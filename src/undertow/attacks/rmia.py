@@ -25,6 +25,9 @@ behind it; so it stayed. It is a close call, and the kinds disagree: saturated m
 that were regularised or trained shortly want 1.
 """
 
+ROUNDING = 1e-11
+"""Log-ratios this close are equal. Forests give many points equal ratios, which sums in another order would part."""
+
 
 def rmia(shadow: Signals, target: Array, gamma: float = GAMMA) -> Array:
     """Share of the other points that x beats by a factor gamma, plus a tie-break, (T, Q); higher = member.
@@ -65,16 +68,18 @@ def _log_mean(log_p: Array, side: Array) -> Array:
 def share_beaten(log_ratio: Array, gamma: float) -> Array:
     """Share of the other points whose ratio times gamma is at most this one's, (T, Q) from log-ratios (T, Q).
 
-    The share has Q levels only and every strong member has the highest. So less than one count is added,
-    growing with the point's own ratio: it orders equal shares and never reorders different ones.
+    Ratios closer than ROUNDING are equal and beat each other. The share has Q levels only and every strong member
+    has the highest. So less than one count is added, growing with the point's own ratio: it orders equal shares and
+    never reorders different ones.
     """
     points = log_ratio.shape[1]
     if gamma <= 0:
         raise ConfigError(f"rmia: gamma = {gamma}; it must be positive")
     if points < 2:
         raise BadInput(f"rmia compares points with each other: give at least 2, got {points}")
-    beaten = np.stack([np.searchsorted(np.sort(row), row - np.log(gamma), side="right") for row in log_ratio])
-    others = beaten - (gamma <= 1)  # a point beats itself where gamma is at most 1
+    lead = np.log(gamma) - ROUNDING
+    beaten = np.stack([np.searchsorted(np.sort(row), row - lead, side="right") for row in log_ratio])
+    others = beaten - (lead <= 0)  # a point beats itself where gamma is at most 1
     fraction = (1 + log_ratio / (1 + np.abs(log_ratio))) / 2  # in (0, 1), without the early saturation of exp
     result: Array = (others + fraction) / points
     return result
