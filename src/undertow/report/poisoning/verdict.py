@@ -170,7 +170,7 @@ def _checks(result: AuditResult) -> Iterator[Check]:
         yield _is_it_the_poison(result, first)
     m = next((m for m in result.measurements if m.metric in ("auc", "tpr") and m.value is not None), None)
     if m is not None:
-        yield unit(m)
+        yield unit(m, result)
     yield from resolution(result)
 
 
