@@ -129,8 +129,8 @@ def unit(m: Measurement, result: AuditResult) -> Check:
     if m.unit != "models":
         text = f"The intervals count {count(m.n, m.unit)} inside one trained model: they hold for that model"
         return Check(name, None, f"{text}, and say nothing about another training run.")
-    worth = "" if m.effective is None else f", worth {m.effective:,.0f} independent (model, record) pairs for {m.attack}"
-    text = f"95% intervals for other models and other records of the same kind ({count(m.n, 'models')}{worth})"
+    pairs = "" if m.effective is None else f"; for {m.attack} they are worth {m.effective:,.0f} independent pairs"
+    text = f"The 95% intervals speak of other models and other records of the same kind ({count(m.n, 'models')}{pairs})"
     if design.get("name") == "alike splits":
         draws = f"the splits are so alike that they are worth {float(design.get('draws', 1)):.3g} independent draws"
         return Check(name, None, f"{text}; {draws}.")

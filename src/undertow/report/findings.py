@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from undertow.report.best import Best, best_at, rates
-from undertow.report.checks import upside_down
+from undertow.report.best import Best, best_at, rates, tail
+from undertow.report.checks import SURELY, upside_down
 from undertow.report.direct import against_direct
-from undertow.report.doubt import apart, below_chance, chance, flipped
+from undertow.report.doubt import above_chance, apart, below_chance, chance, flipped
 from undertow.report.rows import Row, realistic
 from undertow.report.spoken import accused, crowd, found, heads, listed, stated
 from undertow.report.together import about_together
@@ -14,18 +14,17 @@ from undertow.types import AuditResult, Measurement
 ACCESS = {
     "mia": "queries the finetuned models",
     "tmi": "queries only the finetuned models",
-    "score": "sees these signals",
+    "score": "sees these signals of it",
 }
-SECRET = {
-    "mia": "a record was in the finetuning data",
-    "tmi": "a record was in the pretraining data",
-}
+SECRET = {"mia": "in the finetuning data", "tmi": "in the pretraining data"}
 
 
 def findings(result: AuditResult, state: str) -> Iterator[str]:
     """What was found, most important first."""
+    told = tail(result, SURELY) if state == "hint" else None  # the headline says it
     for label in rates(result):
-        yield from _at_rate(result, label)
+        if told is None or told.m.label != label:
+            yield from _at_rate(result, label)
     yield from _redealt(result, state)
     yield from _against_baselines(result)
     yield from against_direct(result)
@@ -37,14 +36,16 @@ def findings(result: AuditResult, state: str) -> Iterator[str]:
 
 def can_tell(result: AuditResult, row: Row, shown: bool = True) -> str:
     """Who can do what, with what access: the first half of a headline."""
-    access = [ACCESS.get(result.audit, "queries the audited models")]
+    access = ACCESS.get(result.audit, "queries the audited models")
     if row.together > 1:
-        access.append(f"holds {row.together:,} records and asks about all of them together")
-    if row.kind == "attack":
-        access.append("has shadow models of its own")
-    secret = SECRET.get(result.audit, "a record was in the training data")
+        holds = [f"holds {row.together:,} records", f"{access.removesuffix(' of it')} about all of them together"]
+    else:
+        holds = ["holds a record", access]
+    own = ["has shadow models of its own"] if row.kind == "attack" else []
     tells = "can tell" if shown else "was not shown to tell"
-    return f"An adversary who {listed(access)} {tells}, better than by guessing, whether {secret}"
+    which = "which of them were" if row.together > 1 else "whether the record was"
+    secret = SECRET.get(result.audit, "in the training data")
+    return f"An adversary who {listed([*holds, *own])} {tells}, better than by guessing, {which} {secret}"
 
 
 def identifies(best: Best) -> str:
@@ -93,7 +94,9 @@ def _against_baselines(result: AuditResult) -> Iterator[str]:
     name = f"{row.attack} with its sign turned round" if turned else row.attack
     without = f"without them the best baseline, {name}, reaches AUC {stated(m)}"
     best = best_at(result)
-    own = best.m if best is not None and best.row is attack else attack.known
+    own = best.m if best is not None and best.row.attack == attack.attack else attack.known
+    if not above_chance(own) and not above_chance(m):
+        return
     if apart(own, m):
         yield f"Shadow models add to the attack: {without}, and the interval of {attack.attack} lies above that."
     elif apart(m, attack.known):
@@ -104,7 +107,7 @@ def _against_baselines(result: AuditResult) -> Iterator[str]:
 
 def _near(attack: Row, baseline: Measurement) -> str:
     if (attack.known.value or 0.0) < (baseline.value or 0.0):
-        return f"which is no less than {attack.attack} with {stated(attack.known)}"
+        return f"no less than {attack.attack} with {stated(attack.known)}"
     return f"and {attack.attack} is not clearly above that"
 
 
@@ -121,10 +124,10 @@ def sign(result: AuditResult) -> Iterator[str]:
         names = listed([f"{row.attack} (AUC {row.known.value:.3f})" for row in plain])
         turned = listed([f"{flipped(row.known).value:.3f}" for row in plain])
         if result.audit == "score":
-            yield f"In these signals lower means member for {names}: check the sign, since higher must mean member."
+            text = f"In these signals lower means member for {names}: check the sign, since higher must mean member."
         else:
-            yield f"Members score lower than non-members by {names}."
-        yield f"An adversary who turns the sign round reaches AUC {turned}."
+            text = f"Members score lower than non-members by {names}."
+        yield f"{text} An adversary who turns the sign round reaches AUC {turned}."
     if learnt:
         names = listed([f"{row.attack} (AUC {row.known.value:.3f})" for row in learnt])
         yield (

@@ -18,8 +18,13 @@ def checked(found: Verdict) -> str:
 
 def warned(texts: tuple[str, ...]) -> list[str]:
     """Warnings as one block, where there are any."""
+    return block("WARNINGS", texts)
+
+
+def block(heading: str, texts: tuple[str, ...]) -> list[str]:
+    """A heading and one item per text, where there are any."""
     lines = [wrapped(line, WIDTH, "- ", "  ") for line in texts]
-    return ["WARNINGS\n" + "\n".join(lines)] if lines else []
+    return [f"{heading}\n" + "\n".join(lines)] if lines else []
 
 
 def aligned(lines: list[list[str] | str]) -> str:

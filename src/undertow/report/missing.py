@@ -45,15 +45,16 @@ def _to_add(result: AuditResult) -> Iterator[str]:
             have = f"the {count(best.m.n, best.m.unit)} do not settle it"
         yield f"Too few records: {have}; add records until both groups have at least 100."
     if victims:
-        fix = "name more held-out models in `target`" if result.audit == "score" else "raise `victims`"
+        enough = f"at least {VICTIMS}, better {ADVISED}"
+        fix = f"name {enough} held-out models in `target`" if result.audit == "score" else f"set `victims` to {enough}"
         yield (
             f"Too few models: {count(models(result), 'models')} {'was' if models(result) == 1 else 'were'} audited, "
-            f"which cannot speak for a training procedure; {fix}, to at least {VICTIMS} and better to {ADVISED}."
+            f"which is not enough to speak for a training procedure; {fix}."
         )
     elif half_width(result) > WIDE and best.m.unit == "models" and min(members, non_members) >= PAIRS:
         yield (
             f"Too few models: {count(models(result), 'models')} were audited, and their numbers differ too much; "
-            f"add models whose membership was drawn anew, better {ADVISED} in all."
+            f"add models whose membership was drawn anew, to {max(ADVISED, 2 * models(result))} in all."
         )
 
 

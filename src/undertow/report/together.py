@@ -35,7 +35,9 @@ def legend(result: AuditResult) -> str:
     """Which attacks of the table ask about several records together, in a sentence; empty where none does."""
     asked = result.environment.get(GROUP)
     names = [str(name) for name in asked] if isinstance(asked, Mapping) else []
-    many = [f"{name} asks about {number(result, name):,} records together" for name in names if _realistic(result, name)]
+    many = [
+        f"{name} asks about {number(result, name):,} records together" for name in names if _realistic(result, name)
+    ]
     return f"{'; '.join(many)}; the other attacks ask about one record at a time." if many else ""
 
 
