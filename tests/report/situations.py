@@ -66,6 +66,7 @@ def together():
         for k, v in ((1, 0.774), (10, 0.803), (50, 0.827), (200, 0.854))
     ]
     main = (auc("tmi-default", 0.854, 0.84, 0.867), auc("tmi-lda", 0.77, 0.75, 0.79), auc("blind", *CHANCE))
+    main += (tpr("tmi-default", 0.22, 0.18, 0.26), tpr("tmi-lda", 0.11, 0.08, 0.14))
     asked = {"asked together": {"tmi-default": 200}}
     return audit("tmi", *main, *rows, environment=asked)
 

@@ -52,6 +52,8 @@ def identifies(best: Best) -> str:
     """How many members are found at a rate, at which price; not closed."""
     per = crowd(best.m)
     who, price = f"of {per:,} members, {best.which}", accused(best.m, per)
+    if best.row.together > 1:
+        who = f"{who.rstrip(',')}, asking about {best.row.together:,} records together,"
     return f"{who} identifies {found(best.m, per, best.allowing)}, while {price}"
 
 
@@ -62,7 +64,8 @@ def _at_rate(result: AuditResult, label: str) -> Iterator[str]:
         return
     if best.better:
         text = identifies(best)
-        yield f"{text[0].upper()}{text[1:]}."
+        rough = f" That is rough: {best.m.warning.rstrip('.')}." if best.m.warning else ""
+        yield f"{text[0].upper()}{text[1:]}.{rough}"
         return
     per = crowd(best.m)
     text = (

@@ -17,8 +17,8 @@ def about_together(result: AuditResult) -> Iterator[str]:
         one = rows.get(1)
         if one is not None and one.value is not None and number(result, attack) > 1:
             yield (
-                f"{attack} asks about {number(result, attack):,} records together; an adversary who holds one record "
-                f"and asks about it alone reaches AUC {stated(one)}."
+                f"The attack {attack} asks about {number(result, attack):,} records together; an adversary who holds one "
+                f"record and asks about it alone reaches AUC {stated(one)}."
             )
 
 
@@ -34,11 +34,10 @@ def table(result: AuditResult) -> Table | None:
 def legend(result: AuditResult) -> str:
     """Which attacks of the table ask about several records together, in a sentence; empty where none does."""
     asked = result.environment.get(GROUP)
-    names = [str(name) for name in asked] if isinstance(asked, Mapping) else []
-    many = [
-        f"{name} asks about {number(result, name):,} records together" for name in names if _realistic(result, name)
-    ]
-    return f"{'; '.join(many)}; the other attacks ask about one record at a time." if many else ""
+    names = [str(name) for name in asked if _realistic(result, str(name))] if isinstance(asked, Mapping) else []
+    many = [f"the attack {name} asks about {number(result, name):,} records together" for name in names]
+    text = "; ".join(many)
+    return f"{text[0].upper()}{text[1:]}; the other attacks ask about one record at a time." if many else ""
 
 
 def _realistic(result: AuditResult, name: str) -> bool:
