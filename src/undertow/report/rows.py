@@ -172,9 +172,8 @@ def title(attack: str) -> str:
 
 def kind(attack: str) -> str:
     """What the adversary is given; a rule outside the catalog counts as an attack."""
-    if attack.startswith(DIRECT):
-        return "direct"
-    return ATTACKS[attack].kind if attack in ATTACKS else "attack"
+    known = str(ATTACKS[attack].kind) if attack in ATTACKS else "attack"
+    return "direct" if attack.startswith(DIRECT) or known == "bound" else known
 
 
 def _auc(row: Row) -> float:

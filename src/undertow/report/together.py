@@ -16,10 +16,9 @@ def about_together(result: AuditResult) -> Iterator[str]:
     for attack, rows in _rows(result).items():
         one = rows.get(1)
         if one is not None and one.value is not None and number(result, attack) > 1:
-            yield (
-                f"The attack {attack} asks about {number(result, attack):,} records together; an adversary who holds one "
-                f"record and asks about it alone reaches AUC {stated(one)}."
-            )
+            asks = f"The attack {attack} asks about {number(result, attack):,} records together"
+            alone = f"an adversary who holds one record and asks about it alone reaches AUC {stated(one)}"
+            yield f"{asks}; {alone}."
 
 
 def table(result: AuditResult) -> Table | None:
