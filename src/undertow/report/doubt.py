@@ -2,39 +2,10 @@
 
 from dataclasses import replace
 
-from scipy.special import expit, logit
-from scipy.stats import t as student
-
+from undertow.metrics import lower_limit, upper_limit
 from undertow.types import Measurement
 
 GUESSING = 0.5  # the AUC of guessing, where the design does not move it
-
-
-def lower_limit(m: Measurement, choices: int) -> float:
-    """Lower limit of `m` when it was picked as the best of `choices`; 0 where there is no interval.
-
-    Bonferroni over the choices: the interval, which is Student's t (`metrics.interval`: on the logit scale, but
-    for a TPR on its own), is read again at 0.025 / choices. Conservative where the choices agree with each
-    other. Where the value or the limit is 0 or 1 there is no logit, and the plain distance is widened instead.
-
-    >>> m = Measurement("lira", "auc", 0.7, 0.65, 0.746, 16, "models")
-    >>> round(lower_limit(m, 1), 3), round(lower_limit(m, 10), 3)
-    (0.65, 0.621)
-    """
-    if m.value is None or m.low is None:
-        return 0.0
-    df = max(m.n - 1, 1)
-    ratio = float(student.isf(0.025 / max(choices, 1), df) / student.isf(0.025, df))
-    if m.metric != "tpr" and 0 < m.low <= m.value < 1:
-        return float(expit(logit(m.value) - (logit(m.value) - logit(m.low)) * ratio))
-    return max(0.0, m.value - (m.value - m.low) * ratio)
-
-
-def upper_limit(m: Measurement, choices: int) -> float:
-    """Upper limit of `m` when it was picked as the worst of `choices`; 1 where there is no interval."""
-    if m.value is None or m.low is None or m.high is None:
-        return 1.0
-    return 1 - lower_limit(replace(m, value=1 - m.value, low=1 - m.high, high=1 - m.low), choices)
 
 
 def chosen(m: Measurement, choices: int) -> Measurement:
@@ -45,10 +16,10 @@ def chosen(m: Measurement, choices: int) -> Measurement:
 
 
 def chance(m: Measurement) -> float:
-    """What guessing gives: the false positive rate, or the AUC of guessing under the design."""
-    if m.fpr is not None:
-        return m.fpr
-    return GUESSING if m.chance is None else m.chance
+    """What guessing gives: the AUC of guessing under the design, or about the false positive rate."""
+    if m.chance is not None:
+        return m.chance
+    return GUESSING if m.fpr is None else m.fpr
 
 
 def above_chance(m: Measurement) -> bool:
