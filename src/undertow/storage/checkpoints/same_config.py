@@ -51,10 +51,11 @@ class Difference:
 def differences(one: Table, other: Table, same_class: bool = False) -> tuple[Difference, ...]:
     """The keys in which two config.json describe other computations, by name; empty where they describe the same.
 
-    What one leaves to its default and the other writes out is the same, where transformers is installed (with torch) and
-    knows the `model_type`; no code beside a configuration is run. `same_class`: the caller builds one class whatever
-    `architectures` says.
+    What one leaves to its default and the other writes out is the same, where transformers and torch are installed and
+    the `model_type` is known; no code beside a configuration is run. `same_class`: the caller builds one class whatever
+    `architectures` says, as where only one of them says it.
     """
+    same_class = same_class or not (one.get("architectures") and other.get("architectures"))
     found = tuple(_between(_essence(one, same_class), _essence(other, same_class)))
     if not found or one.get("model_type") != other.get("model_type"):
         return found
@@ -78,7 +79,7 @@ def told(found: tuple[Difference, ...]) -> str:
 def _essence(table: Table, same_class: bool) -> dict[str, Any]:
     """What changes the computation, with the number of classes in place of their names."""
     kept = {key: _bare(value) for key, value in table.items() if _computes(key, value) and key not in LABELS}
-    if same_class or not table.get("architectures"):
+    if same_class:
         kept.pop("architectures", None)
     return kept | {"number of labels": _labels(table)}
 
@@ -109,14 +110,13 @@ def _labels(table: Table) -> int:
 
 
 def _between(one: Table, other: Table, within: str = "") -> Iterator[Difference]:
-    """Key by key; tables are entered. `architectures` that only one names are no difference."""
+    """Key by key; tables are entered."""
     for key in sorted({*one, *other}):
         a, b = one.get(key, ABSENT), other.get(key, ABSENT)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             yield from _between(a, b, f"{within}{_word(key)}.")
         elif (key in one) != (key in other) or a != b or isinstance(a, bool) != isinstance(b, bool):
-            if key != "architectures" or (key in one and key in other):
-                yield Difference(within + _word(key), *(_value(t[key]) if key in t else ABSENT for t in (one, other)))
+            yield Difference(within + _word(key), *(_value(t[key]) if key in t else ABSENT for t in (one, other)))
 
 
 def _word(key: str) -> str:
