@@ -38,7 +38,7 @@ def measure(scores: Scores, rng: np.random.Generator, *, fprs: Sequence[float] =
         ("tpr", fpr, tpr_influence(ranking, fpr), rate_interval) for fpr in fprs if allowed(ranking.counts[1], fpr) >= 1
     ]
     blank = unit_row(scores, ranking)
-    rows = {(m, fpr): _row(replace(blank, metric=m, fpr=fpr), scores, *rest) for m, fpr, *rest in found}
+    rows = {(m, fpr): _row(replace(blank, metric=m, fpr=fpr), scores, n, form) for m, fpr, n, form in found}
     missing = f"not resolvable with {ranking.counts[1]} non-members"
     names = [("auc", None), ("balanced_accuracy", None), *(("tpr", fpr) for fpr in fprs)]
     return tuple(rows.get((m, fpr)) or replace(blank, metric=m, fpr=fpr, reason=missing) for m, fpr in names)
