@@ -26,14 +26,17 @@ def tiny_gpt2(vocabulary=VOCABULARY, positions=POSITIONS):
 
 def lora(model, r=8):
     peft = pytest.importorskip("peft")
-    return peft.get_peft_model(model, peft.LoraConfig(r=r, lora_alpha=16, target_modules=["c_attn", "c_fc"]))
+    return peft.get_peft_model(
+        model, peft.LoraConfig(r=r, lora_alpha=16, fan_in_fan_out=True, target_modules=["c_attn", "c_fc"])
+    )
 
 
 def trainer(folder, model, dataset, hook, *, collate=None, kind=None, optimizers=(None, None), **changes):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     settings = {
-        "num_train_epochs": 10, "per_device_train_batch_size": 32, "learning_rate": 1e-2, "report_to": "none", "save_strategy": "no",
+        "num_train_epochs": 10, "per_device_train_batch_size": 32, "learning_rate": 1e-2, "report_to": "none",
+        "save_strategy": "no",
         "logging_strategy": "no", "disable_tqdm": True, "seed": 0, "use_cpu": True, "dataloader_pin_memory": False,
     }  # fmt: skip
     arguments = transformers.TrainingArguments(str(folder), **(settings | changes))

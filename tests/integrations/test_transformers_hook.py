@@ -178,18 +178,12 @@ def test_hugging_face_datasets_stay_what_they_are():
     assert len(list(stream)) == 24 + key.member.sum()
 
 
-def test_the_kind_is_chosen_by_what_can_be_trained():
-    pytest.importorskip("peft")
-    from tests.integrations.pipelines import lora
-
-    base, frozen = tiny_gpt2(), lora(tiny_gpt2())
-    spare = range(64, 128)
-    kinds = {
-        (None, None): "random", (None, spare): "new-token", (base, None): "sampled", (base, spare): "new-token",
-        (frozen, None): "sampled", (frozen, spare): "sampled",
-    }  # fmt: skip
-    for (model, tokens), kind in kinds.items():
-        assert with_canaries(texts(), 32, 0, VOCABULARY, model=model, tokens=tokens)[1].kind == kind
+def test_the_kind_is_chosen_by_whether_there_is_a_base():
+    assert with_canaries(texts(), 32, 0, VOCABULARY)[1].kind == "random"
+    assert with_canaries(texts(), 32, 0, VOCABULARY, tokens=range(64, 128))[1].kind == "random"
+    key = with_canaries(texts(), 32, 0, VOCABULARY, tokens=range(64, 128), model=tiny_gpt2())[1]
+    assert key.kind == "sampled"
+    assert key.tokens.min() >= 64
 
 
 def test_sampled_canaries_are_likelier_under_the_base_than_random_ones_and_the_same_again():
@@ -199,7 +193,7 @@ def test_sampled_canaries_are_likelier_under_the_base_than_random_ones_and_the_s
 
     base = tiny_gpt2()
     for p in base.parameters():
-        p.data *= 20  # a model that is sure of something
+        p.data *= 5  # a model that is sure of something
     sampled, again = (with_canaries(texts(), 128, 3, VOCABULARY, model=base)[1] for _ in range(2))
     uniform = with_canaries(texts(), 128, 3, VOCABULARY)[1]
     np.testing.assert_array_equal(sampled.tokens, again.tokens)
@@ -208,7 +202,7 @@ def test_sampled_canaries_are_likelier_under_the_base_than_random_ones_and_the_s
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_resumed_training_keeps_the_losses_before_it(tmp_path):
-    """Interrupted after an epoch and resumed: the same losses before training, and the same audit as without a break."""
+    """Interrupted after an epoch and resumed: the same losses before training, the same audit as without a break."""
     pytest.importorskip("transformers")
     from undertow.integrations.transformers_hook import CanaryCallback
 

@@ -53,10 +53,9 @@ def with_canaries(
     Other columns get what a canary can fill (attention_mask, labels, ...), what `fill` says, or a value of another row.
     vocabulary: number of token ids, or a tokenizer. tokens: the ids canaries are made of; with `kind="new-token"` ids
     that the data does not use, one for each canary, and the canary is scored on that last token alone. model: the base
-    that texts of `kind="sampled"` are drawn from. kind "auto": "sampled" where a model is given, except that a model
-    with trainable embeddings gets "new-token" where `tokens` are given; without a model "new-token" with `tokens`, else
-    "random". repeats: copies of each; the bound is on a single record's epsilon only at 1, where it is on that of
-    `repeats` copies.
+    that texts of `kind="sampled"` are drawn from. kind "auto": "sampled" where a model is given, as it should be for
+    adapters, else "random". repeats: copies of each; at 1 the bound is on a single record's epsilon, above it on that
+    of so many copies of a record.
 
     Raises ConfigError for sizes that cannot be, BadInput for rows that have no place for a canary.
     """
@@ -65,7 +64,7 @@ def with_canaries(
     split, others = split_of(dataset)
     tokenizer = None if isinstance(vocabulary, int) else vocabulary
     size = vocabulary if isinstance(vocabulary, int) else _size(vocabulary)
-    chosen = _kind(kind, tokens, model)
+    chosen = _kind(kind, model)
     if model is not None:
         size = min(size, int(model.get_input_embeddings().weight.shape[0]))
     rng = stream(seed, "canaries")
@@ -89,20 +88,13 @@ def _size(tokenizer: Any) -> int:
         raise ConfigError(f"vocabulary must be a number of token ids or a tokenizer, not {tokenizer!r:.80}") from None
 
 
-def _kind(kind: Kind, tokens: Sequence[int] | None, model: Any) -> str:
+def _kind(kind: Kind, model: Any) -> str:
     """The kind that "auto" stands for."""
     if kind == "sampled" and model is None:
         raise ConfigError("kind = 'sampled' draws texts from the base model: give it as model=...")
     if kind != "auto":
         return kind
-    if model is not None and (tokens is None or embeddings_frozen(model)):
-        return "sampled"
-    return "random" if tokens is None else "new-token"
-
-
-def embeddings_frozen(model: Any) -> bool:
-    """Whether training cannot move the embeddings, as under LoRA and QLoRA."""
-    return not any(p.requires_grad for p in model.get_input_embeddings().parameters())
+    return "random" if model is None else "sampled"
 
 
 def _draw(
@@ -116,13 +108,14 @@ def _draw(
         )
     special = [t for t in getattr(tokenizer, "all_special_ids", ()) if 0 <= t < size]
     plain = np.setdiff1d(np.arange(size), special)
+    letters = plain if tokens is None else np.asarray(tokens)
     if kind == "sampled":
         from undertow.integrations.sampled import sample_texts
 
-        ids = sample_texts(model, count, length, plain, seed)
+        ids = sample_texts(model, count, length, letters, seed)
         return ids, ids
     if kind == "random":
-        ids = rng.choice(plain if tokens is None else np.asarray(tokens), (count, length))
+        ids = rng.choice(letters, (count, length))
         return ids, ids
     if kind != "new-token":
         raise ConfigError(f"kind = {kind!r}: give 'auto', 'random', 'new-token' or 'sampled'")

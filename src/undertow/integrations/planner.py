@@ -71,7 +71,7 @@ def accuracy(canaries: int, separation: float) -> float:
     """
     share = guess_counts(canaries)[0] / canaries
     cut = brentq(lambda c: (ndtr(separation - c) + ndtr(-c)) / 2 - share, -10, separation + 10)
-    return float(ndtr(separation - cut) / (2 * share))
+    return min(float(ndtr(separation - cut) / (2 * share)), 1.0)
 
 
 def chance_to_show(epsilon: float, canaries: int, separation: float, delta: float, confidence: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from undertow.integrations.canaries import CanaryKey, embeddings_frozen
+from undertow.integrations.canaries import CanaryKey
 from undertow.integrations.matching import CanaryMatcher, rows_of
 from undertow.types import IGNORED, Array
 
@@ -189,7 +189,7 @@ def model_fault(model: Any, key: CanaryKey, optimizer: Any = None) -> str | None
         return (
             "the adapter is merged into the model or disabled, so that it gets no gradient: unmerge or enable it first"
         )
-    if key.kind == "new-token" and embeddings_frozen(model) and _head_frozen(model):
+    if key.kind == "new-token" and _frozen(model.get_input_embeddings()) and _head_frozen(model):
         return (
             "the embeddings are frozen, as under LoRA, so that canaries of new tokens cannot be learnt: use "
             "with_canaries(..., model=base), which samples texts from the base"
@@ -206,7 +206,11 @@ def _embedding_rows(model: Any) -> int:
 
 def _head_frozen(model: Any) -> bool:
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    return head is not None and not any(p.requires_grad for p in head.parameters())
+    return head is not None and _frozen(head)
+
+
+def _frozen(module: Any) -> bool:
+    return not any(p.requires_grad for p in module.parameters())
 
 
 def _off(module: Any) -> bool:
