@@ -91,6 +91,12 @@ def attackable(member: Array, keep: Array) -> bool:
 def too_thin(member: Array, out: Array, attack: Attack) -> dict[str, str]:
     """Why an attack was not run, and what to add."""
     enough = int(usable(member, out, [attack]).sum())
+    if len(member) == 1:
+        return {
+            "attack": attack.name,
+            "reason": "it compares the attacked model with others, and the file has one model",
+            "fix": "add shadow models, trained on random halves of the records",
+        }
     return {
         "attack": attack.name,
         "reason": f"it needs, beside the attacked model, {asked(attack)} each record; "

@@ -112,10 +112,14 @@ class Fold:
     shadows: Array  # (s,) int; never a target
 
 
-def held_out_targets(targets: Sequence[int], count: int) -> Fold:
-    """The given models, attacked together by all the others."""
+def held_out_targets(targets: Sequence[int], member: Array) -> Fold:
+    """The given models, attacked together by all the others but their complements.
+
+    A complement among the shadows would say what the target was: all columns of a design in pairs have one sum.
+    """
     held = np.unique(np.asarray(targets, int))
-    return Fold(held, np.setdiff1d(np.arange(count), held))
+    partner = complements(member)[held]
+    return Fold(held, np.setdiff1d(np.arange(len(member)), np.concatenate([held, partner[partner >= 0]])))
 
 
 def folds(member: Array) -> list[Fold]:

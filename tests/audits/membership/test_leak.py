@@ -93,3 +93,15 @@ def test_the_design_is_recognised(deal, name):
 def test_two_models_on_two_halves_are_one_draw():
     assert reading(pairs(stream(0, "test"), 2, 200))["draws"] == 1
     assert reading(pairs(stream(0, "test"), 8, 2000))["draws"] == pytest.approx(4, abs=0.2)
+
+
+def balanced_columns(rng, models, points):
+    return np.argsort(rng.random((models, points)), 0) < models // 2
+
+
+@pytest.mark.parametrize("deal", [pairs, balanced_columns])
+@pytest.mark.parametrize("target", [[3], [3, 7, 11]])
+def test_the_null_of_held_out_targets_is_one_half_where_columns_have_one_sum(deal, target):
+    """The counts of the other models would say what a target was; what was left of them must not."""
+    found = [audit(deal, seed, models=12, target=np.array(target)).find("lira", "auc").value for seed in range(30)]
+    assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / np.sqrt(30))

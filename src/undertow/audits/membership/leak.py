@@ -14,7 +14,8 @@ import numpy as np
 
 from undertow.attacks import in_turn
 from undertow.attacks.catalog import ATTACKS
-from undertow.engine.membership import left_out, redraw, uneven
+from undertow.audits.membership.reading import thick
+from undertow.engine.membership import balanced, held_out_targets, left_out, redraw, uneven
 from undertow.metrics import auc, lower_limit
 from undertow.rng import stream
 from undertow.types import Array, Evidence, Measurement, Scores, Signals
@@ -97,7 +98,7 @@ def chances(
 
     An attack that cannot be scored again has no chance level there, and is left out.
     """
-    odd = uneven(evidence.member)
+    odd = uneven(thick(evidence.member))
     found = {}
     for s in scores:
         if not (odd and ATTACKS[s.attack].shadows):
@@ -148,7 +149,10 @@ def _replay(scores: Scores, evidence: Evidence, targets: Array | None, ids: Sequ
     if targets is None:
         alone = in_turn.RULES[attack.name]
         return Replay(attack.name, member, lambda m, g: alone(values, m, left_out(m, g)), rows, scores.groups)
-    shadows = np.setdiff1d(np.arange(len(member)), targets)
+    if balanced(evidence.member):
+        alone = in_turn.RULES[attack.name]
+        return Replay(attack.name, member, lambda m, g: alone(values, m, left_out(m, g))[rows], rows, scores.groups)
+    shadows = held_out_targets(rows.tolist(), evidence.member).shadows
 
     def held_out(m: Array, g: np.random.Generator) -> Array:
         return rule(Signals(values[shadows], m[shadows]), values[rows], g)

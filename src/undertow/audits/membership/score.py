@@ -12,7 +12,7 @@ from undertow.audits.membership.cost import too_dear
 from undertow.audits.membership.evidence import SignalSet, check_evidence
 from undertow.audits.membership.leak import leak_test
 from undertow.audits.membership.reading import reading
-from undertow.engine.membership import held_out_targets
+from undertow.engine.membership import balanced, held_out_targets
 from undertow.types import Array, AuditResult, BadInput, Evidence, Progress
 
 
@@ -89,9 +89,18 @@ def _attacked(
     ids: tuple[str, ...],
     progress: Progress | None,
 ) -> Attacked:
+    """Each model in turn, or the held-out targets.
+
+    In a design with balanced columns the counts of all other models would give the targets away: there the targets
+    are attacked in turn, too, which leaves out what would.
+    """
     if targets is None:
         return attack_in_turn(evidence, names, seed, ids=ids, progress=progress)
-    return _held_out(evidence, names, seed, targets, ids, progress)
+    if not balanced(evidence.member):
+        return _held_out(evidence, names, seed, targets, ids, progress)
+    found = attack_in_turn(evidence, names, seed, ids=ids, progress=progress)
+    own = tuple(replace(s, values=s.values[targets], member=s.member[targets]) for s in found.scores)
+    return replace(found, scores=own)
 
 
 def _held_out(
@@ -103,7 +112,7 @@ def _held_out(
     progress: Progress | None,
 ) -> Attacked:
     """Held-out models, attacked by all others, on the records that each attack can use."""
-    fold = held_out_targets(targets.tolist(), len(evidence.member))
+    fold = held_out_targets(targets.tolist(), evidence.member)
     shadows = evidence.member[fold.shadows]
     counts = (shadows.sum(0), (~shadows).sum(0))
     scores, not_run, thin = [], [], []
