@@ -71,10 +71,9 @@ def table(results: list[AuditResult], recipe: str, view: str) -> None:
         runs = {arm: scores(results, arm, recipe, view, points) for arm in ARMS}
         for arm in ARMS:
             rng = stream(0, "table", recipe, view, points, arm)
-            print(f"| {points} | {arm} | {cells(mean_over_runs(runs[arm], rng, fprs=(0.01,)))} |")
+            print(f"| {points} | {arm} | {cells(mean_over_runs(runs[arm], fprs=(0.01,)))} |")
         for arm in ARMS[1:]:
-            rng = stream(0, "difference", recipe, view, points, arm)
-            rows = difference(runs[arm], runs["clean"], rng, fprs=(0.01,))
+            rows = difference(runs[arm], runs["clean"], fprs=(0.01,))
             print(f"| {points} | {arm} less clean | {cells(rows)} |")
 
 

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from tests.oracles.auc import auc
 from tests.oracles.rmia import rmia_share
 
-from undertow.attacks.rmia import _share, rmia, rmia_offline
+from undertow.attacks.rmia import share_beaten, rmia, rmia_offline
 from undertow.rng import stream
 from undertow.types import BadInput, ConfigError, Signals
 
@@ -41,7 +41,7 @@ def test_offline_at_the_ends_of_a(a):
 
 @given(arrays(float, (2, 12), elements=st.floats(-200, 200)))
 def test_the_tie_break_never_reorders_shares(log_ratio):
-    for scores, ratio in zip(_share(log_ratio, 2.0), log_ratio):
+    for scores, ratio in zip(share_beaten(log_ratio, 2.0), log_ratio):
         count = [(r - ratio >= np.log(2)).sum() for r in ratio]
         assert all(np.diff(np.array(count)[np.argsort(scores, kind="stable")]) >= 0)
         assert ((scores >= 0) & (scores < 1)).all()
@@ -49,7 +49,7 @@ def test_the_tie_break_never_reorders_shares(log_ratio):
 
 def test_strong_members_are_not_tied():
     ratio = np.array([[0.0, 10.0, 60.0, 61.0, 200.0]])
-    assert len(np.unique(_share(ratio, 2.0))) == 5
+    assert len(np.unique(share_beaten(ratio, 2.0))) == 5
 
 
 def test_sees_a_planted_leak():

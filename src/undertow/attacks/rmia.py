@@ -6,8 +6,11 @@ from scipy.special import logsumexp
 from undertow.attacks.moments import require
 from undertow.types import Array, BadInput, ConfigError, Signals
 
+GAMMA = 2.0
+A = 0.3
 
-def rmia(shadow: Signals, target: Array, gamma: float = 2.0) -> Array:
+
+def rmia(shadow: Signals, target: Array, gamma: float = GAMMA) -> Array:
     """Share of the other points that x beats by a factor gamma, plus a tie-break, (T, Q); higher = member.
 
     Zarifzadeh et al. 2024, online: x beats z where [p(x|theta) / p(x)] / [p(z|theta) / p(z)] >= gamma, and
@@ -16,10 +19,10 @@ def rmia(shadow: Signals, target: Array, gamma: float = 2.0) -> Array:
     """
     require(shadow.member, inside=1, outside=1)
     sides = [_log_mean(shadow.values, side) for side in (shadow.member, ~shadow.member)]
-    return _share(target - (np.logaddexp(*sides) - np.log(2)), gamma)
+    return share_beaten(target - (np.logaddexp(*sides) - np.log(2)), gamma)
 
 
-def rmia_offline(shadow: Signals, target: Array, gamma: float = 2.0, a: float = 0.3) -> Array:
+def rmia_offline(shadow: Signals, target: Array, gamma: float = GAMMA, a: float = A) -> Array:
     """As `rmia`, with p(x) = ((1 + a) p_out(x) + 1 - a) / 2 from the OUT models alone, (T, Q).
 
     It assumes p_in(x) = a p_out(x) + 1 - a: models that saw x are certain of it at a = 0, and no surer than
@@ -28,9 +31,13 @@ def rmia_offline(shadow: Signals, target: Array, gamma: float = 2.0, a: float = 
     if not 0 <= a <= 1:
         raise ConfigError(f"rmia-offline: a = {a}; it must be in 0..1")
     require(shadow.member, inside=0, outside=1)
-    out = _log_mean(shadow.values, ~shadow.member)
-    weights = np.array([[1 + a], [1 - a]]) / 2
-    return _share(target - logsumexp(np.stack([out, np.zeros_like(out)]), axis=0, b=weights), gamma)
+    return share_beaten(target - offline_mean(_log_mean(shadow.values, ~shadow.member), a), gamma)
+
+
+def offline_mean(log_out: Array, a: float) -> Array:
+    """log p(x) from the log of the mean probability of the OUT models, of any shape."""
+    certain: Array = np.logaddexp(log_out + np.log((1 + a) / 2), np.log((1 - a) / 2) if a < 1 else -np.inf)
+    return certain
 
 
 def _log_mean(log_p: Array, side: Array) -> Array:
@@ -39,7 +46,7 @@ def _log_mean(log_p: Array, side: Array) -> Array:
     return result
 
 
-def _share(log_ratio: Array, gamma: float) -> Array:
+def share_beaten(log_ratio: Array, gamma: float) -> Array:
     """Share of the other points whose ratio times gamma is at most this one's, (T, Q) from log-ratios (T, Q).
 
     The share has Q levels only and every strong member has the highest. So less than one count is added,

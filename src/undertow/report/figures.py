@@ -27,7 +27,6 @@ from undertow.report.drawing import (
     safe,
 )
 from undertow.report.rows import Row, controls, of_kind, realistic, scores_of
-from undertow.rng import stream
 from undertow.types import Array, AuditResult, Scores
 
 ATTACKS_SHOWN = 3
@@ -55,12 +54,12 @@ def roc(result: AuditResult) -> Drawing | None:
     return draw_roc(result, tuple(_curves(result)))
 
 
-def draw_roc(result: AuditResult, curves: tuple[Curve, ...]) -> Drawing | None:
+def draw_roc(curves: tuple[Curve, ...]) -> Drawing | None:
     """These curves, as in `roc`; None where there are none."""
     if not curves:
         return None
     floor = 1 / max(int((~curve.scores.member).sum()) for curve in curves)
-    lines = {id(c): _line(result, c, floor) for c in curves}
+    lines = {id(c): _line(c, floor) for c in curves}
     what = ", ".join(f"{c.row.attack} (AUC {_auc(c.row):.3f})" for c in curves)
     label = (
         "ROC curves on logarithmic axes: true positive rate against false positive rate from "
@@ -146,7 +145,7 @@ def _curve(
         yield Curve(row, scores, color, line, width, band, role)
 
 
-def _line(result: AuditResult, curve: Curve, floor: float) -> tuple[Array, Array, Array | None, Array | None]:
+def _line(curve: Curve, floor: float) -> tuple[Array, Array, Array | None, Array | None]:
     """FPR grid (G,), TPR there (G,), and the band's limits, each (G,) or None.
 
     TPR at the largest threshold whose FPR does not exceed the grid's: nothing is interpolated.
@@ -156,8 +155,7 @@ def _line(result: AuditResult, curve: Curve, floor: float) -> tuple[Array, Array
     y = tpr[np.searchsorted(fpr, grid * (1 + 1e-9), side="right") - 1]
     if not curve.band:
         return grid, y, None, None
-    rng = stream(result.seed, "report", "band", curve.row.attack, curve.row.group or "")
-    low, high = tpr_band(curve.scores, grid, rng)
+    low, high = tpr_band(curve.scores, grid)
     return grid, y, low, high
 
 

@@ -41,7 +41,7 @@ def check_evidence(signals: SignalSet) -> Evidence:
         arrays["features"] = _check_numbers(signals.name, "features", flat[None], (1, member.shape[1]))[0]
     if signals.ids is not None and len(signals.ids) != member.shape[1]:
         raise BadInput(f"{signals.name}: id names {len(signals.ids)} examples, member has {member.shape[1]}")
-    return Evidence(**arrays)
+    return Evidence(**({k: v for k, v in arrays.items() if k != "group"} | ({"groups": arrays["group"]} if "group" in arrays else {})))
 
 
 def _check_numbers(name: str, key: str, values: Array, shape: tuple[int, ...]) -> Array:

@@ -23,9 +23,12 @@ from undertow.audits.leakage import (
     promise,
     with_epsilon,
 )
+from undertow.audits.membership.leak import leak_test
+from undertow.audits.membership.reading import reading
 from undertow.audits.settings import LeakageConfig
 from undertow.audits.supply import Supply
-from undertow.engine.design import Design, Fold
+from undertow.engine.design import Design
+from undertow.engine.membership import Fold
 from undertow.engine.play import Trace
 from undertow.stages.finetune import Finetune
 from undertow.stages.likelihood import Likelihood
@@ -85,6 +88,7 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
             controls = _control(workshop, game, names)
     with clock.stage("measure"):
         rows, control_rows = measure_all(scores, config.seed), measure_all(controls, config.seed)
+        leak = leak_test(scores, rows, evidence, config.seed, game.fold.targets)
     return AuditResult(
         audit="tmi",
         config=plain(config),
@@ -103,6 +107,8 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         warnings=(*supply.notes, *assumptions(config)),
         scores=(*scores, *controls),
         ids=tuple(supply.ids[int(q)] for q in game.design.points),
+        design=reading(evidence.member, game.fold.targets),
+        leak=leak,
     )
 
 
