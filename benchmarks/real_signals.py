@@ -24,6 +24,7 @@ from real.checking import Constants, Row, check
 from real.making import MANIFEST, make
 
 from undertow.attacks.lira import PER_EXAMPLE
+from undertow.attacks.rmia import GAMMA, A
 
 COLUMNS = (
     "file", "badge", "design", "n", "effective n", "attacks", "not compared", "not run",
@@ -41,7 +42,7 @@ def cells(row: Row) -> list[str]:
 
 def check_all(folder: Path, only: str, attacks: list[str]) -> list[Row]:
     """Check each file of the list in `folder`; prints as it goes."""
-    constants = Constants(per_example=PER_EXAMPLE, gamma=2.0, a=0.3, ridge=0.1)
+    constants = Constants(per_example=PER_EXAMPLE, gamma=GAMMA, a=A, ridge=0.1)
     rows = []
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for entry in json.loads((folder / MANIFEST).read_text(encoding="utf8")):
@@ -72,7 +73,9 @@ def main() -> None:
         return
     rows = check_all(options.folder, options.only, [name for name in options.attack.split(",") if name])
     faults = [f"{row.file}: {fault}" for row in rows for fault in row.faults]
-    print("\n".join(["", *faults, f"{len(rows)} files, {sum(row.attacks for row in rows)} attacks, {len(faults)} faults"]))
+    print(
+        "\n".join(["", *faults, f"{len(rows)} files, {sum(row.attacks for row in rows)} attacks, {len(faults)} faults"])
+    )
     sys.exit(1 if faults else 0)
 
 

@@ -12,13 +12,16 @@ import numpy as np
 from tests.oracles import score as slow
 from tests.oracles.blind import blind_by_hand
 
+from undertow.engine import membership
 from undertow.report.verdict import verdict
 from undertow.rng import stream
 from undertow.storage.results import load_result
 from undertow.types import Array, AuditResult, Measurement, Scores
 
 TOLERANCE = 1e-9  # relative
-SHORT = {"auc": "AUC", "tpr": "TPR"}
+COUNTED = ("auc", "tpr")
+NEEDS = {"lira-offline": (0, 2), "rmia": (1, 1), "rmia-offline": (0, 1)}  # IN, OUT; two of each otherwise
+ALONE = ("threshold", "loss", "confidence", "entropy", "margin", "blind")
 
 
 @dataclass(frozen=True)
@@ -53,20 +56,42 @@ class Row:
 def read(file: Path) -> tuple[dict[str, Array], list[str]]:
     """Arrays of a signals file and the names of its records, read without undertow."""
     if file.suffix == ".csv":
-        with file.open(encoding="utf8", newline="") as lines:
-            table = list(csv.DictReader(lines))
-        names = list(dict.fromkeys(row["example"] for row in table))
-        shape = (-1, len(names))
-        arrays = {
-            "values": np.array([float(row["value"]) for row in table]).reshape(shape),
-            "member": np.array([row["member"] == "1" for row in table]).reshape(shape),
-        }
-        return arrays, names
-    with np.load(file, allow_pickle=False) as found:
-        arrays = {key: found[key] for key in found.files}
+        arrays, names = read_csv(file)
+    else:
+        with np.load(file, allow_pickle=False) as found:
+            arrays = {key: found[key] for key in found.files}
+        names = [str(q) for q in range(arrays["member"].shape[-1])]
+    if arrays["member"].ndim == 1:
+        for key in ("member", "values", "logits", "probabilities"):
+            arrays |= {key: arrays[key][None]} if key in arrays else {}
+    if "probabilities" in arrays:
+        arrays["logits"] = logarithms(arrays.pop("probabilities"))
     if "logits" in arrays and arrays["logits"].ndim == 3:
         arrays["logits"] = arrays["logits"][:, :, None]
-    return arrays, [str(q) for q in range(arrays["member"].shape[1])]
+    if "labels" in arrays and arrays["labels"].dtype.kind == "U":
+        order = sorted(set(arrays["labels"].tolist()))
+        arrays["labels"] = np.array([order.index(label) for label in arrays["labels"].tolist()])
+    return arrays, names
+
+
+def read_csv(file: Path) -> tuple[dict[str, Array], list[str]]:
+    """One row per model and record, in this order; without the columns model and example one model's records."""
+    with file.open(encoding="utf8", newline="") as lines:
+        table = list(csv.DictReader(lines))
+    names = list(dict.fromkeys(row.get("example") or str(q) for q, row in enumerate(table)))
+    shape = (-1, len(names))
+    values = np.array([float(row["value"]) for row in table]).reshape(shape)
+    return {"values": values, "member": np.array([row["member"] == "1" for row in table]).reshape(shape)}, names
+
+
+def logarithms(p: Array) -> Array:
+    """log of probabilities (M, N, C); a zero as the smallest positive one of its class, or, if none is, of the file."""
+    floored = np.array(p, float)
+    for c in range(p.shape[-1]):
+        positive = p[..., c][p[..., c] > 0]
+        least = positive.min() if positive.size else p[p > 0].min()
+        floored[..., c][p[..., c] == 0] = least
+    return np.log(floored)
 
 
 def run(file: Path, out: Path, attacks: Sequence[str]) -> tuple[AuditResult | None, str]:
@@ -91,6 +116,7 @@ def check(file: Path, out: Path, null: bool, attacks: Sequence[str], constants: 
     if null and row.badge == "Leak shown":
         row.faults.append("Leak shown, although membership was dealt after training")
     rules = Rules(arrays, result.seed, constants)
+    usable(row, rules, names, result)
     for scores in result.scores:
         compare(row, scores, rules, names, result)
     return row
@@ -133,6 +159,7 @@ class Rules:
             rules["rmia-offline"] = partial(slow.rmia, log_p, game, gamma=c.gamma, a=c.a)
             rules["tmi-lda"] = shadow(slow.tmi_lda, z, c.ridge)
             rules["tmi-knn"] = shadow(slow.tmi_knn, z)
+            rules["adapted-lira"] = shadow(slow.adapted_lira, z, 1e-3)
             rules["adapted-lira-averaged"] = shadow(slow.adapted_lira_averaged, z, c.per_example)
         if "values" in arrays:
             rules["threshold"] = plain(arrays["values"])
@@ -147,11 +174,10 @@ class Rules:
     def _blind(self, points: list[int]) -> Array:
         """The folds are dealt by the same stream; the classifiers are fitted one by one."""
         member, found = self.arrays["member"][:, points], []
-        for i, targets in enumerate(groups(self.game)):
-            rng = stream(self.seed, "attack", "", "blind", i)
-            for t in targets:
-                found.append((t, blind_by_hand(self.arrays["features"][points], member[t], dealt(member[t], rng))))
-        return np.stack([scores for _, scores in sorted(found, key=lambda pair: pair[0])])
+        rng = stream(self.seed, "attack", "", "blind", 0)
+        for t in self.game.targets:
+            found.append(blind_by_hand(self.arrays["features"][points], member[t], dealt(member[t], rng)))
+        return np.stack(found)
 
 
 def dealt(member: Array, rng: np.random.Generator) -> Array:
@@ -165,27 +191,49 @@ def dealt(member: Array, rng: np.random.Generator) -> Array:
 
 
 def left_out(member: Array, seed: int) -> Array:
-    """The model left out beside each target at each point, (M, N); checked against what the design asks for."""
+    """The model left out beside each target at each point, (M, N), as drawn by the audit; only that draw is taken over.
+
+    ValueError unless it is what the design asks for: the complement; in balanced columns without complements a model
+    of the other side; else nobody.
+    """
     models, points = member.shape
-    out = np.full((models, points), slow.NOBODY)
+    out = membership.left_out(member, stream(seed, "left out"))
+    sums = member.sum(0)
+    opposite = [[k for k in range(models) if (member[k] != member[m]).all()] for m in range(models)]
+    balanced = models > 2 and sums.min() == sums.max() and 0 < sums[0] < models and not all(opposite)
     for m in range(models):
-        opposite = [k for k in range(models) if (member[k] != member[m]).all()]
-        if opposite:
-            out[m] = opposite[0]
+        if (out[m] == out[m, 0]).all() and out[m, 0] in opposite[m]:
+            continue
+        right = (member[out[m], np.arange(points)] != member[m]) & (out[m] >= 0) if balanced else out[m] == slow.NOBODY
+        if not right.all():
+            raise ValueError(
+                f"model {m}: {int((~right).sum())} of {points} points leave out a model that they should not"
+            )
     return out
 
 
-def groups(game: slow.Game) -> list[list[int]]:
-    """Targets that are attacked together: held-out ones all, else each with its complement."""
-    if len(game.targets) < len(game.member):
-        return [list(game.targets)]
-    member, found, done = game.member, [], set()
-    for m in range(len(member)):
-        if m not in done:
-            group = [m, *(k for k in range(m + 1, len(member)) if (member[k] != member[m]).all() and k not in done)][:2]
-            done.update(group)
-            found.append(group)
-    return found
+def usable(row: Row, rules: Rules, names: Sequence[str], result: AuditResult) -> None:
+    """Each attack was run on the records with enough shadows for every target, or not run for lack of them."""
+    fewest = [rules.game.fewest(q) for q in range(len(names))]
+    member = rules.arrays["member"][list(rules.game.targets)]
+    run = {scores.attack: scores.ids or result.ids for scores in result.scores}
+    for attack in rules.rules:
+        least = (0, 0) if attack in ALONE else NEEDS.get(attack, (2, 2))
+        kept = [q for q, (inside, outside) in enumerate(fewest) if inside >= least[0] and outside >= least[1]]
+        possible = len(kept) >= 2 and member[:, kept].any() and not member[:, kept].all()
+        if (attack in run) != possible and attack not in row.not_run:
+            row.faults.append(
+                f"{attack}: {len(kept)} records have enough models, and it was {'' if attack in run else 'not '}run"
+            )
+        if attack in row.not_run and possible and "CPU time" not in reason(result, attack):
+            row.faults.append(f"{attack}: not run ({reason(result, attack)}), although {len(kept)} records allow it")
+        if attack in run and list(run[attack]) != [names[q] for q in kept]:
+            row.faults.append(f"{attack}: run on {len(run[attack])} records, {len(kept)} have enough models")
+
+
+def reason(result: AuditResult, attack: str) -> str:
+    """Why an attack was not run."""
+    return next(str(entry["reason"]) for entry in result.not_run if entry["attack"] == attack)
 
 
 def compare(row: Row, scores: Scores, rules: Rules, names: Sequence[str], result: AuditResult) -> None:
@@ -197,7 +245,7 @@ def compare(row: Row, scores: Scores, rules: Rules, names: Sequence[str], result
         row.faults.append(f"{scores.attack}: the membership beside the scores is another one")
         return
     row.attacks += 1
-    rows = [m for m in result.measurements if m.attack == scores.attack and m.metric in SHORT]
+    rows = [m for m in result.measurements if m.attack == scores.attack and m.metric in COUNTED]
     compare_numbers(row, scores, rows)
     if scores.attack not in rules.rules:
         row.unchecked.append(scores.attack)
@@ -211,22 +259,29 @@ def compare(row: Row, scores: Scores, rules: Rules, names: Sequence[str], result
         t, q = np.unravel_index(np.nanargmax(off), off.shape)
         found, right = scores.values[t, q], exact[t, q]
         count = int((off > TOLERANCE).sum())
-        row.faults.append(f"{scores.attack}: {count} of {off.size} scores differ; target {t}, record {points[q]}: {found!r}, slowly {right!r}")
+        row.faults.append(
+            f"{scores.attack}: {count} of {off.size} scores differ; target {t}, record {points[q]}: {found!r}, slowly {right!r}"
+        )
     value = next(m.value for m in rows if m.metric == "auc")
     if value is not None:
-        unit = scale.max() if scale.max() > 0 else 1.0
-        tied = np.round(exact / unit, 10)
+        unit = float(np.median(scale))
+        tied = np.array([float(f"{x:.10g}") for x in exact.ravel()]).reshape(exact.shape)
+        tied[np.abs(tied) < 1e-12 * unit] = 0.0
         row.rounding = max(row.rounding, abs(slow.auc(tied, truth) - value))
 
 
 def compare_numbers(row: Row, scores: Scores, rows: Sequence[Measurement]) -> None:
     """AUC and TPRs of the scores that were written, by counting pairs and by trying every threshold."""
     for m in rows:
-        right = slow.auc(scores.values, scores.member) if m.fpr is None else slow.tpr(scores.values, scores.member, m.fpr)
+        right = (
+            slow.auc(scores.values, scores.member) if m.fpr is None else slow.tpr(scores.values, scores.member, m.fpr)
+        )
         if m.value is None:
             expected = (m.non_members or 0) * (m.fpr or 1)
             if expected >= 1:
-                row.faults.append(f"{m.attack}: {m.label} is left out ({m.reason}), although {expected:.3g} are expected")
+                row.faults.append(
+                    f"{m.attack}: {m.label} is left out ({m.reason}), although {expected:.3g} are expected"
+                )
             continue
         off = abs(m.value - right)
         row.numbers = max(row.numbers, off)

@@ -22,6 +22,8 @@ class Task:
     y: Array  # (N,) int
     outputs: Outputs  # (x, y, rows trained on (N,) bool, seed) -> (N, C) or (N, A, C)
     scale: str  # what `outputs` gives: "probabilities" or "logits"
+    names: tuple[str, ...] = ()  # of the classes
+    people: Array | None = None  # (N,) int, who each record is of
 
 
 def breast_cancer(_data: Path, seed: int) -> Task:
@@ -53,27 +55,28 @@ def fashion(data: Path, seed: int) -> Task:
 def omniglot(data: Path, seed: int) -> Task:
     """Handwritten characters, 16 of them by 20 people each, a small convolutional network."""
     with np.load(data / "small" / "omniglot28.npz", allow_pickle=False) as file:
-        x, y = file["x"], file["y"].astype(int)
+        x, y, drawer = file["x"], file["y"].astype(int), file["drawer"]
     kept = stream(seed, "records", "omniglot").permutation(y.max() + 1)[:16]
     rows = np.flatnonzero(np.isin(y, kept))
-    return Task(x[rows, None] / np.float32(255), np.searchsorted(np.sort(kept), y[rows]), _network, "logits")
+    labels = np.searchsorted(np.sort(kept), y[rows])
+    return Task(x[rows, None] / np.float32(255), labels, _network, "logits", people=drawer[rows].astype(int))
 
 
 def banking(data: Path, seed: int) -> Task:
-    """Questions to a bank, 10 intents of 40 questions, words counted in 256 buckets, logistic regression."""
+    """Questions to a bank, 10 intents of at most 40 questions, words counted in 256 buckets, logistic regression."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
     with gzip.open(data / "text" / "banking77.csv.gz", "rt", encoding="utf8", newline="") as file:
         table = [row for row in csv.DictReader(file) if row["split"] == "train"]
     rng = stream(seed, "records", "banking")
-    intents = rng.permutation(sorted({row["intent"] for row in table}))[:10]
+    intents = sorted(rng.permutation(sorted({row["intent"] for row in table}))[:10].tolist())
     chosen = [
         (row["text"], label)
         for label, intent in enumerate(intents)
         for row in rng.permutation([r for r in table if r["intent"] == intent])[:40]
     ]
     x = HashingVectorizer(n_features=256, alternate_sign=False).transform([text for text, _ in chosen]).toarray()
-    return Task(x, np.array([label for _, label in chosen]), _regression, "logits")
+    return Task(x, np.array([label for _, label in chosen]), _regression, "logits", tuple(intents))
 
 
 TASKS: dict[str, Callable[[Path, int], Task]] = {

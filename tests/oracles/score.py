@@ -235,6 +235,28 @@ def tmi_lda(logits, game, points, ridge):
     return np.array(result)
 
 
+def adapted_lira(logits, game, points, ridge):
+    """LiRA on the vector of views of phi, at the class where the target's is largest in each view."""
+    every = phi(logits)
+    result = []
+    for t in game.targets:
+        row = []
+        for q in points:
+            label = every[t, q].argmax(-1)
+            x = np.array([every[t, q, a, c] for a, c in enumerate(label)])
+            log_p = []
+            for side in game.sides[t, q]:
+                values = np.array([[every[m, q, a, c] for a, c in enumerate(label)] for m in side])
+                mean, covariance = values.mean(0), np.atleast_2d(np.cov(values.T))
+                floor = (STEP * max(1.0, np.abs(mean).max())) ** 2
+                covariance = covariance + (ridge * np.diag(covariance).mean() + floor) * np.eye(len(x))
+                quadratic = (x - mean) @ np.linalg.inv(covariance) @ (x - mean)
+                log_p.append(-quadratic / 2 - np.linalg.slogdet(covariance)[1] / 2)
+            row.append(log_p[0] - log_p[1])
+        result.append(row)
+    return np.array(result)
+
+
 def adapted_lira_averaged(logits, game, points, per_example):
     """LiRA on phi averaged over views, at the class where the target's is largest."""
     every = phi(logits).mean(2)
