@@ -1,8 +1,8 @@
 """How often do the 95 % intervals hold the truth, and how often is a leak shown where there is none?
 
-    python benchmarks/coverage.py run --out DIR [--audits 300] [--workers 2]    # resumes; about an hour of CPU time
-    python benchmarks/coverage.py doubtful --out DIR [--audits 2000]            # cells that may cover less, with fresh audits
-    python benchmarks/coverage.py table --out DIR                               # the tables of docs/coverage.md
+    python benchmarks/coverage.py run --out DIR [--audits 300] [--workers 2]    # resumes; an hour of CPU time
+    python benchmarks/coverage.py doubtful --out DIR [--audits 2000]   # cells that may cover less, with fresh audits
+    python benchmarks/coverage.py table --out DIR                      # the tables of docs/coverage.md
 
 Nothing here draws scores: records are drawn, membership is dealt by one of sixteen designs, models are trained on what
 they were dealt (coverage_world.py), and `undertow score` attacks and measures them; every attack reads the same models.

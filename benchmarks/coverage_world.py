@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from undertow.rng import stream
 from undertow.types import Array
 
 CLASSES, WIDTH = 4, 20
 # (random features, ridge): chosen so that LiRA on 16 x 200 pairs has about the AUC that the name says
 EFFECTS = {"null": (40, 3.0), ".55": (40, 1000.0), ".6": (40, 120.0), ".75": (40, 0.1), ".9": (85, 0.2)}
+
+
+CENTRES = 0.7 * stream(0, "coverage", "centres").normal(size=(CLASSES, WIDTH))  # one population for all audits
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def records(cell: Cell, rng: np.random.Generator) -> Records:
     """The records of one audit; those of a group are alike."""
     points = cell.points
     true = rng.integers(CLASSES, size=points)
-    x = rng.normal(size=(points, WIDTH)) + 0.7 * rng.normal(size=(CLASSES, WIDTH))[true]
+    x = rng.normal(size=(points, WIDTH)) + CENTRES[true]
     if cell.groups:
         shared = rng.normal(size=(points // cell.groups, WIDTH))
         x = 0.7 * x + 0.7 * np.repeat(shared, cell.groups, 0)

@@ -94,10 +94,11 @@ def too_thin(member: Array, out: Array, attack: Attack) -> dict[str, str]:
     enough = int(usable(member, out, [attack]).sum())
     asked = f"{least_out} models without it" if not least_in else f"{least_in} with and {least_out} without it"
     models = len(member)
+    have = f"{enough} of {member.shape[1]} have them"
     return {
         "attack": attack.name,
-        "reason": f"it needs, beside the attacked model, {asked} for each record; {enough} of {member.shape[1]} have them",
-        "fix": f"give more models than {models}, trained on random halves of the records (complementary pairs are best)",
+        "reason": f"it needs, beside the attacked model, {asked} for each record; {have}",
+        "fix": f"give more models than {models}, trained on random halves of the records, best as complementary pairs",
     }
 
 

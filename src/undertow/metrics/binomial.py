@@ -8,14 +8,14 @@ from undertow.types import Array
 TAIL = 0.025  # on either side of a two-sided 95 % interval
 
 
-def above(hits: Array | int, trials: Array | int, error: float) -> Array:
+def above(hits: Array | float, trials: Array | float, error: float) -> Array:
     """Upper confidence bound of a proportion; wrong with probability at most `error`. Clopper and Pearson 1934."""
     hits, trials = np.asarray(hits), np.asarray(trials)
     full = hits >= trials
     return np.where(full, 1.0, betainccinv(hits + 1, np.where(full, 1, trials - hits), error))
 
 
-def below(hits: Array | int, trials: Array | int, error: float) -> Array:
+def below(hits: Array | float, trials: Array | float, error: float) -> Array:
     """Lower confidence bound of a proportion; wrong with probability at most `error`."""
     return 1 - above(np.asarray(trials) - np.asarray(hits), trials, error)
 

@@ -14,7 +14,6 @@ from undertow.types import Array, ConfigError, Measurement, Scores
 
 FPRS = (0.01, 0.001, 0.0001)  # fractions
 FEW_FALSE_POSITIVES = 10  # below, the threshold itself is mostly noise
-FEW_DEGREES = 10.0  # below, an interval is rough: benchmarks/coverage.py
 ONE_DRAW = 1.5  # of membership, at most
 
 Interval = Callable[[float, float, float, float], tuple[float, float]]
@@ -39,7 +38,7 @@ def measure(scores: Scores, rng: np.random.Generator, *, fprs: Sequence[float] =
         ("tpr", fpr, tpr_influence(ranking, fpr), rate_interval) for fpr in fprs if allowed(ranking.counts[1], fpr) >= 1
     ]
     blank = unit_row(scores, ranking)
-    rows = {(m, fpr): _row(replace(blank, metric=m, fpr=fpr), scores, *rest) for m, fpr, *rest in found}
+    rows = {(m, fpr): _row(replace(blank, metric=m, fpr=fpr), scores, n, form) for m, fpr, n, form in found}
     missing = f"not resolvable with {ranking.counts[1]} non-members"
     names = [("auc", None), ("balanced_accuracy", None), *(("tpr", fpr) for fpr in fprs)]
     return tuple(rows.get((m, fpr)) or replace(blank, metric=m, fpr=fpr, reason=missing) for m, fpr in names)
@@ -101,11 +100,6 @@ def _independent(blank: Measurement, scores: Scores) -> float:
 
 
 def _warning(row: Measurement) -> str | None:
-    """What makes an interval rough, in words."""
-    texts = []
+    """What makes a rate rough, in words; few degrees of freedom are in `df`."""
     expected = np.inf if row.fpr is None else (row.non_members or 0) * row.fpr
-    if expected < FEW_FALSE_POSITIVES:
-        texts.append(f"only {expected:.3g} expected false positives")
-    if row.df is not None and row.df < FEW_DEGREES and row.error:
-        texts.append("the interval rests on few degrees of freedom and is rough")
-    return "; ".join(texts) or None
+    return f"only {expected:.3g} expected false positives" if expected < FEW_FALSE_POSITIVES else None

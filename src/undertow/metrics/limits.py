@@ -59,7 +59,7 @@ def lower_limit(m: Measurement, choices: int) -> float:
 
     >>> m = Measurement("lira", "auc", 0.7, 0.65, 0.746, 16, "models", error=0.0235, df=15.0)
     >>> round(lower_limit(m, 1), 3), round(lower_limit(m, 10), 3)
-    (0.648, 0.619)
+    (0.648, 0.618)
     """
     return _at(m, choices)[0] if m.value is not None and m.low is not None else 0.0
 

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from undertow.metrics import roc_curve, tpr_band
+from undertow.report.best import best_at, rates
 from undertow.report.drawing import (
     BLUE,
     GREEN,
@@ -114,19 +115,21 @@ def histogram(result: AuditResult, row: Row) -> Drawing | None:
 
 
 def _curves(result: AuditResult) -> Iterator[Curve]:
-    """A readable few: the best attacks, the best baseline, the bound, the best attack's control."""
+    """A readable few: the attacks of the key figures, the best baseline, direct access, the best attack's control."""
     choice = realistic(result)
     styles: list[tuple[str, LineStyle, float]] = [
         (BLUE, "-", 2.4),
         (RED, (0, (6, 1.6)), 1.7),
         (GREEN, (0, (6, 1.5, 1.3, 1.5)), 1.7),
     ]
-    shown = [row for row in choice if row.kind == "attack"][:ATTACKS_SHOWN] or list(choice[:ATTACKS_SHOWN])
+    named = [found.row for label in ("AUC", *rates(result)[:2]) if (found := best_at(result, label))]
+    order = [row for i, row in enumerate((*named, *choice)) if row not in (*named, *choice)[:i]]
+    shown = [row for row in order if row.kind == "attack"][:ATTACKS_SHOWN] or list(choice[:ATTACKS_SHOWN])
     for i, (row, (color, line, width)) in enumerate(zip(shown, styles)):
         yield from _curve(result, row, color, line, width, i == 0, "")
     baseline = next((row for row in choice if row.kind == "baseline" and row not in shown), None)
     yield from _curve(result, baseline, PURPLE, (0, (1.5, 1.4)), 1.9, False, "baseline, ")
-    yield from _curve(result, of_kind(result, "bound"), INK, (0, (9, 2)), 1.5, True, "upper bound, ")
+    yield from _curve(result, of_kind(result, "direct"), INK, (0, (9, 2)), 1.5, True, "direct access, ")
     twin = next((row for row in controls(result) if shown and row.attack == shown[0].attack), None)
     yield from _curve(result, twin, GREY, (0, (3.5, 1.6)), 1.6, True, "control, ")
 

@@ -51,8 +51,10 @@ def leak_test(
     seed: int,
     targets: Array | None = None,
     ids: Sequence[str] | None = None,
-) -> dict[str, Any] | None:
-    """The test of "the models do not depend on membership", as `AuditResult.leak` keeps it; None without an attack.
+) -> tuple[tuple[Measurement, ...], dict[str, Any] | None]:
+    """The measurements, each AUC with what guessing gives; and the test of "the models do not depend on membership".
+
+    The test is as `AuditResult.leak` keeps it, None without an attack.
 
     `scores` and their `measurements`; `targets` (T,) are the held-out models, None where each was attacked in turn;
     `ids` name the points of `evidence`.
@@ -60,18 +62,18 @@ def leak_test(
     rows = {m.attack: m for m in measurements if m.metric == "auc" and m.group is None and m.value is not None}
     mine = [s for s in scores if s.group is None and ATTACKS[s.attack].kind in REALISTIC and s.attack in rows]
     if not mine:
-        return None
+        return tuple(measurements), None
     rng = stream(seed, "leak")
     replays = {s.attack: r for s in mine if (r := _replay(s, evidence, targets, ids)) is not None}
     chance = chances(mine, evidence, replays, rng)
     mine = [s for s in mine if s.attack in chance]
     if not mine:
-        return None
+        return tuple(measurements), None
     choices = len(mine)
     best = max(mine, key=lambda s: lower_limit(rows[s.attack], choices) - chance[s.attack])
     row, guess = rows[best.attack], chance[best.attack]
     low = lower_limit(row, choices)
-    found = {
+    found: dict[str, Any] = {
         "shown": low > guess,
         "attack": best.attack,
         "value": row.value,
@@ -85,7 +87,7 @@ def leak_test(
     if close and best.attack in replays and REDRAWS * sum(r.member.size for r in some) <= CELLS:
         p = _randomised(some, rows, chance, rng)
         found |= {"shown": p <= LEVEL, "method": "interval and randomisation", "p": p, "draws": REDRAWS}
-    return found
+    return with_chance(measurements, chance), found
 
 
 def chances(
@@ -107,9 +109,10 @@ def chances(
 
 
 def with_chance(measurements: Sequence[Measurement], chance: Mapping[str, float]) -> tuple[Measurement, ...]:
-    """The AUC rows, each with what guessing gives where the design moves it."""
+    """The rows; an AUC carries what guessing gives where the design moves it."""
+    moved = {name: level for name, level in chance.items() if level != 0.5}
     return tuple(
-        replace(m, chance=chance[m.attack]) if m.metric == "auc" and chance.get(m.attack, 0.5) != 0.5 else m
+        replace(m, chance=moved[m.attack]) if m.metric == "auc" and m.group is None and m.attack in moved else m
         for m in measurements
     )
 

@@ -67,7 +67,7 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         scores = attack_all(evidence, [fold], names, config.seed, progress=host.progress)
     with clock.stage("measure"):
         rows = measure_all(scores, config.seed)
-        leak = leak_test(scores, rows, evidence, config.seed, fold.targets)
+        rows, leak = leak_test(scores, rows, evidence, config.seed, fold.targets)
     return AuditResult(
         audit="mia",
         config=plain(config),

@@ -9,7 +9,7 @@ from undertow.attacks.catalog import ATTACKS, check_names
 from undertow.audits.in_turn import Attacked, at_points, attack_in_turn, attackable, needs
 from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, measure_all
 from undertow.audits.membership.cost import too_dear
-from undertow.audits.membership.evidence import SignalSet, check_evidence, without_duplicates
+from undertow.audits.membership.evidence import SignalSet, check_evidence
 from undertow.audits.membership.leak import leak_test
 from undertow.audits.membership.reading import reading
 from undertow.engine.membership import held_out_targets
@@ -32,10 +32,9 @@ def audit_score(
     result. Raises BadInput naming the key and the fix.
     """
     check_names(attacks)
-    signals, notes = without_duplicates(signals, drop_duplicates)
-    evidence = check_evidence(signals)
-    targets = _targets(signals.arrays.get("target"), len(evidence.member))
-    ids = signals.ids or tuple(str(i) for i in range(evidence.member.shape[1]))
+    evidence, ids, notes = check_evidence(signals, drop_duplicates)
+    given = signals.arrays.get("target")
+    targets = None if given is None else np.sort(given.astype(int))
     names, skipped = _chosen(attacks, evidence, targets)
     if not names:
         raise BadInput(f"{signals.name}: no attack applies; give `values`, or `logits` with `labels`")
@@ -44,7 +43,7 @@ def audit_score(
         found = _attacked(evidence, names, seed, targets, ids, progress)
     with clock.stage("measure"):
         rows = measure_all(found.scores, seed)
-        leak = leak_test(found.scores, rows, evidence, seed, targets, ids)
+        rows, leak = leak_test(found.scores, rows, evidence, seed, targets, ids)
     return AuditResult(
         audit="score",
         config={"attacks": list(names), "drop_duplicates": drop_duplicates},
@@ -131,14 +130,3 @@ def _no_shadows(name: str, least: tuple[int, int], enough: int, points: int, sha
         f"{enough} of {points} records have them",
         "fix": f"give more shadow models than {shadows}, trained on random halves of the records",
     }
-
-
-def _targets(given: Array | None, count: int) -> Array | None:
-    if given is None:
-        return None
-    if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) == 0:
-        raise BadInput(f"target is {given.dtype} {given.shape}; it must be model numbers (T,)")
-    bad = given[(given < 0) | (given >= count)]
-    if len(bad) or len(np.unique(given)) != len(given):
-        raise BadInput(f"target must name different models in 0..{count - 1}, got {given.tolist()[:8]}")
-    return np.sort(given.astype(int))

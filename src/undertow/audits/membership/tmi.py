@@ -88,7 +88,7 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
             controls = _control(workshop, game, names)
     with clock.stage("measure"):
         rows, control_rows = measure_all(scores, config.seed), measure_all(controls, config.seed)
-        leak = leak_test(scores, rows, evidence, config.seed, game.fold.targets)
+        rows, leak = leak_test(scores, rows, evidence, config.seed, game.fold.targets)
     return AuditResult(
         audit="tmi",
         config=plain(config),
