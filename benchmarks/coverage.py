@@ -84,14 +84,14 @@ def play_chunk(chunk: tuple[Cell, str, list[int], str]) -> list[dict[str, Any]]:
 def play(cell: Cell, effect: str, index: int, fresh: str = "run") -> dict[str, Any]:
     """One audit, from records to verdict: every interval it gives, and whether it shows a leak."""
     rng = stream(zlib.crc32(fresh.encode()), "coverage", cell.title, effect, index)
-    data, trained = records(cell, rng), cell.deal(cell.models, cell.points, rng)
+    data, trained = records(cell.points, rng, cell.groups), cell.deal(cell.models, cell.points, rng)
     member = cell.deal(cell.models, cell.points, rng) if effect == "null" else trained
-    result = audited(cell, data, learn(data, trained, rng, effect), member, index)
+    result = audited(cell, data, learn(data, trained, rng, effect, cell.background), member, index)
     rows = {f"{m.attack} {m.label}": numbers(m) for m in result.measurements if m.fpr in (None, FPR)}
     by = {s.attack: s for s in result.scores}
     rows |= paired(by)
     if "lira" in by and cell.name == "pairs":
-        arm = audited(cell, data, learn(data, trained, rng, effect), member, index)
+        arm = audited(cell, data, learn(data, trained, rng, effect, cell.background), member, index)
         rows |= compared([s for s in arm.scores if s.attack == "lira"], [by["lira"]], "arms")
     leak = result.leak or {}
     return {

@@ -43,12 +43,13 @@ def test_what_is_left_out_does_not_move_the_rest():
 
 
 def test_an_attack_without_enough_models_is_named_with_the_fix():
-    evidence = game(models=3, points=50, thin=0)
+    member = np.array([[True, False], [False, True], [True, True]]).repeat(25, 1)
+    evidence = Evidence(member, stream(0, "values").normal(size=member.shape))
     found = attack_in_turn(evidence, ("threshold", "lira"), 0)
     assert [s.attack for s in found.scores] == ["threshold"]
     (entry,) = found.not_run
     assert entry["attack"] == "lira"
-    assert "2 with and 2 without" in entry["reason"]
+    assert "2 models with and 2 without" in entry["reason"]
     assert "more models than 3" in entry["fix"]
 
 

@@ -90,25 +90,34 @@ def attackable(member: Array, keep: Array) -> bool:
 
 def too_thin(member: Array, out: Array, attack: Attack) -> dict[str, str]:
     """Why an attack was not run, and what to add."""
-    least_in, least_out = needs(attack)
     enough = int(usable(member, out, [attack]).sum())
-    asked = f"{least_out} models without it" if not least_in else f"{least_in} with and {least_out} without it"
-    models = len(member)
-    have = f"{enough} of {member.shape[1]} have them"
     return {
         "attack": attack.name,
-        "reason": f"it needs, beside the attacked model, {asked} for each record; {have}",
-        "fix": f"give more models than {models}, trained on random halves of the records, best as complementary pairs",
+        "reason": f"it needs, beside the attacked model, {asked(attack)} each record; "
+        f"{enough} of {member.shape[1]} records have them",
+        "fix": f"give more models than {len(member)}, trained on random halves of the records, best as complementary "
+        "pairs",
     }
 
 
-def _left_out(attack: Attack, keep: Array) -> dict[str, object]:
+def asked(attack: Attack) -> str:
+    """The models an attack needs, in words.
+
+    >>> asked(ATTACKS["lira"]), asked(ATTACKS["rmia-offline"])
+    ('2 models with and 2 without', '1 model without')
+    """
     least_in, least_out = needs(attack)
+    if least_in:
+        return f"{least_in} model{'s' * (least_in > 1)} with and {least_out} without"
+    return f"{least_out} model{'s' * (least_out > 1)} without"
+
+
+def _left_out(attack: Attack, keep: Array) -> dict[str, object]:
     return {
         "attack": attack.name,
         "records": int((~keep).sum()),
         "of": len(keep),
-        "reason": f"fewer than {least_in} models with or {least_out} without the record remain beside the attacked one",
+        "reason": f"beside the attacked model, fewer than {asked(attack)} the record",
     }
 
 

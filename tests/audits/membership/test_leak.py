@@ -37,8 +37,8 @@ def audit(deal, seed, leak=0.0, models=16, points=100, target=None):
 
 @pytest.mark.parametrize("deal", [pairs, one_split, alike, propensity])
 def test_a_null_is_seldom_called_a_leak(deal):
-    shown = sum(audit(deal, seed).leak["shown"] for seed in range(100))
-    assert shown <= 8  # of 100 at 2.5 %: exceeded in 1 of 1,000 runs
+    shown = sum(audit(deal, seed).leak["shown"] for seed in range(60))
+    assert shown <= 6  # of 60 at 2.5 %: exceeded in 1 of 1,000 runs
 
 
 @pytest.mark.parametrize("deal", [pairs, alike, propensity])
@@ -56,13 +56,16 @@ def test_one_split_repeated_is_one_draw():
     assert {m.unit for m in result.measurements} == {"points"}
 
 
-def test_in_an_uneven_design_guessing_is_not_one_half():
-    result = audit(propensity, 1)
-    assert result.leak is not None
-    lira = result.find("lira", "auc")
-    assert lira.chance is not None
-    assert lira.chance > 0.6  # the other models' membership foretells the target's
-    assert result.design["warnings"]
+def test_in_an_uneven_design_chance_is_what_a_null_gives():
+    """The other models' membership foretells the target's: the redraws must find how much, within their error."""
+    audits = [audit(propensity, seed, models=40).find("bavaria", "auc") for seed in range(25)]
+    values, chances = np.array([[m.value, m.chance or 0.5] for m in audits]).T
+    assert chances.mean() > 0.51
+    assert values.mean() == pytest.approx(chances.mean(), abs=4 * values.std() / 5)
+
+
+def test_an_uneven_design_is_warned_of():
+    assert "foretells" in audit(propensity, 1).design["warnings"][0]
 
 
 def test_held_out_victims_are_tested_on_their_own_draws():

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from undertow.attacks.catalog import ATTACKS, check_names
-from undertow.audits.in_turn import Attacked, at_points, attack_in_turn, attackable, needs
+from undertow.attacks.catalog import ATTACKS, Attack, check_names
+from undertow.audits.in_turn import Attacked, asked, at_points, attack_in_turn, attackable, needs
 from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, measure_all
 from undertow.audits.membership.cost import too_dear
 from undertow.audits.membership.evidence import SignalSet, check_evidence
@@ -111,10 +111,10 @@ def _held_out(
         least, attack = needs(ATTACKS[name]), ATTACKS[name]
         keep = (counts[0] >= least[0]) & (counts[1] >= least[1]) if attack.shadows else np.ones(len(ids), bool)
         if not attackable(evidence.member[fold.targets], keep):
-            not_run.append(_no_shadows(attack.name, least, int(keep.sum()), keep.size, len(fold.shadows)))
+            not_run.append(_no_shadows(attack, int(keep.sum()), keep.size, len(fold.shadows)))
             continue
         if not keep.all():
-            reason = f"fewer than {least[0]} shadow models with or {least[1]} without the record"
+            reason = f"among the shadow models, fewer than {asked(attack)} the record"
             thin.append({"attack": name, "records": int((~keep).sum()), "of": keep.size, "reason": reason})
         chosen = evidence if keep.all() else at_points(evidence, keep)
         (found,) = attack_all(chosen, [fold], [name], seed, progress=progress)
@@ -123,10 +123,10 @@ def _held_out(
     return Attacked(tuple(scores), tuple(not_run), tuple(thin))
 
 
-def _no_shadows(name: str, least: tuple[int, int], enough: int, points: int, shadows: int) -> dict[str, str]:
+def _no_shadows(attack: Attack, enough: int, points: int, shadows: int) -> dict[str, str]:
     return {
-        "attack": name,
-        "reason": f"it needs {least[0]} shadow models with and {least[1]} without each record; "
-        f"{enough} of {points} records have them",
+        "attack": attack.name,
+        "reason": f"it needs, among the shadow models, {asked(attack)} each record; {enough} of {points} records "
+        "have them",
         "fix": f"give more shadow models than {shadows}, trained on random halves of the records",
     }
