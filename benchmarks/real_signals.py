@@ -35,7 +35,7 @@ COLUMNS = (
 def cells(row: Row) -> list[str]:
     """The row as text."""
     effective = "" if row.effective is None else f"{row.effective:.0f}"
-    words = [", ".join(row.unchecked), ", ".join(row.not_run)]
+    words = [", ".join(row.unchecked), str(len(row.not_run))]
     numbers = [f"{value:.1g}" for value in (row.scores, row.numbers, row.rounding)]
     return [row.file, row.badge, row.design, row.n, effective, str(row.attacks), *words, *numbers, str(len(row.faults))]
 

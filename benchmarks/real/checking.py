@@ -259,14 +259,11 @@ def compare(row: Row, scores: Scores, rules: Rules, names: Sequence[str], result
         t, q = np.unravel_index(np.nanargmax(off), off.shape)
         found, right = scores.values[t, q], exact[t, q]
         count = int((off > TOLERANCE).sum())
-        row.faults.append(
-            f"{scores.attack}: {count} of {off.size} scores differ; target {t}, record {points[q]}: {found!r}, slowly {right!r}"
-        )
+        place_of = f"target {t}, record {points[q]}: {found!r}, slowly {right!r}"
+        row.faults.append(f"{scores.attack}: {count} of {off.size} scores differ; {place_of}")
     value = next(m.value for m in rows if m.metric == "auc")
     if value is not None:
-        unit = float(np.median(scale))
         tied = np.array([float(f"{x:.10g}") for x in exact.ravel()]).reshape(exact.shape)
-        tied[np.abs(tied) < 1e-12 * unit] = 0.0
         row.rounding = max(row.rounding, abs(slow.auc(tied, truth) - value))
 
 
