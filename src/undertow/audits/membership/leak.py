@@ -41,8 +41,10 @@ class Replay:
     def again(self, rng: np.random.Generator) -> float:
         """AUC of the attack when membership is dealt again."""
         member = redraw(self.member, rng, self.groups)
-        audited = member[self.targets]
-        return auc(self.score(member, rng), audited) if audited.any() and not audited.all() else 0.5
+        values, audited = self.score(member, rng), member[self.targets]
+        scored = np.isfinite(values)
+        values, audited = values[scored], audited[scored]
+        return auc(values, audited) if audited.any() and not audited.all() else 0.5
 
 
 def leak_test(
@@ -142,7 +144,8 @@ def _replay(scores: Scores, evidence: Evidence, targets: Array | None, ids: Sequ
     member = evidence.member[:, keep]
     rows = np.arange(len(member)) if targets is None else targets
     if not attack.shadows:
-        return Replay(attack.name, member, lambda _member, _rng: scores.values, rows, scores.groups)
+        fixed = scores.values
+        return Replay(attack.name, member, lambda _member, _rng: fixed, rows, scores.groups)
     if attack.name not in in_turn.RULES or attack.rule is None:
         return None
     values, rule = np.asarray(attack.read(evidence), float)[:, keep], attack.rule

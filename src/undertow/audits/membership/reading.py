@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from undertow.engine.membership import balanced, complements, uneven
+from undertow.engine.membership import balanced, blocks, complements, uneven
 from undertow.metrics.variance import draws
 from undertow.types import Array
 
@@ -46,6 +46,10 @@ def _named(member: Array, audited: Array, targets: Array | None, worth: float) -
     if (complements(member) >= 0).all():
         about = f"{count} models in {count // 2} complementary pairs; each is attacked by the {count - 2} others."
         return "complementary pairs, in turn", about
+    if (sizes := np.bincount(blocks(member))).max() > 2:
+        size = int(sizes.max())
+        about = f"{count} models in {count // size} cross-validations of {size} folds; each is attacked by the models "
+        return "cross-validation, in turn", f"{about}of the other cross-validations."
     if balanced(member):
         inside = int(member[:, 0].sum())
         about = f"{count} models; each record is in the training data of exactly {inside} of them; {turn}."

@@ -13,7 +13,7 @@ from undertow.audits.membership.evidence import SignalSet, check_evidence
 from undertow.audits.membership.leak import leak_test
 from undertow.audits.membership.reading import reading
 from undertow.engine.membership import balanced, held_out_targets
-from undertow.types import Array, AuditResult, BadInput, Evidence, Progress
+from undertow.types import Array, AuditResult, BadInput, Evidence, Progress, Scores
 
 
 def audit_score(
@@ -99,8 +99,14 @@ def _attacked(
     if not balanced(evidence.member):
         return _held_out(evidence, names, seed, targets, ids, progress)
     found = attack_in_turn(evidence, names, seed, ids=ids, progress=progress)
-    own = tuple(replace(s, values=s.values[targets], member=s.member[targets]) for s in found.scores)
+    own = tuple(_rows(s, targets) for s in found.scores)
     return replace(found, scores=own)
+
+
+def _rows(scores: Scores, models: Array) -> Scores:
+    """The scores of some models."""
+    scored = None if scores.scored is None else scores.scored[models]
+    return replace(scores, values=scores.values[models], member=scores.member[models], scored=scored)
 
 
 def _held_out(
@@ -119,7 +125,7 @@ def _held_out(
     for name in names:
         least, attack = needs(ATTACKS[name]), ATTACKS[name]
         keep = (counts[0] >= least[0]) & (counts[1] >= least[1]) if attack.shadows else np.ones(len(ids), bool)
-        if not attackable(evidence.member[fold.targets], keep):
+        if not attackable(evidence.member[fold.targets], np.broadcast_to(keep, (len(fold.targets), len(keep)))):
             not_run.append(_no_shadows(attack, int(keep.sum()), keep.size, len(fold.shadows)))
             continue
         if not keep.all():
