@@ -24,7 +24,7 @@ def first(result):
 def test_the_roc_shows_a_readable_few_and_names_the_rest_by_table(tmi):
     drawing = roc(tmi)
     texts = "".join(ElementTree.fromstring(drawing.wide).itertext())
-    for name in ("tmi-lda", "confidence", "direct-lira", "baseline, AUC", "upper bound, AUC", "control, AUC"):
+    for name in ("tmi-lda", "confidence", "direct-lira", "baseline, AUC", "direct access, AUC", "control, AUC"):
         assert name in texts
     assert "tmi-label-only" not in texts
     assert texts.count("AUC") == 7

@@ -18,7 +18,7 @@ def test_the_summary_fits_a_terminal_and_names_every_row(tmi):
     for heading in (
         "Attacks:",
         "Baselines:",
-        "Upper bound:",
+        "Direct access:",
         "Blind:",
         "Control: no-pretraining:",
         "VERDICT",

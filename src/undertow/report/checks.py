@@ -103,7 +103,7 @@ def unit(m: Measurement) -> Check:
 
 def resolution(result: AuditResult) -> Iterator[Check]:
     """One check over all false positive rates: those that the sample cannot resolve, and why."""
-    rates = [m for m in result.measurements if m.metric == "tpr" and m.fpr is not None]
+    rates = [m for m in result.measurements if m.metric == "tpr" and m.fpr is not None and m.at is None]
     missing = {f"{100 * (m.fpr or 0):g}%": m.reason or "no reason given" for m in rates if m.value is None}
     name = "Are all false alarm rates resolved?"
     if missing:

@@ -115,7 +115,7 @@ def histogram(result: AuditResult, row: Row) -> Drawing | None:
 
 
 def _curves(result: AuditResult) -> Iterator[Curve]:
-    """A readable few: the best attacks, the best baseline, the bound, the best attack's control."""
+    """A readable few: the best attacks, the best baseline, direct access, the best attack's control."""
     choice = realistic(result)
     styles: list[tuple[str, LineStyle, float]] = [
         (BLUE, "-", 2.4),
@@ -127,7 +127,7 @@ def _curves(result: AuditResult) -> Iterator[Curve]:
         yield from _curve(result, row, color, line, width, i == 0, "")
     baseline = next((row for row in choice if row.kind == "baseline" and row not in shown), None)
     yield from _curve(result, baseline, PURPLE, (0, (1.5, 1.4)), 1.9, False, "baseline, ")
-    yield from _curve(result, of_kind(result, "bound"), INK, (0, (9, 2)), 1.5, True, "upper bound, ")
+    yield from _curve(result, of_kind(result, "direct"), INK, (0, (9, 2)), 1.5, True, "direct access, ")
     twin = next((row for row in controls(result) if shown and row.attack == shown[0].attack), None)
     yield from _curve(result, twin, GREY, (0, (3.5, 1.6)), 1.6, True, "control, ")
 

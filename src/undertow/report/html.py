@@ -67,8 +67,8 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
 
         return of_arms(result)
     choice = realistic(result)
-    best, bound = choice[0] if choice else None, of_kind(result, "bound")
-    histograms = [(row, drawn) for row in (best, bound) if row is not None and (drawn := histogram(result, row))]
+    best, direct = choice[0] if choice else None, of_kind(result, "direct")
+    histograms = [(row, drawn) for row in (best, direct) if row is not None and (drawn := histogram(result, row))]
     return (
         templates()
         .get_template("page.html")
@@ -136,7 +136,7 @@ def _cards(result: AuditResult) -> Iterator[Card]:
     for m in resolved[:2]:
         rate = f"{100 * (m.fpr or 0):g}%"
         yield from _card(f"Members found at {rate} false alarms", m, f"{best.attack}; guessing finds {rate}")
-    named = [("Upper bound, AUC", of_kind(result, "bound"), "direct access to the pretrained model")]
+    named = [("Direct access, AUC", of_kind(result, "direct"), "the pretrained model itself; not the adversary's")]
     twin = next((row for row in controls(result) if row.attack == best.attack), None)
     named += [
         ("Control, AUC", twin, "must be at chance"),

@@ -29,7 +29,7 @@ THREATS = {
         "It knows the recipe of both stages and holds records like those of both, so that it can pretrain "
         "and finetune shadow models of its own. It never sees the pretrained model, any weights, or the "
         "audited models' own data.",
-        "The upper bound breaks this rule on purpose: it queries the pretrained model itself, to tell how "
+        "Direct access breaks this rule on purpose: it queries the pretrained model itself, to tell how "
         "much there was to find before finetuning. It is not an attack that this adversary could run.",
     ),
     "poisoning": (
@@ -90,8 +90,8 @@ HOW_TO_READ = (
         "Too few non-members to tell that rate from zero. Unknown is not zero.",
     ),
     (
-        "Baselines, bound, blind, control",
-        "A baseline needs no shadow models. The upper bound has access that the adversary lacks. The blind "
+        "Baselines, direct access, blind, control",
+        "A baseline needs no shadow models. Direct access is what the adversary lacks. The blind "
         "guess and the control have nothing to find: if they find something, the other numbers cannot be "
         "trusted.",
     ),

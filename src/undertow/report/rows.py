@@ -1,6 +1,6 @@
 """One attack, one row: the measurements of an audit, grouped by what the adversary was given."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from undertow.attacks.catalog import ATTACKS
@@ -18,7 +18,7 @@ TITLES = {
 SECTIONS = {
     "attack": ("Attacks", "what a realistic adversary can do, with shadow models of its own"),
     "baseline": ("Baselines", "the same access, without shadow models"),
-    "bound": ("Upper bound", "access that the adversary does not have"),
+    "direct": ("Direct access", "to the pretrained model itself, which the adversary does not have"),
     "blind": ("Blind", "the records alone, no model: must be at chance"),
 }
 STRATEGIES = {
@@ -36,7 +36,7 @@ class Row:
 
     attack: str
     title: str
-    kind: str  # "attack" | "baseline" | "bound" | "blind"
+    kind: str  # "attack" | "baseline" | "direct" | "blind"
     group: str | None  # the control it belongs to
     cells: Mapping[str, Measurement]  # by label, e.g. "TPR@1%"
 
@@ -66,7 +66,7 @@ class Section:
 
 def columns(result: AuditResult) -> tuple[str, ...]:
     """Labels of the measurements: AUC, balanced accuracy, then TPR from the loosest to the strictest rate."""
-    found = {m.label: m for m in (*result.measurements, *result.controls)}
+    found = {m.label: m for m in _plain(result)}
     order = {"auc": 0, "balanced_accuracy": 1, "tpr": 2}
     return tuple(sorted(found, key=lambda label: (order.get(found[label].metric, 3), -(found[label].fpr or 0), label)))
 
@@ -74,10 +74,16 @@ def columns(result: AuditResult) -> tuple[str, ...]:
 def rows(result: AuditResult) -> tuple[Row, ...]:
     """One row per (attack, control group), highest AUC first; an AUC that has no value comes last."""
     cells: dict[tuple[str, str | None], dict[str, Measurement]] = {}
-    for m in (*result.measurements, *result.controls):
+    for m in _plain(result):
         cells.setdefault((m.attack, m.group), {})[m.label] = m
     found = [Row(attack, title(attack), kind(attack), group, by) for (attack, group), by in cells.items()]
     return tuple(sorted(found, key=lambda row: -_auc(row)))
+
+
+def _plain(result: AuditResult) -> Iterator[Measurement]:
+    """What is measured of one attack as it is: no difference of two, no step of a sweep."""
+    every = (*result.measurements, *result.controls)
+    return (m for m in every if m.at is None and not m.metric.endswith("_difference"))
 
 
 def sections(result: AuditResult) -> tuple[Section, ...]:
@@ -135,7 +141,7 @@ def of_kind(result: AuditResult, kind: str) -> Row | None:
 
 
 def controls(result: AuditResult) -> tuple[Row, ...]:
-    """The control rows of attacks (not of bounds or blind guesses) that have an AUC, best first."""
+    """The control rows of attacks (not of direct access or blind guesses) that have an AUC, best first."""
     return tuple(r for r in rows(result) if r.group is not None and r.kind in ("attack", "baseline") and r.auc)
 
 

@@ -177,7 +177,7 @@ def _against_baselines(choice: tuple[Row, ...]) -> Iterator[str]:
 
 
 def _against_bound(result: AuditResult, row: Row) -> Iterator[str]:
-    bound = of_kind(result, "bound")
+    bound = of_kind(result, "direct")
     if bound is None:
         return
     access = "With direct access to the pretrained model, which the adversary does not have"

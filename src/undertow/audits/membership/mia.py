@@ -20,6 +20,7 @@ from undertow.audits.leakage import (
     promise,
     with_epsilon,
 )
+from undertow.audits.membership.together import TOGETHER, asked_together, together_rows
 from undertow.audits.settings import LeakageConfig
 from undertow.audits.supply import Supply
 from undertow.engine.design import Design
@@ -32,6 +33,7 @@ OFFERED = (
     "lira", "lira-offline", "rmia", "rmia-offline", "bavaria",
     "loss", "confidence", "entropy", "margin", "blind",
 )  # fmt: skip
+GROUPED = ("rmia",)  # measured again with fewer records asked together
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,8 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         scores = attack_all(evidence, [fold], names, config.seed, progress=host.progress)
     with clock.stage("measure"):
         rows = measure_all(scores, config.seed)
+    with clock.stage("fewer records asked together"):
+        rows += together_rows(evidence, [fold], scores, GROUPED, config.seed)
     return AuditResult(
         audit="mia",
         config=plain(config),
@@ -72,6 +76,7 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         environment={
             **host.environment,
             "engines": {k: d.note() for k, d in game.engines.items()},
+            TOGETHER: asked_together(names, len(design.points)),
             **promise(game.noise),
         },
         data=supply.describe(),
