@@ -177,8 +177,8 @@ def told(which, seeds):
     gaps = np.array([one.accuracy - twin for (twin, _), one in zip(seeds, after, strict=True)])
     broken = int((gaps < -COLLAPSE).sum())
     return (
-        f"{kind}: {', '.join(shares)}; accuracy less the twin's {gaps.mean():+.3f} (lowest {gaps.min():+.3f}); "
-        f"broke down: {broken} of {len(gaps)}"
+        f"{kind}: {', '.join(shares)}; accuracy less the twin's {gaps.mean():+.3f} (lowest of these seeds "
+        f"{gaps.min():+.3f}); broke down: {broken} of {len(gaps)}"
     )
 
 

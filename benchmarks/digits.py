@@ -2,8 +2,9 @@
 
     python benchmarks/digits.py [--seeds 0 1 2 3 4] [--audit tmi|mia]
 
-One row per attack: AUC and TPR@1% as mean over seeds, standard deviation over seeds, and range. A seed decides
-everything: which records, which memberships, which models. No seed is left out.
+One row per attack: AUC and TPR@1% as mean over seeds, standard deviation over seeds, and the interval in which another
+seed falls with probability 95 % (a prediction interval; it takes seeds as roughly normal). A seed decides everything:
+which records, which memberships, which models. No seed is left out.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from undertow.audits.membership.mia import audit_mia
 from undertow.audits.membership.presets import preset
 from undertow.audits.membership.tmi import audit_tmi
 from undertow.engine.executor import Serial
+from undertow.metrics.student import prediction_interval
 from undertow.storage.data.datasets import load_supply
 from undertow.storage.store import MemoryStore
 from undertow.types import AuditResult
@@ -35,8 +37,12 @@ def run(audit: str, seed: int) -> AuditResult:
 
 
 def spread(values: list[float]) -> str:
-    """mean ± standard deviation (lowest to highest)."""
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({min(values):.3f} to {max(values):.3f})"
+    """mean ± standard deviation (95 % prediction interval of another seed, within 0 to 1); one seed: its value."""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    new = prediction_interval(np.array(values))
+    low, high = max(0.0, new["low"]), min(1.0, new["high"])
+    return f"{new['value']:.3f} ± {np.std(values, ddof=1):.3f} ({low:.3f} to {high:.3f})"
 
 
 def main() -> None:

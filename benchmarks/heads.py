@@ -22,7 +22,6 @@ from undertow.audits.membership.presets import PAIRS, preset
 from undertow.audits.membership.tmi import audit_tmi
 from undertow.engine.executor import choose_executor
 from undertow.metrics import mean_over_runs
-from undertow.rng import stream
 from undertow.storage.data.datasets import load_supply
 from undertow.storage.run import open_store
 from undertow.types import AuditResult, Measurement
@@ -43,7 +42,7 @@ def run(pair: str, epochs: int, seed: int, options: argparse.Namespace) -> Audit
 
 def auc(results: list[AuditResult]) -> Measurement:
     """Mean AUC over the seeds."""
-    return mean_over_runs([s for r in results for s in r.scores if s.attack == ATTACK], stream(0, "heads"))[0]
+    return mean_over_runs([s for r in results for s in r.scores if s.attack == ATTACK])[0]
 
 
 def draw(curves: dict[str, list[Measurement]], epochs: list[int], path: Path) -> None:

@@ -21,7 +21,6 @@ from undertow.audits.membership.tmi import audit_tmi
 from undertow.audits.settings import LeakageConfig
 from undertow.engine.executor import Serial
 from undertow.metrics import mean_over_runs
-from undertow.rng import stream
 from undertow.storage.data.datasets import load_supply
 from undertow.storage.store import MemoryStore
 
@@ -38,7 +37,7 @@ def cells(config: LeakageConfig, stores: dict[int, MemoryStore]) -> str:
     found = []
     for attack in ATTACKS:
         scores = [s for r in runs for s in r.scores if s.attack == attack]
-        row = mean_over_runs(scores, stream(0, "knowledge", attack), fprs=())[0]
+        row = mean_over_runs(scores, fprs=())[0]
         found.append(f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]")
     return " | ".join(found)
 

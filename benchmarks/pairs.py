@@ -23,7 +23,6 @@ from undertow.attacks.catalog import ATTACKS
 from undertow.audits.membership.presets import PAIRS, preset
 from undertow.audits.membership.tmi import CONTROL
 from undertow.metrics import difference, mean_over_runs
-from undertow.rng import stream
 from undertow.storage.results import load_result
 from undertow.types import AuditResult, Scores
 from undertow.workflows.audit import Request, run_audit
@@ -51,7 +50,7 @@ def scores(results: list[AuditResult], attack: str, group: str | None = None) ->
 
 def cell(results: list[AuditResult], attack: str, group: str | None = None) -> list[str]:
     """AUC, TPR@1% and TPR@0.1% as text: value [low, high]."""
-    rows = mean_over_runs(scores(results, attack, group), stream(0, "table", attack, group or ""))
+    rows = mean_over_runs(scores(results, attack, group))
     return [f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in rows]
 
 
@@ -77,7 +76,7 @@ def compared(results: list[AuditResult]) -> list[str]:
     """tmi-default less every rival, paired: AUC difference with its interval, and whether it is significant."""
     lines = []
     for rival in (RELEASED, "adapted-lira", "adapted-lira-averaged", "tmi-lda"):
-        row = difference(scores(results, OURS), scores(results, rival), stream(0, "difference", rival), fprs=())[0]
+        row = difference(scores(results, OURS), scores(results, rival), fprs=())[0]
         verdict = "better" if row.low > 0 else "worse" if row.high < 0 else "no significant difference"
         lines.append(f"{OURS} - {rival}: {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}], {verdict}")
     return lines

@@ -22,7 +22,6 @@ from undertow.audits.poisoning.game import on
 from undertow.audits.poisoning.presets import preset
 from undertow.audits.poisoning.settings import ARMS, PoisoningConfig
 from undertow.metrics import difference, mean_over_runs
-from undertow.rng import stream
 from undertow.storage.results import load_result
 from undertow.types import AuditResult, Measurement, Scores
 from undertow.workflows.audit import Request
@@ -70,11 +69,9 @@ def table(results: list[AuditResult], recipe: str, view: str) -> None:
     for points in POINTS:
         runs = {arm: scores(results, arm, recipe, view, points) for arm in ARMS}
         for arm in ARMS:
-            rng = stream(0, "table", recipe, view, points, arm)
-            print(f"| {points} | {arm} | {cells(mean_over_runs(runs[arm], rng, fprs=(0.01,)))} |")
+            print(f"| {points} | {arm} | {cells(mean_over_runs(runs[arm], fprs=(0.01,)))} |")
         for arm in ARMS[1:]:
-            rng = stream(0, "difference", recipe, view, points, arm)
-            rows = difference(runs[arm], runs["clean"], rng, fprs=(0.01,))
+            rows = difference(runs[arm], runs["clean"], fprs=(0.01,))
             print(f"| {points} | {arm} less clean | {cells(rows)} |")
 
 

@@ -22,7 +22,6 @@ from undertow.audits.membership.tmi import audit_tmi, lay_table
 from undertow.audits.settings import LeakageConfig
 from undertow.engine.executor import Serial
 from undertow.metrics import difference, mean_over_runs
-from undertow.rng import stream
 from undertow.storage.data.datasets import load_supply
 from undertow.storage.run import open_store
 from undertow.storage.store import MemoryStore
@@ -70,8 +69,7 @@ def scores(name: str, options: argparse.Namespace) -> None:
     runs = {dtype: [run(name, dtype, seed, options) for seed in options.seeds] for dtype in DTYPES}
     for attack in ATTACKS:
         full, half = ([s for r in results for s in r.scores if s.attack == attack] for results in runs.values())
-        rng = stream(0, "precision", name, attack)
-        auc, change = mean_over_runs(full, rng, fprs=())[0], difference(half, full, rng, fprs=())[0]
+        auc, change = mean_over_runs(full, fprs=())[0], difference(half, full, fprs=())[0]
         print(
             f"  {attack}: AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}] in float32; "
             f"bfloat16 less float32 {change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"

@@ -4,6 +4,7 @@
 
 Linear probe by DP-SGD (Poisson batches of 100 of 500 records, 12 epochs, clip 1, delta 1e-5), accounted by privacy loss
 distributions; epsilon 0 stands for the same schedule without privacy. One pretrained ensemble per seed serves all.
+AUC: mean ± standard deviation over seeds (95 % prediction interval of another seed).
 """
 
 import argparse
@@ -15,6 +16,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 from dataclasses import replace
 
 import numpy as np
+from digits import spread
 
 from undertow.audits.chain import Host
 from undertow.audits.membership.presets import preset
@@ -47,7 +49,7 @@ def main() -> None:
         claimed = (f"{noise['epsilon']:.3f}", f"{noise['multiplier']:.2f}") if noise else ("none", "0")
         accuracy = np.mean([r.utility["finetuned model, accuracy on test records"] for r in results])
         auc = [[r.find(name, "auc").value for r in results] for name in ATTACKS]
-        cells = [f"{np.mean(v):.3f} ± {np.std(v, ddof=1):.3f} ({min(v):.3f} to {max(v):.3f})" for v in auc]
+        cells = [spread(values) for values in auc]
         target = f"{epsilon:g}" if epsilon else "not private"
         print(f"| {target} | {' | '.join(claimed)} | {accuracy:.3f} | {' | '.join(cells)} |", flush=True)
 

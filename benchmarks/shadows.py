@@ -23,7 +23,6 @@ from undertow.audits.membership.tmi import audit_tmi
 from undertow.audits.settings import LeakageConfig
 from undertow.engine.executor import choose_executor
 from undertow.metrics import difference, mean_over_runs
-from undertow.rng import stream
 from undertow.storage.data.datasets import load_supply
 from undertow.storage.run import open_store
 from undertow.storage.store import MemoryStore
@@ -46,8 +45,8 @@ def of(results: list[AuditResult], attack: str) -> list[Scores]:
 
 def line(name: str, shadows: int, results: list[AuditResult]) -> str:
     """One row: the AUC of our rule, and what it is ahead of each rival."""
-    own = mean_over_runs(of(results, OURS), stream(0, "shadows"), fprs=())[0]
-    ahead = [difference(of(results, OURS), of(results, r), stream(0, "shadows", r), fprs=())[0] for r in RIVALS]
+    own = mean_over_runs(of(results, OURS), fprs=())[0]
+    ahead = [difference(of(results, OURS), of(results, r), fprs=())[0] for r in RIVALS]
     cells = [f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in ahead]
     return f"| {name} | {shadows} | {own.value:.3f} [{own.low:.3f}, {own.high:.3f}] | {' | '.join(cells)} |"
 

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from undertow.engine.design import Design, complements, folds
+from undertow.engine.design import Design
+from undertow.engine.membership import complements, folds, held_out_targets
 from undertow.types import ConfigError
 
 
@@ -56,7 +57,7 @@ def test_each_in_turn_leaves_out_the_target_and_its_complement():
 
 
 def test_held_out_targets_are_attacked_together():
-    (fold,) = folds(members(Design(0, 20, 8, 1, 5)), [6, 7])
+    fold = held_out_targets([6, 7], len(members(Design(0, 20, 8, 1, 5))))
     assert fold.targets.tolist() == [6, 7]
     assert fold.shadows.tolist() == [0, 1, 2, 3, 4, 5]
 

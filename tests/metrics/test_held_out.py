@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from undertow.metrics.held_out import balanced_accuracy, best_threshold, guesses, tally
+from undertow.metrics.held_out import best_threshold, guesses
+from undertow.metrics.influence import accuracy_influence
 from undertow.rng import stream
 from undertow.types import Scores
 
 
 def accuracy(scores, rng):
-    counts = tally(scores, guesses(scores, rng))
-    return float(balanced_accuracy(counts, np.ones((1, len(counts)), int))[0])
+    return accuracy_influence(scores.member, guesses(scores, rng))[0]
 
 
 def halves(rng, models, points, paired):

@@ -34,7 +34,9 @@ def test_tpr_keeps_the_false_positive_rate_as_it_claims(game, fpr):
     values, member = game
     threshold = threshold_at(values[~member], fpr)
     assert np.mean(values[~member] > threshold) <= fpr
-    assert threshold in values[~member]
+    below = np.unique(values[~member & (values < threshold)])
+    if len(below):  # no lower threshold keeps to the allowed number
+        assert (values[~member] > below[-1]).sum() > np.floor((~member).sum() * fpr)
     assert tpr_at(values, member, fpr) == np.mean(values[member] > threshold)
 
 
@@ -94,15 +96,12 @@ def test_the_band_holds_the_curve_and_stays_within_0_and_1():
     member = rng.random((9, 300)) < 0.5
     values = rng.normal(size=member.shape) + member
     grid = np.concatenate([[0.0], np.geomspace(1e-4, 1, 30)])
-    low, high = tpr_band(Scores("loss", values, member), grid, stream(3, "band"), resamples=200)
+    low, high = tpr_band(Scores("loss", values, member), grid)
     curve = np.array([tpr_at(values, member, fpr) for fpr in grid])
     assert (low <= curve).all()
     assert (curve <= high).all()
     assert (low >= 0).all()
     assert (high <= 1).all()
-    np.testing.assert_array_equal(
-        tpr_band(Scores("loss", values, member), grid, stream(3, "band"), resamples=200), (low, high)
-    )
 
 
 @pytest.mark.parametrize("models", [1, 12])
@@ -112,7 +111,7 @@ def test_the_band_covers_the_true_curve_point_by_point(models):
     for _ in range(100):
         member = rng.random((models, 1600 // models)) < 0.5
         values = rng.normal(size=member.shape) + member
-        low, high = tpr_band(Scores("loss", values, member), grid, rng, resamples=100)
+        low, high = tpr_band(Scores("loss", values, member), grid)
         covered.append((low <= truth) & (truth <= high))
     share = np.mean(covered, 0)
     assert (share > 0.89).all(), f"coverage {share} at FPR {grid}"

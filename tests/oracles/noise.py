@@ -4,7 +4,8 @@ import numpy as np
 from tests.oracles.auc import auc
 
 from undertow.attacks.catalog import ATTACKS, run
-from undertow.engine.design import Design, folds
+from undertow.engine.design import Design
+from undertow.engine.membership import folds
 from undertow.rng import stream
 from undertow.types import Evidence
 

@@ -62,8 +62,8 @@ def build(audit, aucs, controls=None, **changes):
             "sha256": {"pool": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
             "embedded": True,
         },
-        measurements=tuple(m for s in every for m in measure(s, stream(0, "sample", s.attack), resamples=200)),
-        controls=tuple(m for s in control for m in measure(s, stream(0, "sample", s.attack), resamples=200)),
+        measurements=tuple(m for s in every for m in measure(s, stream(0, "sample", s.attack))),
+        controls=tuple(m for s in control for m in measure(s, stream(0, "sample", s.attack))),
         timing={"pretrain": 126.2, "finetune": 63.7, "signals": 4.25, "attacks": 71.0, "measure": 0.02},
         utility={
             "pretrain_test_accuracy": 0.7541,

@@ -27,10 +27,10 @@ def rows_of(shifts, points, recipe="full", view="exact", at=None):
     scores = {arm: arm_scores(shift, arm, points, recipe, view) for arm, shift in shifts.items()}
     named = {"points": points, "recipe": recipe, "view": view, "at": at}
     rng = stream(0, "sample")
-    rows = [replace(m, **named) for s in scores.values() for m in measure(s, rng, fprs=FPRS, resamples=60)]
+    rows = [replace(m, **named) for s in scores.values() for m in measure(s, rng, fprs=FPRS)]
     for arm in ("benign", "poisoned"):
         if arm in scores:
-            for m in difference([scores[arm]], [scores["clean"]], rng, fprs=FPRS[:1], resamples=60):
+            for m in difference([scores[arm]], [scores["clean"]], fprs=FPRS[:1]):
                 rows.append(replace(m, attack="lira", metric=f"{m.metric}_difference", group=arm, **named))
     return list(scores.values()), rows
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from undertow.attacks.catalog import ATTACKS, missing, run
-from undertow.engine.design import Fold
 from undertow.engine.key import canonical
+from undertow.engine.membership import Fold
 from undertow.metrics import measure
 from undertow.rng import stream
 from undertow.training.privacy import Noise
@@ -66,10 +66,10 @@ def attack_all(
 
 
 def measure_all(scores: Sequence[Scores], seed: int) -> tuple[Measurement, ...]:
-    """All measurements of all scores, each with its own bootstrap stream."""
+    """All measurements of all scores."""
     rows: list[Measurement] = []
     for s in scores:
-        rows.extend(measure(s, stream(seed, "bootstrap", s.group or "", s.attack)))
+        rows.extend(measure(s, stream(seed, "halves", s.group or "", s.attack)))
     return tuple(rows)
 
 

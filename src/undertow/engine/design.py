@@ -1,6 +1,5 @@
 """The coin flips of the game: who is a member of what, decided by the seed alone."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -59,52 +58,3 @@ class Design:
         row = np.zeros(self.population, bool)
         row[order[: self.population // 2]] = True
         return ~row if role == "shadow" and index % 2 else row
-
-
-@dataclass(frozen=True, eq=False)
-class Fold:
-    """Which models are attacked, and which the attack may learn from."""
-
-    targets: Array  # (t,) int
-    shadows: Array  # (s,) int; never a target
-
-
-def folds(member: Array, targets: Sequence[int] | None = None) -> list[Fold]:
-    """How to attack models with membership `member` (M, N): each in turn, or the given held-out `targets`.
-
-    Held-out targets are attacked together by all other models. Each in turn leaves out the target *and its
-    complement*: in a balanced design the counts of the remaining models would otherwise leak the target's
-    membership (null AUC .45 at 8 models).
-    """
-    count = len(member)
-    if targets is not None:
-        held = np.unique(np.asarray(targets, int))
-        return [Fold(held, np.setdiff1d(np.arange(count), held))]
-    partner = complements(member)
-    done: set[int] = set()
-    result = []
-    for m in range(count):
-        if m in done:
-            continue
-        group = np.array(sorted({m, int(partner[m])} if partner[m] >= 0 else {m}))
-        done.update(int(g) for g in group)
-        result.append(Fold(group, np.setdiff1d(np.arange(count), group)))
-    return result
-
-
-def complements(member: Array) -> Array:
-    """For each model the index of a model with exactly the opposite membership, (M,) int; -1 where none is.
-
-    Every model is in at most one pair.
-    """
-    rows = [row.tobytes() for row in np.packbits(member, axis=1)]
-    opposite = [row.tobytes() for row in np.packbits(~member, axis=1)]
-    waiting: dict[bytes, list[int]] = {}
-    partner = np.full(len(member), -1)
-    for m in range(len(member)):
-        if waiting.get(opposite[m]):
-            other = waiting[opposite[m]].pop(0)
-            partner[m], partner[other] = other, m
-        else:
-            waiting.setdefault(rows[m], []).append(m)
-    return partner

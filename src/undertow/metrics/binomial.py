@@ -1,21 +1,21 @@
 """Clopper and Pearson's interval of a proportion (Biometrika 1934): exact, never too short."""
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betainccinv
 
 from undertow.types import Array
 
 TAIL = 0.025  # on either side of a two-sided 95 % interval
 
 
-def above(hits: Array | int, trials: Array | int, error: float) -> Array:
+def above(hits: Array | float, trials: Array | float, error: float) -> Array:
     """Upper confidence bound of a proportion; wrong with probability at most `error`. Clopper and Pearson 1934."""
     hits, trials = np.asarray(hits), np.asarray(trials)
     full = hits >= trials
-    return np.where(full, 1.0, beta.isf(error, hits + 1, np.where(full, 1, trials - hits)))
+    return np.where(full, 1.0, betainccinv(hits + 1, np.where(full, 1, trials - hits), error))
 
 
-def below(hits: Array | int, trials: Array | int, error: float) -> Array:
+def below(hits: Array | float, trials: Array | float, error: float) -> Array:
     """Lower confidence bound of a proportion; wrong with probability at most `error`."""
     return 1 - above(np.asarray(trials) - np.asarray(hits), trials, error)
 

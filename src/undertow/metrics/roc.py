@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from undertow.metrics.interval import intervals
-from undertow.metrics.resample import draws, rank, roc_numbers
-from undertow.types import Array, BadInput, Scores
+from undertow.types import Array, BadInput
+
+ROUNDING = 1e-9  # relative, of n x FPR: 700 x .01 is 7.000000000000001
 
 
 def auc(values: Array, member: Array) -> float:
@@ -15,30 +15,45 @@ def auc(values: Array, member: Array) -> float:
     >>> auc(np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, False, True, True]))
     0.875
     """
-    inside, outside = _classes(values, member)
+    inside, outside = classes(values, member)
     outside = np.sort(outside)
     ranks = [int(np.searchsorted(outside, inside, side).sum()) for side in ("left", "right")]
     return sum(ranks) / (2 * len(inside) * len(outside))
 
 
-def threshold_at(non_members: Array, fpr: float) -> float:
-    """The smallest observed non-member score that at most a share `fpr` of the non-members exceed.
+def allowed(non_members: int, fpr: float) -> int:
+    """How many of so many non-members may be accused at a false positive rate `fpr` (a fraction): floor(n f).
 
-    >>> threshold_at(np.arange(101.0), 0.01)
-    99.0
+    >>> allowed(100, 0.01), allowed(700, 0.01), allowed(199, 0.01)
+    (1, 7, 1)
     """
-    return float(np.quantile(np.asarray(non_members, float), 1 - fpr, method="higher"))
+    return int(np.floor(non_members * fpr * (1 + ROUNDING)))
+
+
+def threshold_at(non_members: Array, fpr: float) -> float:
+    """The lowest threshold above which at most floor(n fpr) of the non-member scores (n,) lie.
+
+    It is the (k + 1)-th largest score, k = floor(n fpr); whoever scores above it is called a member. Ties at it are
+    refused whole, so that there may be fewer than k false positives, and no lower threshold has at most k.
+
+    >>> threshold_at(np.arange(100.0), 0.01)
+    98.0
+    """
+    n, k = len(non_members), allowed(len(non_members), fpr)
+    if k >= n:
+        return float("-inf")
+    return float(np.partition(np.asarray(non_members, float), n - 1 - k)[n - 1 - k])
 
 
 def tpr_at(values: Array, member: Array, fpr: float) -> float:
-    """Share of members strictly above the threshold of `fpr` (a fraction); any shape, pooled.
+    """The largest share of members found with at most floor(n fpr) false positives; any shape, pooled.
 
-    Ties and rounding both err to fewer false positives than asked. BadInput as in `auc`.
+    `fpr` is a fraction. Ties err to fewer false positives than allowed. BadInput as in `auc`.
 
     >>> tpr_at(np.array([0.0, 1.0, 2.0, 1.0, 3.0]), np.array([False, False, False, True, True]), 0.01)
     0.5
     """
-    inside, outside = _classes(values, member)
+    inside, outside = classes(values, member)
     return float(np.mean(inside > threshold_at(outside, fpr)))
 
 
@@ -50,29 +65,14 @@ def roc_curve(values: Array, member: Array) -> tuple[Array, Array]:
     >>> roc_curve(np.array([1, 2, 2, 3]), np.array([False, False, True, True]))
     (array([0. , 0. , 0.5, 1. ]), array([0. , 0.5, 1. , 1. ]))
     """
-    inside, outside = (np.sort(part) for part in _classes(values, member))
+    inside, outside = (np.sort(part) for part in classes(values, member))
     levels = np.unique(np.concatenate([inside, outside]))[::-1]
     above = [(len(part) - np.searchsorted(part, levels, "left")) / len(part) for part in (outside, inside)]
     return np.append(0.0, above[0]), np.append(0.0, above[1])
 
 
-def tpr_band(scores: Scores, grid: Array, rng: np.random.Generator, resamples: int = 1000) -> tuple[Array, Array]:
-    """Pointwise 95 % bounds (low, high) of the TPR at each FPR of `grid`, each (G,); fractions.
-
-    The intervals of `measure`, drawn and widened the same way; pointwise, so the whole curve leaves the band
-    more often than one time in twenty. Below one expected false positive the threshold is the largest
-    non-member: read the band there as that of FPR 1 / non-members. BadInput where a class is missing.
-    """
-    ranking = rank(scores)
-    value = roc_numbers(ranking, np.ones((1, ranking.size), np.int32), grid)[0, 1:]
-    resampled = np.concatenate([roc_numbers(ranking, w, grid)[:, 1:] for w in draws(ranking, rng, resamples)])
-    return intervals(
-        value, resampled, ranking.units, np.full(len(value), len(ranking.members)), np.zeros(len(value), bool)
-    )
-
-
-def _classes(values: Array, member: Array) -> tuple[Array, Array]:
-    """The scores of members and of non-members, (m,) and (n,)."""
+def classes(values: Array, member: Array) -> tuple[Array, Array]:
+    """The scores of members and of non-members, (m,) and (n,); BadInput where there are none, or NaN."""
     values, member = np.asarray(values), np.asarray(member)
     if values.shape != member.shape or member.dtype != bool:
         found = f"{member.dtype} {member.shape}"

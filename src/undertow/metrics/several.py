@@ -1,117 +1,98 @@
 """Numbers over several runs of the same game (other seeds), and the difference of two attacks on the same runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import t
 
-from undertow.metrics.interval import CONFIDENCE, FPRS, intervals
-from undertow.metrics.resample import Ranking, draws, rank, roc_numbers
+from undertow.metrics.influence import Ranking, auc_influence, rank, tpr_influence
+from undertow.metrics.interval import FPRS, error_of, unit_row
+from undertow.metrics.limits import logit_interval, rate_interval, shift_interval, trials_of
+from undertow.metrics.roc import allowed
 from undertow.types import Array, BadInput, Measurement, Scores
 
+Number = Callable[[Ranking], tuple[float, Array]]
+Runs = Sequence[Scores]
 
-def mean_over_runs(
-    runs: Sequence[Scores], rng: np.random.Generator, *, fprs: Sequence[float] = FPRS[:2], resamples: int = 1000
-) -> tuple[Measurement, ...]:
+
+def mean_over_runs(runs: Runs, *, fprs: Sequence[float] = FPRS[:2]) -> tuple[Measurement, ...]:
     """AUC and the TPR at each FPR of one attack, each the mean over `runs` of the run's own value.
 
-    The interval speaks of other models in the same runs: models are drawn again within each run, and the runs'
-    errors are independent. Degrees of freedom add up, models less one per run. BadInput where a run has fewer
-    than two models or lacks a class.
+    The interval speaks of other models and records in the same runs, whose errors are independent: variances add up,
+    and so does Satterthwaite's noise. It does not speak of other runs. BadInput where a run lacks a class.
     """
-    rankings = [rank(scores) for scores in runs]
-    values, samples = _sampled([(ranking,) for ranking in rankings], rng, fprs, resamples)
-    value, resampled = values[:, 0].mean(0), samples[:, :, 0].mean(0)
-    members = sum(len(ranking.members) for ranking in rankings)
-    non_members = sum(len(ranking.non_members) for ranking in rankings)
-    trials = np.array([min(members, non_members)] + [members] * len(fprs))
-    low, high = intervals(value, resampled, _freedom(rankings) + 1, trials, np.arange(len(value)) < 1)
-    return _rows(runs[0].attack, runs[0].group, rankings, fprs, value, low, high)
+    return tuple(_mean(runs, metric, fpr, number) for metric, fpr, number in _numbers(fprs))
 
 
-def difference(
-    first: Sequence[Scores],
-    second: Sequence[Scores],
-    rng: np.random.Generator,
-    *,
-    fprs: Sequence[float] = FPRS[:2],
-    resamples: int = 1000,
-) -> tuple[Measurement, ...]:
+def difference(first: Runs, second: Runs, *, fprs: Sequence[float] = FPRS[:2]) -> tuple[Measurement, ...]:
     """`first` less `second`, run by run the same models and points: AUC, then the TPR at each FPR; mean over runs.
 
-    Paired: both attacks are read on the same drawn models. A t interval with the bootstrap standard error; it
-    excludes 0 where one attack is significantly better. A TPR that asks for less than one false positive of a run
-    has a reason in place of a value. BadInput where the pairs do not agree.
+    Paired: the variance is that of the difference of the two influences, so what both attacks share cancels. Excludes
+    0 where one is significantly better. A TPR that allows less than one false positive in a run has a reason in place
+    of a value. BadInput where the pairs do not agree.
     """
     for a, b in zip(first, second, strict=True):
         if a.member.shape != b.member.shape or (a.member != b.member).any():
             raise BadInput(f"{a.attack} and {b.attack} were not scored on the same models and points")
-    pairs = [(rank(a), rank(b)) for a, b in zip(first, second, strict=True)]
-    values, samples = _sampled(pairs, rng, fprs, resamples)
-    value = (values[:, 0] - values[:, 1]).mean(0)
-    error = (samples[:, :, 0] - samples[:, :, 1]).mean(0).std(0)
-    reach = t.ppf((1 + CONFIDENCE) / 2, _freedom([a for a, _ in pairs])) * error
-    name = f"{first[0].attack} - {second[0].attack}"
-    rows = _rows(name, first[0].group, [a for a, _ in pairs], fprs, value, value - reach, value + reach)
-    fewest = min(len(a.non_members) for a, _ in pairs)
-    return tuple(_resolved(row, fewest) for row in rows)
+    return tuple(_gap(first, second, metric, fpr, number) for metric, fpr, number in _numbers(fprs))
 
 
-def _resolved(row: Measurement, non_members: int) -> Measurement:
-    """The row, or a reason where its false positive rate is less than one non-member of a run."""
-    if row.fpr is None or non_members * row.fpr >= 1:
-        return row
-    return replace(row, value=None, low=None, high=None, reason=f"not resolvable with {non_members} non-members")
+def _numbers(fprs: Sequence[float]) -> list[tuple[str, float | None, Number]]:
+    def at(fpr: float) -> Number:
+        return lambda ranking: tpr_influence(ranking, fpr)
+
+    return [("auc", None, auc_influence), *(("tpr", fpr, at(fpr)) for fpr in fprs)]
 
 
-def _sampled(
-    runs: Sequence[tuple[Ranking, ...]], rng: np.random.Generator, fprs: Sequence[float], resamples: int
-) -> tuple[Array, Array]:
-    """Values (R, G, K) of G rankings per run, and resamples (R, B, G, K) with unbiased variance."""
-    values, samples = [], []
-    for rankings in runs:
-        first = rankings[0]
-        if first.unit != "models":
-            raise BadInput("a run of one model cannot be compared: models are what is drawn again")
-        value = np.stack([roc_numbers(r, np.ones((1, r.size), np.int32), fprs)[0] for r in rankings])
-        drawn = [
-            np.stack([roc_numbers(r, weights, fprs) for r in rankings], 1) for weights in draws(first, rng, resamples)
-        ]
-        sample = np.concatenate(drawn)
-        values.append(value)
-        # Resamples of U models are centred on their own mean: (U - 1) / U of the unbiased variance.
-        samples.append(value + (sample - sample.mean(0)) * np.sqrt(first.units / (first.units - 1)))
-    return np.stack(values), np.stack(samples)
+def _mean(runs: Runs, metric: str, fpr: float | None, number: Number) -> Measurement:
+    rankings = [rank(scores) for scores in runs]
+    blank = _blank(runs, rankings, metric, fpr)
+    if blank.reason:
+        return blank
+    found = [(value, phi, scores) for scores, ranking in zip(runs, rankings) for value, phi in [number(ranking)]]
+    row = _with_error(blank, float(np.mean([f[0] for f in found])), [(phi, s) for _, phi, s in found])
+    interval = rate_interval if metric == "tpr" else logit_interval
+    low, high = interval(float(row.value or 0), float(row.error or 0), float(row.df or 1), trials_of(row))
+    return replace(row, low=low, high=high)
 
 
-def _freedom(rankings: Sequence[Ranking]) -> int:
-    return sum(ranking.units - 1 for ranking in rankings)
+def _gap(first: Runs, second: Runs, metric: str, fpr: float | None, number: Number) -> Measurement:
+    rankings = [(rank(a), rank(b)) for a, b in zip(first, second, strict=True)]
+    blank = _blank(first, [a for a, _ in rankings], metric, fpr)
+    blank = replace(blank, attack=f"{first[0].attack} - {second[0].attack}")
+    if blank.reason:
+        return blank
+    found = [(number(a), number(b)) for a, b in rankings]
+    moved = [(a[1] - b[1], scores) for (a, b), scores in zip(found, first, strict=True)]
+    row = _with_error(blank, float(np.mean([a[0] - b[0] for a, b in found])), moved)
+    low, high = shift_interval(float(row.value or 0), float(row.error or 0), float(row.df or 1))
+    return replace(row, low=low, high=high)
 
 
-def _rows(
-    attack: str,
-    group: str | None,
-    rankings: Sequence[Ranking],
-    fprs: Sequence[float],
-    value: Array,
-    low: Array,
-    high: Array,
-) -> tuple[Measurement, ...]:
-    names: list[tuple[str, float | None]] = [("auc", None), *(("tpr", fpr) for fpr in fprs)]
-    return tuple(
-        Measurement(
-            attack=attack,
-            metric=metric,
-            value=float(v),
-            low=float(a),
-            high=float(b),
-            n=sum(ranking.size for ranking in rankings),
-            unit="models",
-            fpr=fpr,
-            group=group,
-            members=sum(len(ranking.members) for ranking in rankings),
-            non_members=sum(len(ranking.non_members) for ranking in rankings),
-        )
-        for (metric, fpr), v, a, b in zip(names, value, low, high, strict=True)
+def _blank(runs: Runs, rankings: Sequence[Ranking], metric: str, fpr: float | None) -> Measurement:
+    """The row before its value: counts add up over the runs."""
+    rows = [unit_row(scores, ranking) for scores, ranking in zip(runs, rankings, strict=True)]
+    fewest = min(ranking.counts[1] for ranking in rankings)
+    missing = fpr is not None and allowed(fewest, fpr) < 1
+    return replace(
+        rows[0],
+        metric=metric,
+        fpr=fpr,
+        n=sum(row.n for row in rows),
+        members=sum(row.members or 0 for row in rows),
+        non_members=sum(row.non_members or 0 for row in rows),
+        reason=f"not resolvable with {fewest} non-members" if missing else None,
     )
+
+
+def _with_error(blank: Measurement, value: float, parts: Sequence[tuple[Array, Scores]]) -> Measurement:
+    """The row with value and error, from the influences of independent runs."""
+    errors = [error_of(phi, scores) for phi, scores in parts]
+    variance = sum(e.total for e in errors)
+    noise = sum(e.total**2 / e.df for e in errors)
+    df = variance**2 / noise if noise > 0 else 1.0
+    alone = sum(float(np.square(phi).sum()) for phi, _ in parts)
+    pairs = (blank.members or 0) + (blank.non_members or 0)
+    effective = pairs * alone / variance if variance > 0 else float(blank.n)
+    error = float(np.sqrt(variance)) / len(parts)
+    return replace(blank, value=value, error=error, df=df, effective=effective)

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from undertow.report.doubt import above_chance, apart, below_chance, lower_limit
+from undertow.report.best import best_at
+from undertow.report.doubt import above_chance, apart, below_chance, chance, lower_limit, upper_limit
 from undertow.report.rows import Row, controls, of_kind, realistic
-from undertow.report.words import both, count, one_line
+from undertow.report.spoken import listed, stated
+from undertow.report.words import count, one_line
 from undertow.types import AuditResult, Measurement
 
 SURELY = 5  # beyond the limit for 1 audit in 200 instead of 1 in 40, it is no longer called luck
@@ -27,7 +29,11 @@ def checks(result: AuditResult) -> tuple[Check, ...]:
     found = [_blind(result)]
     if controls(result) or result.audit == "tmi":
         found.append(_control(result, choice[0] if choice else None))
-    found += [unit(m) for m in result.measurements[:1]]
+    wrong = upside_down(result)
+    if wrong:
+        found.append(_sign(result, wrong))
+    first = best_at(result)
+    found += [unit(m, result) for m in ([first.m] if first else result.measurements[:1])]
     return (*found, *resolution(result))
 
 
@@ -35,7 +41,26 @@ def suspect(result: AuditResult, best: Row) -> Row | None:
     """A control row that finds something: the best attack's own, or any beyond what their number explains."""
     every = controls(result)
     own = (row for row in every if row.attack == best.attack and above_chance(row.known))
-    return next(own, next((row for row in every if lower_limit(row.known, len(every)) > 0.5), None))
+    return next(own, next((row for row in every if lower_limit(row.known, len(every)) > chance(row.known)), None))
+
+
+def surely_above(m: Measurement) -> bool:
+    """Whether an AUC is above guessing beyond what is called luck."""
+    return lower_limit(m, SURELY) > chance(m)
+
+
+def upside_down(result: AuditResult) -> tuple[Row, ...]:
+    """Realistic attacks that rank members below non-members, beyond what their number explains."""
+    choice = realistic(result)
+    return tuple(row for row in choice if upper_limit(row.known, len(choice)) < chance(row.known))
+
+
+def _sign(result: AuditResult, wrong: tuple[Row, ...]) -> Check:
+    names = listed([row.attack for row in wrong])
+    text = f"Members score lower than non-members by {names}, and higher must mean member"
+    if result.audit == "score" or any(row.kind != "baseline" for row in wrong):
+        return Check("Does higher mean member?", False, f"{text}.")
+    return Check("Does higher mean member?", None, f"{text}: with this recipe these signals point the other way.")
 
 
 def _blind(result: AuditResult) -> Check:
@@ -44,10 +69,10 @@ def _blind(result: AuditResult) -> Check:
         why = "if they differ in themselves, an attack may read that difference instead of membership."
         return Check(name, None, f"No blind guess was made, so nothing checked that they are alike; {why}")
     m = blind.known
-    text = f"A blind guess that asks no model reaches AUC {both(m)}"
+    text = f"A blind guess that asks no model reaches AUC {stated(m)}"
     if m.low is None or m.high is None:
         return Check(name, None, f"{text}: whether that is chance is not known.")
-    if lower_limit(m, SURELY) > 0.5:
+    if surely_above(m):
         why = "members and non-members differ in themselves, and no number here is membership leakage."
         return Check(name, False, f"{text}, above chance: {why}")
     if above_chance(m):
@@ -66,7 +91,7 @@ def _control(result: AuditResult, best: Row | None) -> Check:
         return Check(name, None, text)
     odd = suspect(result, best)
     twin = odd or next((row for row in every if row.attack == best.attack), every[0])
-    text = f"On the control ({twin.group}), {twin.attack} reaches AUC {both(twin.known)}"
+    text = f"On the control ({twin.group}), {twin.attack} reaches AUC {stated(twin.known)}"
     if odd is not None:
         why = "where there is nothing to find: bad luck (about 1 audit in 20) or a flaw"
         then = "Until it is explained, do not rely on the numbers."
@@ -89,21 +114,34 @@ def _lucky(every: tuple[Row, ...], twin: Row) -> str:
     return f" {rest} lie above chance; about 1 in 40 does by luck."
 
 
-def unit(m: Measurement) -> Check:
-    """Whether the interval of `m` speaks of other training runs."""
-    name = "Do the intervals hold for the training procedure?"
+def unit(m: Measurement, result: AuditResult) -> Check:
+    """Whether the interval of `m` speaks of other training runs: the way membership was dealt decides."""
+    name, design = "Do the intervals hold for the training procedure?", result.design
+    audited = int(design.get("models", m.n if m.unit == "models" else 1))
+    repeated = audited > 1 and design.get("name") not in ("held-out victims", "one model")
+    if m.unit != "models" and repeated:
+        text = (
+            f"The file has one membership draw: all {audited} models were trained on the same records, so the unit is "
+            f"the record (n = {m.n:,})"
+        )
+        then = "the intervals speak of other records of the same kind under this split, and say nothing about another"
+        return Check(name, None, f"{text}; {then} draw.")
     if m.unit != "models":
         text = f"The intervals count {count(m.n, m.unit)} inside one trained model: they hold for that model"
         return Check(name, None, f"{text}, and say nothing about another training run.")
-    text = f"The intervals are 95% over {count(m.n, 'models')} asked about the same records"
-    if m.n < FEW_MODELS:
-        return Check(name, None, f"{text}: so few that they are rough.")
-    return Check(name, True, f"{text}, so they hold for the training procedure, not for one model only.")
+    pairs = "" if m.effective is None else f"; for {m.attack} they are worth {m.effective:,.0f} independent pairs"
+    text = f"The 95% intervals speak of other models and other records of the same kind ({count(m.n, 'models')}{pairs})"
+    if design.get("name") == "alike splits":
+        draws = f"the splits are so alike that they are worth {float(design.get('draws', 1)):.3g} independent draws"
+        return Check(name, None, f"{text}; {draws}.")
+    if m.df is None and m.n < FEW_MODELS:
+        return Check(name, None, f"{text}: with so few models they are rough.")
+    return Check(name, True, f"{text}.")
 
 
 def resolution(result: AuditResult) -> Iterator[Check]:
     """One check over all false positive rates: those that the sample cannot resolve, and why."""
-    rates = [m for m in result.measurements if m.metric == "tpr" and m.fpr is not None and m.at is None]
+    rates = [m for m in result.measurements if m.metric == "tpr" and m.fpr is not None]
     missing = {f"{100 * (m.fpr or 0):g}%": m.reason or "no reason given" for m in rates if m.value is None}
     name = "Are all false alarm rates resolved?"
     if missing:

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from undertow.metrics import roc_curve, tpr_band
+from undertow.report.best import best_at, rates
 from undertow.report.drawing import (
     BLUE,
     GREEN,
@@ -27,7 +28,6 @@ from undertow.report.drawing import (
     safe,
 )
 from undertow.report.rows import Row, controls, of_kind, realistic, scores_of
-from undertow.rng import stream
 from undertow.types import Array, AuditResult, Scores
 
 ATTACKS_SHOWN = 3
@@ -55,12 +55,12 @@ def roc(result: AuditResult) -> Drawing | None:
     return draw_roc(result, tuple(_curves(result)))
 
 
-def draw_roc(result: AuditResult, curves: tuple[Curve, ...]) -> Drawing | None:
+def draw_roc(curves: tuple[Curve, ...]) -> Drawing | None:
     """These curves, as in `roc`; None where there are none."""
     if not curves:
         return None
     floor = 1 / max(int((~curve.scores.member).sum()) for curve in curves)
-    lines = {id(c): _line(result, c, floor) for c in curves}
+    lines = {id(c): _line(c, floor) for c in curves}
     what = ", ".join(f"{c.row.attack} (AUC {_auc(c.row):.3f})" for c in curves)
     label = (
         "ROC curves on logarithmic axes: true positive rate against false positive rate from "
@@ -115,14 +115,16 @@ def histogram(result: AuditResult, row: Row) -> Drawing | None:
 
 
 def _curves(result: AuditResult) -> Iterator[Curve]:
-    """A readable few: the best attacks, the best baseline, direct access, the best attack's control."""
+    """A readable few: the attacks of the key figures, the best baseline, direct access, the best attack's control."""
     choice = realistic(result)
     styles: list[tuple[str, LineStyle, float]] = [
         (BLUE, "-", 2.4),
         (RED, (0, (6, 1.6)), 1.7),
         (GREEN, (0, (6, 1.5, 1.3, 1.5)), 1.7),
     ]
-    shown = [row for row in choice if row.kind == "attack"][:ATTACKS_SHOWN] or list(choice[:ATTACKS_SHOWN])
+    named = [found.row for label in ("AUC", *rates(result)[:2]) if (found := best_at(result, label))]
+    order = [row for i, row in enumerate((*named, *choice)) if row not in (*named, *choice)[:i]]
+    shown = [row for row in order if row.kind == "attack"][:ATTACKS_SHOWN] or list(choice[:ATTACKS_SHOWN])
     for i, (row, (color, line, width)) in enumerate(zip(shown, styles)):
         yield from _curve(result, row, color, line, width, i == 0, "")
     baseline = next((row for row in choice if row.kind == "baseline" and row not in shown), None)
@@ -146,7 +148,7 @@ def _curve(
         yield Curve(row, scores, color, line, width, band, role)
 
 
-def _line(result: AuditResult, curve: Curve, floor: float) -> tuple[Array, Array, Array | None, Array | None]:
+def _line(curve: Curve, floor: float) -> tuple[Array, Array, Array | None, Array | None]:
     """FPR grid (G,), TPR there (G,), and the band's limits, each (G,) or None.
 
     TPR at the largest threshold whose FPR does not exceed the grid's: nothing is interpolated.
@@ -156,8 +158,7 @@ def _line(result: AuditResult, curve: Curve, floor: float) -> tuple[Array, Array
     y = tpr[np.searchsorted(fpr, grid * (1 + 1e-9), side="right") - 1]
     if not curve.band:
         return grid, y, None, None
-    rng = stream(result.seed, "report", "band", curve.row.attack, curve.row.group or "")
-    low, high = tpr_band(curve.scores, grid, rng)
+    low, high = tpr_band(curve.scores, grid)
     return grid, y, low, high
 
 

@@ -7,25 +7,27 @@ from urllib.parse import quote
 import numpy as np
 
 from undertow.metrics import exposure
+from undertow.report.best import Best, best_at, most_exposing, rates
 from undertow.report.datatrap.gallery import Gallery
 from undertow.report.datatrap.pictures import Picture
+from undertow.report.design import design_lines, left_out, not_run
 from undertow.report.figures import histogram, roc
+from undertow.report.findings import guessing
 from undertow.report.lines import warnings
 from undertow.report.parts import Card, how_made, templates
 from undertow.report.prose import HOW_TO_READ, threat_model
 from undertow.report.rows import (
     TITLES,
-    Row,
     columns,
     controls,
     counted,
     finetuned,
     of_kind,
     promised,
-    realistic,
     scores_of,
     sections,
 )
+from undertow.report.together import legend, table
 from undertow.report.verdict import Verdict, verdict
 from undertow.report.words import interval, plain, value
 from undertow.types import AuditResult, Measurement
@@ -66,8 +68,8 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
         from undertow.report.poisoning.page import page as of_arms
 
         return of_arms(result)
-    choice = realistic(result)
-    best, direct = choice[0] if choice else None, of_kind(result, "direct")
+    chosen, exposing = best_at(result), most_exposing(result)
+    best, direct = chosen.row if chosen else None, of_kind(result, "direct")
     histograms = [(row, drawn) for row in (best, direct) if row is not None and (drawn := histogram(result, row))]
     return (
         templates()
@@ -86,7 +88,13 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
             notes=_notes(result),
             histograms=histograms,
             best=best,
-            exposed=_exposed(result, best, records or {}),
+            exposed=_exposed(result, exposing, records or {}),
+            exposing=exposing,
+            design=design_lines(result),
+            not_run=not_run(result),
+            left_out=left_out(result),
+            together=table(result),
+            legend=legend(result),
             pictured=bool(records),
             threat=threat_model(result),
             how=HOW_TO_READ,
@@ -126,18 +134,17 @@ def _brief(result: AuditResult) -> tuple[Verdict, list[Card]]:
 
 
 def _cards(result: AuditResult) -> Iterator[Card]:
-    """The few numbers to take away, most important first."""
-    choice = realistic(result)
-    if not choice:
+    """The few numbers to take away, each of the attack that is best at it, most important first."""
+    best = best_at(result)
+    if best is None:
         return
-    best = choice[0]
-    yield from _card("Best attack, AUC", best.auc, f"{best.attack}; guessing gives 0.5")
-    resolved = [m for label in columns(result) if (m := best.cells.get(label)) and m.fpr and m.value is not None]
-    for m in resolved[:2]:
-        rate = f"{100 * (m.fpr or 0):g}%"
-        yield from _card(f"Members found at {rate} false alarms", m, f"{best.attack}; guessing finds {rate}")
-    named = [("Direct access, AUC", of_kind(result, "direct"), "the pretrained model itself; not the adversary's")]
-    twin = next((row for row in controls(result) if row.attack == best.attack), None)
+    yield from _best_card("Best attack, AUC", best, guessing(best.m))
+    resolved = [found for label in rates(result) if (found := best_at(result, label)) and found.m.fpr]
+    for found in resolved[:2]:
+        rate = f"{100 * (found.m.fpr or 0):g}%"
+        yield from _best_card(f"Members found at {rate} false alarms", found, f"guessing finds {rate}")
+    named = [("Direct access, AUC", of_kind(result, "direct"), "asks the pretrained model itself")]
+    twin = next((row for row in controls(result) if row.attack == best.row.attack), None)
     named += [
         ("Control, AUC", twin, "must be at chance"),
         ("Blind, AUC", of_kind(result, "blind"), "must be at chance"),
@@ -145,6 +152,16 @@ def _cards(result: AuditResult) -> Iterator[Card]:
     for name, row, note in named:
         if row is not None:
             yield from _card(name, row.auc, f"{row.attack}; {note}")
+
+
+def _best_card(name: str, best: Best, note: str) -> Iterator[Card]:
+    """The attack, how many records it asks about together, and that its interval allows for the choice."""
+    who = best.row.attack
+    if best.choices > 1:
+        who += f", best of {best.choices} attacks; the interval allows for the choice"
+    if best.row.together > 1:
+        who += f"; asks about {best.row.together:,} records together"
+    yield from _card(name, best.m, f"{who}; {note}")
 
 
 def _card(name: str, m: Measurement | None, note: str) -> Iterator[Card]:
@@ -161,15 +178,15 @@ def _notes(result: AuditResult) -> dict[str, int]:
     return {text: i for i, text in enumerate(dict.fromkeys(texts), 1)}
 
 
-def _exposed(result: AuditResult, best: Row | None, records: Mapping[str, Picture]) -> list[Exposed]:
-    """The records that the best attack tells apart most often."""
-    scores = None if best is None else scores_of(result, best)
+def _exposed(result: AuditResult, best: Best | None, records: Mapping[str, Picture]) -> list[Exposed]:
+    """The records that the best attack at the strictest firm rate tells apart most often."""
+    scores = None if best is None else scores_of(result, best.row)
     if scores is None:
         return []
     share = np.ma.asarray(exposure(scores))
     order = np.argsort(-share.filled(-1.0), kind="stable")[:EXPOSED]
     trained = scores.member.sum(0)
-    names = result.ids or tuple(f"record {q}" for q in range(len(share)))
+    names = scores.ids or result.ids or tuple(f"record {q}" for q in range(len(share)))
     return [
         Exposed(names[q], f"{100 * share[q]:.1f}", int(trained[q]), records.get(names[q]))
         for q in order

@@ -1,5 +1,7 @@
 """The standing text of the page: what the adversary sees in each audit, and how to read the numbers."""
 
+from undertow.report.rows import realistic
+from undertow.report.spoken import listed
 from undertow.types import AuditResult
 
 THREATS = {
@@ -29,8 +31,8 @@ THREATS = {
         "It knows the recipe of both stages and holds records like those of both, so that it can pretrain "
         "and finetune shadow models of its own. It never sees the pretrained model, any weights, or the "
         "audited models' own data.",
-        "Direct access breaks this rule on purpose: it queries the pretrained model itself, to tell how "
-        "much there was to find before finetuning. It is not an attack that this adversary could run.",
+        "Rows with direct access break this rule on purpose: they query the pretrained model itself, to tell how "
+        "much there was to find before finetuning. They are no attacks that this adversary could run.",
     ),
     "poisoning": (
         "The adversary publishes a checkpoint. Before, it trains it on records whose membership it wants to learn, so "
@@ -82,8 +84,9 @@ HOW_TO_READ = (
     ),
     (
         "Interval",
-        "95%. It resamples the unit given under the table. Records inside one trained model are not "
-        "independent trials, so where several models were audited the unit is the model.",
+        "95%. Its unit is what was drawn at random, and stands above the table: models where each audited model has "
+        "a membership draw of its own, records where there is one draw for all. Where the best of several attacks "
+        "is picked, its interval is widened for the choice (Bonferroni).",
     ),
     (
         "Not resolved",
@@ -91,7 +94,7 @@ HOW_TO_READ = (
     ),
     (
         "Baselines, direct access, blind, control",
-        "A baseline needs no shadow models. Direct access is what the adversary lacks. The blind "
+        "A baseline needs no shadow models. Direct access is access that the adversary lacks. The blind "
         "guess and the control have nothing to find: if they find something, the other numbers cannot be "
         "trusted.",
     ),
@@ -222,5 +225,19 @@ HOW_TO_READ_TRAPS = (
 
 
 def threat_model(result: AuditResult) -> tuple[str, ...]:
-    """Paragraphs on what the adversary sees and knows."""
-    return THREATS.get(result.audit, ("The adversary is described by the configuration of the audit.",))
+    """Paragraphs on what the adversary sees and knows, and how many records it holds."""
+    first, *rest = THREATS.get(result.audit, ("The adversary is described by the configuration of the audit.",))
+    choice = realistic(result) if result.audit in ("mia", "tmi", "score") else ()
+    many = [row for row in choice if row.together > 1]
+    if not many:
+        return (first, *rest)
+    names = listed([row.attack for row in many])
+    held = f"{max(row.together for row in many):,} records and asks about all of them together"
+    if choice[0].together > 1:
+        first = first.replace("a record and its label,", f"{held}, with their labels, and", 1)
+        first = first.replace("holds a record and", f"holds {held}, and", 1)
+        first = first.replace("whether the record was", "of each whether it was", 1)
+        one = f"That is what {names} needs. The other attacks ask about one record at a time."
+    else:
+        one = f"For {names} it holds {held}."
+    return (first, one, *rest)

@@ -1,6 +1,6 @@
 """One attack, one row: the measurements of an audit, grouped by what the adversary was given."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from undertow.attacks.catalog import ATTACKS
@@ -18,7 +18,7 @@ TITLES = {
 SECTIONS = {
     "attack": ("Attacks", "what a realistic adversary can do, with shadow models of its own"),
     "baseline": ("Baselines", "the same access, without shadow models"),
-    "direct": ("Direct access", "to the pretrained model itself, which the adversary does not have"),
+    "direct": ("Direct access", "to the pretrained model, which the adversary does not have"),
     "blind": ("Blind", "the records alone, no model: must be at chance"),
 }
 STRATEGIES = {
@@ -27,6 +27,7 @@ STRATEGIES = {
     "full": "all weights",
     "lora": "the head and LoRA updates of rank {lora_rank}",
 }
+DIRECT = "direct-"  # how the names of rules begin that ask the pretrained model itself
 CONTROLS = {"no-pretraining": "models that never saw the pretraining data: must be at chance"}
 
 
@@ -39,6 +40,7 @@ class Row:
     kind: str  # "attack" | "baseline" | "direct" | "blind"
     group: str | None  # the control it belongs to
     cells: Mapping[str, Measurement]  # by label, e.g. "TPR@1%"
+    together: int = 1  # records that the adversary asks about together to guess one of them
 
     @property
     def auc(self) -> Measurement | None:
@@ -66,24 +68,34 @@ class Section:
 
 def columns(result: AuditResult) -> tuple[str, ...]:
     """Labels of the measurements: AUC, balanced accuracy, then TPR from the loosest to the strictest rate."""
-    found = {m.label: m for m in _plain(result)}
+    found = {m.label: m for m in measured(result)}
     order = {"auc": 0, "balanced_accuracy": 1, "tpr": 2}
     return tuple(sorted(found, key=lambda label: (order.get(found[label].metric, 3), -(found[label].fpr or 0), label)))
+
+
+def measured(result: AuditResult) -> tuple[Measurement, ...]:
+    """The numbers of single attacks: no differences of two, and nothing that is one step of a sweep."""
+    every = (*result.measurements, *result.controls)
+    return tuple(m for m in every if m.at is None and not m.metric.endswith("_difference"))
+
+
+def together(result: AuditResult, attack: str) -> int:
+    """How many records the adversary of `attack` asks about together to guess one of them; 1 where none says more."""
+    asked = result.environment.get("asked together")
+    number = asked.get(attack, 1) if isinstance(asked, Mapping) else 1
+    return int(number) if isinstance(number, int | float) and number > 1 else 1
 
 
 def rows(result: AuditResult) -> tuple[Row, ...]:
     """One row per (attack, control group), highest AUC first; an AUC that has no value comes last."""
     cells: dict[tuple[str, str | None], dict[str, Measurement]] = {}
-    for m in _plain(result):
+    for m in measured(result):
         cells.setdefault((m.attack, m.group), {})[m.label] = m
-    found = [Row(attack, title(attack), kind(attack), group, by) for (attack, group), by in cells.items()]
+    found = [
+        Row(attack, title(attack), kind(attack), group, by, together(result, attack))
+        for (attack, group), by in cells.items()
+    ]
     return tuple(sorted(found, key=lambda row: -_auc(row)))
-
-
-def _plain(result: AuditResult) -> Iterator[Measurement]:
-    """What is measured of one attack as it is: no difference of two, no step of a sweep."""
-    every = (*result.measurements, *result.controls)
-    return (m for m in every if m.at is None and not m.metric.endswith("_difference"))
 
 
 def sections(result: AuditResult) -> tuple[Section, ...]:
@@ -101,7 +113,7 @@ def sections(result: AuditResult) -> tuple[Section, ...]:
 
 def counted(result: AuditResult) -> str:
     """What the numbers were counted over; the pairs only where every attack saw the same."""
-    found = [m for m in result.measurements if m.metric == "auc"]
+    found = [m for m in measured(result) if m.metric == "auc"]
     same = dict.fromkeys(sample(m) for m in found)
     if len(same) > 1:
         same = dict.fromkeys(count(m.n, m.unit) for m in found)
@@ -152,12 +164,16 @@ def scores_of(result: AuditResult, row: Row) -> Scores | None:
 
 def title(attack: str) -> str:
     """The attack's name for people; a name outside the catalog is its own title."""
-    return ATTACKS[attack].title if attack in ATTACKS else attack
+    if attack in ATTACKS:
+        return ATTACKS[attack].title
+    rule = attack.removeprefix(DIRECT)
+    return f"{ATTACKS[rule].title}: on the pretrained model" if rule != attack and rule in ATTACKS else attack
 
 
 def kind(attack: str) -> str:
     """What the adversary is given; a rule outside the catalog counts as an attack."""
-    return ATTACKS[attack].kind if attack in ATTACKS else "attack"
+    known = str(ATTACKS[attack].kind) if attack in ATTACKS else "attack"
+    return "direct" if attack.startswith(DIRECT) or known == "bound" else known
 
 
 def _auc(row: Row) -> float:

@@ -3,8 +3,11 @@
 from rich.table import Table
 from rich.text import Text
 
-from undertow.report.lines import WIDTH, aligned, checked, warned, warnings
-from undertow.report.rows import TITLES, Row, columns, counted, finetuned, promised, sections
+from undertow.report.design import design_lines, left_out, not_run
+from undertow.report.lines import WIDTH, aligned, block, checked, warned, warnings
+from undertow.report.rows import TITLES, Row, columns, counted, finetuned, measured, promised, sections
+from undertow.report.together import legend
+from undertow.report.together import table as together_table
 from undertow.report.verdict import verdict
 from undertow.report.words import both, one_line, plain, wrapped
 from undertow.types import AuditResult, Measurement
@@ -31,12 +34,13 @@ def summary(result: AuditResult) -> str:
         from undertow.report.dp.text import summary as of_claim
 
         return of_claim(result)
-    parts = [_head(result), _table(result)]
+    parts = [_head(result), _table(result), *_together(result)]
     found = verdict(result)
     parts.append(f"VERDICT: {found.badge}\n" + wrapped(found.headline, WIDTH, "", ""))
     if found.sentences:
         parts.append("\n".join(wrapped(line, WIDTH, "- ", "  ") for line in found.sentences))
-    return "\n\n".join([*parts, checked(found), *warned(warnings(result))])
+    parts += [checked(found), *block("ATTACKS NOT RUN", not_run(result)), *block("RECORDS LEFT OUT", left_out(result))]
+    return "\n\n".join([*parts, *warned(warnings(result))])
 
 
 def table(result: AuditResult) -> Table:
@@ -61,6 +65,8 @@ def _head(result: AuditResult) -> str:
         lines.append(f"data   {one_line(plain(name))}")
     lines += [f"seed   {result.seed}", f"counts {counted(result)}"]
     lines += [wrapped(line, WIDTH, "model  ", " " * 7) for line in (finetuned(result), promised(result)) if line]
+    if design := " ".join(design_lines(result)):
+        lines.append(wrapped(design, WIDTH, "design ", " " * 7))
     return "\n".join(lines)
 
 
@@ -70,7 +76,7 @@ def _title(result: AuditResult) -> str:
 
 def _shown(result: AuditResult) -> tuple[str, ...]:
     """At most three columns, so that a line fits a terminal: AUC and the two loosest resolved rates."""
-    every = [m for m in (*result.measurements, *result.controls) if m.metric in SHOWN]
+    every = [m for m in measured(result) if m.metric in SHOWN]
     resolved = {m.label for m in every if m.value is not None} or {m.label for m in every}
     return tuple(label for label in columns(result) if label in resolved)[:3]
 
@@ -93,7 +99,20 @@ def _table(result: AuditResult) -> str:
     for section in sections(result):
         lines.append(f"\n{section.name}: {section.note}")
         lines += [["  " + _cut(row.attack), *_cells(row, shown)] for row in section.rows]
-    return aligned(lines)
+    about = legend(result)
+    return aligned(lines) + (f"\n\n{wrapped(about, WIDTH, '', '')}" if about else "")
+
+
+def _together(result: AuditResult) -> list[str]:
+    """AUC by the number of records that are asked about together, where that was measured."""
+    found = together_table(result)
+    if found is None:
+        return []
+    lines: list[list[str] | str] = [[found.corner, *found.columns]]
+    for part in found.blocks:
+        lines.append(_cut(part.name))
+        lines += [[f"  {row.name}", *map(_cell, row.cells)] for row in part.rows]
+    return [aligned(lines)]
 
 
 def _cut(name: str) -> str:

@@ -3,19 +3,17 @@
 The words never claim safety: an attack that finds nothing bounds only itself.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from undertow.report.checks import SURELY, Check, checks, suspect
-from undertow.report.doubt import above_chance, apart, lower_limit, upper_limit
-from undertow.report.rows import Row, columns, of_kind, realistic
-from undertow.report.words import both, crowd, heads, out_of
-from undertow.types import AuditResult, Measurement
+from undertow.report.best import Best, best_at, tail
+from undertow.report.checks import SURELY, Check, checks, surely_above, suspect, upside_down
+from undertow.report.doubt import above_chance, chance, flipped
+from undertow.report.findings import can_tell, findings, identifies, sign
+from undertow.report.missing import to_add, undecided
+from undertow.report.rows import Row, measured, of_kind, realistic
+from undertow.report.spoken import stated
+from undertow.types import AuditResult
 
-LEAK = {
-    "mia": "The finetuned models leak who was in the finetuning data",
-    "tmi": "The finetuned models leak who was in the pretraining data",
-}
 BADGES = {
     "leak": "Leak shown",
     "hint": "Hint of a leak",
@@ -23,6 +21,8 @@ BADGES = {
     "confounded": "Not a measure of membership",
     "doubtful": "A check failed",
     "undecided": "Undecided",
+    "undecided-models": "Undecided: too few models",
+    "undecided-records": "Undecided: too few records",
     # poisoning
     "amplified": "Leaks more",
     "unexplained": "Leaks more, for whatever reason",
@@ -65,145 +65,89 @@ def reading(result: AuditResult) -> tuple[str, ...]:
 
 def verdict(result: AuditResult) -> Verdict:
     """State, headline, findings and checks of one audit."""
-    choice = realistic(result)
-    if not choice:
-        reasons = dict.fromkeys(m.reason for m in result.measurements if m.metric == "auc" and m.reason)
+    best = best_at(result)
+    if best is None:
+        reasons = dict.fromkeys(m.reason for m in measured(result) if m.metric == "auc" and m.reason)
         why = f" ({'; '.join(reasons)})" if reasons else ""
         return Verdict("undecided", f"Nothing can be said: no attack gave an AUC{why}.", (), checks(result))
-    state = _state(result, choice)
-    return Verdict(state, _headline(result, choice, state), tuple(_findings(result, choice)), checks(result))
+    state = _state(result, best)
+    return Verdict(state, _headline(result, best, state), tuple(findings(result, state)), checks(result))
 
 
-def _state(result: AuditResult, choice: tuple[Row, ...]) -> str:
-    best, blind = choice[0].known, of_kind(result, "blind")
-    if blind and lower_limit(blind.known, SURELY) > 0.5:
+def _state(result: AuditResult, best: Best) -> str:
+    blind = of_kind(result, "blind")
+    if blind and surely_above(blind.known):
         return "confounded"
-    if (blind and above_chance(blind.known)) or suspect(result, choice[0]):
+    if (blind and above_chance(blind.known)) or suspect(result, realistic(result)[0]):
         return "doubtful"
-    if best.low is None or best.high is None:
-        return "undecided"
-    if lower_limit(best, len(choice)) > 0.5:
+    if best.better if result.leak is None else result.leak.get("shown"):
         return "leak"
-    return "hint" if _tail(result, choice) else "not-shown"
+    wrong = upside_down(result)
+    if wrong and (result.audit == "score" or any(row.kind != "baseline" for row in wrong)):
+        return "doubtful"
+    if wrong or tail(result, SURELY):
+        return "hint"
+    return undecided(result) or "not-shown"
 
 
-def _headline(result: AuditResult, choice: tuple[Row, ...], state: str) -> str:
-    row, best = choice[0], both(choice[0].known)
+def _headline(result: AuditResult, best: Best, state: str) -> str:
+    number = f"{best.which} reaches AUC {stated(best.m, best.allowing)}"
+    guess = f"where guessing gives {chance(best.m):.3g}"
     if state in ("confounded", "doubtful"):
-        return _void(result, row, state)
+        return _void(result, best.row, state)
     if state == "undecided":
-        return f"Nothing can be said: the best AUC is {best} ({row.attack}), and chance is not excluded."
+        return f"Nothing can be said: {number}, and without an interval chance is not excluded."
     if state == "leak":
-        leak = LEAK.get(result.audit, "The audited models leak who was in their training data")
-        return f"{leak}: the best attack, {row.attack}, reaches AUC {best}; guessing gives 0.5."
-    tail = _tail(result, choice)
-    if tail:
+        return _leak(result, best)
+    if state == "hint":
+        return _hint(result, best)
+    if state != "not-shown":
+        return f"{to_add(result)} So far {number}, {guess}: neither a leak nor its absence was shown."
+    text = f"{can_tell(result, best.row, shown=False)}: {number}, {guess}"
+    if best.better and result.leak is not None and result.leak.get("p") is not None:
+        text += f", and dealing membership out at random does as well with probability {result.leak['p']:.2g}"
+    return f"{text}. An AUC as high as {best.m.high:.3f} is compatible with the data, so a leak is not ruled out."
+
+
+def _leak(result: AuditResult, best: Best) -> str:
+    name = best.row.attack if result.leak is None else str(result.leak.get("attack", best.row.attack))
+    row = next((row for row in realistic(result) if row.attack == name), best.row)
+    number, guess = stated(best.m, best.allowing), f"where guessing gives {chance(best.m):.3g}"
+    text = f"{can_tell(result, best.row)}: {best.which} reaches AUC {number}, {guess}."
+    if row.attack == best.row.attack:
+        return text
+    return f"{text} It is shown most surely by {row.attack}, with AUC {stated(row.known)}."
+
+
+def _hint(result: AuditResult, best: Best) -> str:
+    rate = tail(result, SURELY)
+    number = f"{best.which} reaches AUC {stated(best.m, best.allowing)}"
+    if rate is None:
+        wrong = upside_down(result)[0]
         return (
-            f"A leak is hinted at for a few records: the best AUC, {best} ({row.attack}), does not establish "
-            f"one, but {tail.attack} finds more members than guessing: {out_of(tail)}."
+            f"A leak is hinted at: {wrong.attack} ranks members below non-members, with AUC {stated(wrong.known)}; an "
+            f"adversary who knows that turns its sign round and reaches AUC {flipped(wrong.known).value:.3f}. As it "
+            f"stands, {number}."
         )
-    text = f"No leak was shown by these attacks at this sample size: the best AUC is {best} ({row.attack})"
-    if above_chance(choice[0].known):
-        text += f", which is not above chance once it counts that it was picked from {len(choice)} attacks"
-    return text + "."
+    return (
+        f"A leak is hinted at for a few records: {identifies(rate)}. Over all records none was shown: {number}, "
+        f"where guessing gives {chance(best.m):.3g}."
+    )
 
 
 def _void(result: AuditResult, best: Row, state: str) -> str:
     """The headline of an audit whose numbers cannot be taken for leakage."""
-    blind = of_kind(result, "blind") or best
-    if state == "confounded":
+    blind = of_kind(result, "blind")
+    if state == "confounded" and blind is not None:
         return (
-            f"These numbers do not measure membership leakage: a blind guess that asks no model reaches "
-            f"AUC {both(blind.known)}, so members and non-members differ in themselves."
+            "These numbers do not measure membership leakage: a blind guess that asks no model reaches "
+            f"AUC {stated(blind.known)}, so members and non-members differ in themselves."
         )
-    odd = suspect(result, best) or blind
+    odd = suspect(result, best) or (blind if blind is not None and above_chance(blind.known) else None)
+    if odd is None:
+        return f"Do not rely on these numbers yet. {' '.join(sign(result))}"
     where = f"on the control ({odd.group})" if odd.group else "without asking any model"
     return (
-        f"Do not rely on these numbers yet: {odd.attack} reaches AUC {both(odd.known)} {where}, "
+        f"Do not rely on these numbers yet: {odd.attack} reaches AUC {stated(odd.known)} {where}, "
         "where there should be nothing to find."
     )
-
-
-def _findings(result: AuditResult, choice: tuple[Row, ...]) -> Iterator[str]:
-    """What was found, most important first."""
-    row, best = choice[0], choice[0].known
-    for label in _rates(result):
-        yield from _identified(choice, label)
-    if best.high is not None and lower_limit(best, len(choice)) <= 0.5:
-        yield f"The data are compatible with an AUC as high as {best.high:.3f}: absence of a leak was not shown."
-    if len(choice) > 1 and best.low is not None:
-        limit = lower_limit(best, len(choice))
-        yield (
-            f"{row.attack} is the best of {len(choice)} attacks on the same data, and picking the best is "
-            f"optimistic: allowing for the choice (Bonferroni), the lower limit of its AUC is {limit:.3f}, "
-            f"{'still' if limit > 0.5 else 'not'} above 0.5."
-        )
-    yield from _against_baselines(choice)
-    yield from _against_bound(result, row)
-    wrong = [r.attack for r in choice if upper_limit(r.known, len(choice)) < 0.5]
-    if wrong:
-        why = "No leak does that; in given signals it often means a flipped sign (higher must mean member)."
-        yield f"Below chance: {', '.join(wrong)}. {why}"
-
-
-def _identified(choice: tuple[Row, ...], label: str) -> Iterator[str]:
-    """The best attack's true positive rate in people, and the attack that does better at this rate."""
-    m = choice[0].cells.get(label)
-    if m is None or m.value is None or m.fpr is None:
-        return
-    text = f"{m.attack} at a false alarm rate of {100 * m.fpr:g}%: {out_of(m)}"
-    top = max((c for r in choice if (c := r.cells.get(label))), key=lambda c: c.value or 0.0)
-    if (top.value or 0.0) > m.value:
-        text += f" ({top.attack}: {heads(top, crowd(m))})"
-    if lower_limit(m, len(choice)) <= m.fpr:
-        text += "; that guessing does as well is not excluded"
-    yield text + "."
-
-
-def _against_baselines(choice: tuple[Row, ...]) -> Iterator[str]:
-    row = choice[0]
-    if row.kind == "baseline":
-        if any(r.kind == "attack" for r in choice):
-            yield f"{row.attack} needs no shadow models; the attacks that train some were not shown to add to it."
-        return
-    baseline = next((r for r in choice if r.kind == "baseline"), None)
-    if baseline is None:
-        return
-    text = f"The best baseline without shadow models, {baseline.attack}, reaches AUC {both(baseline.known)}"
-    if apart(row.known, baseline.known):
-        yield f"{text}: the interval of {row.attack} lies above it, so shadow models add to the attack."
-    else:
-        yield f"{text}: the intervals overlap, so it was not shown that shadow models add to the attack."
-
-
-def _against_bound(result: AuditResult, row: Row) -> Iterator[str]:
-    bound = of_kind(result, "direct")
-    if bound is None:
-        return
-    access = "With direct access to the pretrained model, which the adversary does not have"
-    text = f"{access}, {bound.attack} reaches AUC {both(bound.known)}"
-    if not above_chance(bound.known):
-        yield f"{text}: not above chance either, so even there these rules found nothing."
-    elif apart(bound.known, row.known):
-        yield f"{text}: more than {row.attack}, so only part of it was recovered through the finetuned model."
-    elif apart(row.known, bound.known):
-        yield f"{text}: less than {row.attack}, so it bounds nothing here."
-    else:
-        yield f"{text}: the intervals overlap, so it was not shown that finetuning hides anything."
-
-
-def _tail(result: AuditResult, choice: tuple[Row, ...]) -> Measurement | None:
-    """The true positive rate furthest above its false positive rate, if beyond what picking it explains.
-
-    Rates that carry a warning are left out: with a few expected false positives the threshold is mostly noise.
-    The others are held to a five times stricter limit, since intervals of rare events are rough: without it,
-    9 of 120 null audits (11 independent attacks, 16 models of 200 records) gave a hint.
-    """
-    cells = [m for r in choice for label in _rates(result) if (m := r.cells.get(label))]
-    firm = [m for m in cells if m.value is not None and m.fpr is not None and m.warning is None]
-    sure = [m for m in firm if lower_limit(m, SURELY * len(firm)) > (m.fpr or 1.0)]
-    return max(sure, key=lambda m: (m.value or 0.0) / (m.fpr or 1.0), default=None)
-
-
-def _rates(result: AuditResult) -> tuple[str, ...]:
-    return tuple(label for label in columns(result) if label.startswith("TPR@"))

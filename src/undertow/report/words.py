@@ -19,7 +19,7 @@ def value(m: Measurement) -> str:
     >>> value(Measurement("lira", "tpr", 0.0812, 0.06, 0.1, 16, "models", fpr=0.01))
     '8.1'
     """
-    return "not resolved" if m.value is None else _digits(m, m.value)
+    return "not resolved" if m.value is None else digits(m, m.value)
 
 
 def interval(m: Measurement) -> str:
@@ -30,7 +30,7 @@ def interval(m: Measurement) -> str:
     """
     if m.value is None or m.low is None or m.high is None:
         return ""
-    return f"[{_digits(m, m.low)}, {_digits(m, m.high)}]"
+    return f"[{digits(m, m.low)}, {digits(m, m.high)}]"
 
 
 def both(m: Measurement) -> str:
@@ -44,7 +44,8 @@ def both(m: Measurement) -> str:
     return f"{value(m)} {interval(m) or '(no interval)'}"
 
 
-def _digits(m: Measurement, x: float) -> str:
+def digits(m: Measurement, x: float) -> str:
+    """`x` on the scale of `m`, with the decimals that `value` gives it."""
     sign = "+" if m.metric.endswith("_difference") else ""
     if m.metric.startswith("epsilon"):
         return f"{x:.2f}"
@@ -91,39 +92,6 @@ def needs_interval(m: Measurement) -> bool:
     return not (m.metric in (*TRAP_COUNTS, "max_error") or m.metric.startswith("epsilon")) or m.low is not None
 
 
-def out_of(m: Measurement) -> str:
-    """A true positive rate at a false positive rate, counted in people.
-
-    >>> out_of(Measurement("lira", "tpr", 0.081, 0.06, 0.1, 16, "models", fpr=0.01))
-    'of 100 members, about 8 [6, 10] are identified while 1 of 100 non-members is wrongly accused'
-    """
-    if m.value is None or m.fpr is None:
-        raise ValueError(f"{m.attack}: {m.label} has no value to put in words")
-    per = crowd(m)
-    accused = f"{m.fpr * per:,.4g}"
-    verb = "is" if accused == "1" else "are"
-    people = f"of {per:,} members, about {heads(m, per)} are identified"
-    return f"{people} while {accused} of {per:,} non-members {verb} wrongly accused"
-
-
-def crowd(m: Measurement) -> int:
-    """How many members to speak of, so that both rates come out as whole people."""
-    per, value, fpr = 100, m.value or 0.0, m.fpr or 1.0
-    while per * fpr < 1 - 1e-9 or (0 < value * per < 5 and per < 1e6):
-        per *= 10
-    return per
-
-
-def heads(m: Measurement, per: int) -> str:
-    """How many of `per` members are found, with the interval.
-
-    >>> heads(Measurement("lira", "tpr", 0.081, 0.06, 0.1, 16, "models", fpr=0.01), 1000)
-    '81 [60, 100]'
-    """
-    found = f"{(m.value or 0.0) * per:,.0f}"
-    return found if m.low is None or m.high is None else f"{found} [{m.low * per:,.0f}, {m.high * per:,.0f}]"
-
-
 def sample(m: Measurement) -> str:
     """What was counted, once per table.
 
@@ -139,9 +107,10 @@ def sample(m: Measurement) -> str:
 def count(n: int, plural: str) -> str:
     """A number of things.
 
-    >>> count(1, "models"), count(2, "models")
-    ('1 model', '2 models')
+    >>> count(1, "models"), count(2, "points")
+    ('1 model', '2 records')
     """
+    plural = {"points": "records"}.get(plural, plural)
     return f"{n:,} {plural.removesuffix('s') if n == 1 else plural}"
 
 

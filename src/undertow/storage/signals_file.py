@@ -1,105 +1,105 @@
 """Signals the user made anywhere: npz, csv or parquet. The content decides which, never the name."""
 
-import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from undertow.audits.membership.evidence import SignalSet
+from undertow.audits.membership.evidence import KEYS, SignalSet
 from undertow.storage.files import read_bytes, read_npz
-from undertow.types import BadInput, MissingExtra
+from undertow.storage.signals_table import read_csv, read_parquet
+from undertow.types import Array, BadInput
 
-KEYS = (
-    "member", "values", "logits", "labels", "target", "id",
-    "features", "pretrained_logits", "pretrained_labels", "pretrained_values",
-)  # fmt: skip
-COLUMNS = ("model", "example", "value", "member")
-_TRUTH = {"1": True, "true": True, "0": False, "false": False}
+_SAVE = "write np.savez(file, member=..., values=...)"
+_SAME = {"groups": "group", "ids": "id"}
+_MEANT = {  # what people call a key, and what it is here
+    "x": "features", "y": "labels", "label": "labels", "targets": "labels", "prob": "probabilities",
+    "probs": "probabilities", "proba": "probabilities", "softmax": "probabilities", "confidences": "probabilities",
+    "score": "values", "scores": "values", "signal": "values", "signals": "values", "membership": "member",
+    "is_member": "member", "outputs": "logits", "hashes": "hash",
+}  # fmt: skip
+_OTHERS = (  # how files begin that are none of the three, and what to do
+    (b"\x93NUMPY", "is a single .npy array; " + _SAVE),
+    (b"\x89HDF", "is an HDF5 file; save its arrays as npz"),
+    (b"\x1f\x8b", "is gzip-compressed; unpack it first"),
+    (b"\x80", "looks like a Python pickle, which is never read; save its arrays as npz"),
+    (b"{", "looks like JSON; save its arrays as npz, or a csv with the columns value,member"),
+    (b"[", "looks like JSON; save its arrays as npz, or a csv with the columns value,member"),
+)
 
 
 def read_signals(path: str | Path) -> SignalSet:
-    """The signals in a file; raises BadInput naming the file, the key or line, and the fix."""
+    """The signals in a file; raises BadInput naming the file, the key or row, and the fix."""
     file = Path(path)
     raw = read_bytes(file)
     sha = hashlib.sha256(raw).hexdigest()
-    if raw[:4] == b"PK\x03\x04":
-        return _from_npz(file, sha)
-    rows = _parquet_rows(file) if raw[:4] == b"PAR1" else _csv_rows(file, raw)
-    return _from_rows(file, rows, sha)
+    if raw[:2] == b"PK" and raw[2:4] in (b"\x03\x04", b"\x05\x06"):
+        return _from_npz(file, sha, raw)
+    for start, said in _OTHERS:
+        if raw.startswith(start):
+            raise BadInput(f"{file} {said}")
+    arrays, ids, notes = read_parquet(file) if raw[:4] == b"PAR1" else read_csv(file, raw)
+    return SignalSet(file.name, sha, arrays, ids, notes)
 
 
-def _from_npz(file: Path, sha: str) -> SignalSet:
-    arrays = read_npz(file)
-    for key in arrays:
-        if key not in KEYS:
-            near = get_close_matches(key, KEYS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(KEYS)}"
-            raise BadInput(f"{file}: unknown key {key!r}{hint}")
+def _from_npz(file: Path, sha: str, raw: bytes) -> SignalSet:
+    _check_entries(file, raw)
+    arrays: dict[str, Array] = {}
+    for key, value in read_npz(file).items():
+        name = _known(file, key)
+        if name in arrays:
+            raise BadInput(f"{file}: two arrays are named {name!r} ({key!r} is one of them); keep one")
+        arrays[name] = value
     ids = arrays.pop("id", None)
-    return SignalSet(file.name, sha, arrays, None if ids is None else tuple(str(i) for i in ids))
+    if ids is not None and ids.ndim != 1:
+        raise BadInput(f"{file}: id has shape {ids.shape}; it must be (N,), one per record")
+    return SignalSet(file.name, sha, arrays, None if ids is None else tuple(_text(ids)))
 
 
-def _from_rows(file: Path, rows: Sequence[tuple[str, str, float, bool]], sha: str) -> SignalSet:
-    """The long form to matrices; every (model, example) pair exactly once."""
-    if not rows:
-        raise BadInput(f"{file}: no rows")
-    models = {name: i for i, name in enumerate(dict.fromkeys(r[0] for r in rows))}
-    examples = {name: i for i, name in enumerate(dict.fromkeys(r[1] for r in rows))}
-    values = np.zeros((len(models), len(examples)))
-    member = np.zeros(values.shape, bool)
-    seen = np.zeros(values.shape, bool)
-    for line, (model, example, value, is_member) in enumerate(rows, 2):
-        place = models[model], examples[example]
-        if seen[place]:
-            raise BadInput(f"{file}: row {line}: model {model!r}, example {example!r} occurs twice")
-        seen[place], values[place], member[place] = True, value, is_member
-    gaps = np.argwhere(~seen)
-    if len(gaps):
-        m, q = list(models)[gaps[0][0]], list(examples)[gaps[0][1]]
-        raise BadInput(f"{file}: {len(gaps)} pairs are absent, the first is model {m!r}, example {q!r}")
-    return SignalSet(file.name, sha, {"values": values, "member": member}, tuple(examples))
-
-
-def _csv_rows(file: Path, raw: bytes) -> list[tuple[str, str, float, bool]]:
+def _check_entries(file: Path, raw: bytes) -> None:
+    """Refuse a zip that is not npz, and arrays of pickled objects by name; a torn file is left to NumPy."""
     try:
-        reader = csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline=""))
-        _check_columns(file, reader.fieldnames or ())
-        return [_row(file, line, *(r[c] for c in COLUMNS)) for line, r in enumerate(reader, 2)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{file} is neither npz, parquet nor csv: {error}") from error
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            names = archive.namelist()
+            other = [name for name in names if not name.endswith(".npy")]
+            if not names or other:
+                held = f"it holds {other[0]!r}" if other else "it is empty"
+                raise BadInput(f"{file} is a zip archive but no npz ({held}); {_SAVE}")
+            objects = [name[:-4] for name in names if _of_objects(archive, name)]
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError):
+        return
+    if objects:
+        raise BadInput(
+            f"{file}: {objects[0]} cannot be read without unpickling (it holds Python objects, dtype object), which is "
+            "never done; save plain numbers or text, for instance np.asarray(member, bool)"
+        )
 
 
-def _parquet_rows(file: Path) -> list[tuple[str, str, float, bool]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "data") from error
-    try:
-        table = parquet.read_table(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise BadInput(f"{file} cannot be read as parquet: {error}") from error
-    _check_columns(file, table.column_names)
-    columns = [table[c].to_pylist() for c in COLUMNS]
-    return [_row(file, line, *cells) for line, cells in enumerate(zip(*columns, strict=True), 2)]
+def _of_objects(archive: zipfile.ZipFile, name: str) -> bool:
+    with archive.open(name) as entry:
+        version = np.lib.format.read_magic(entry)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return bool(read(entry)[2].hasobject)
 
 
-def _check_columns(file: Path, found: Iterable[str]) -> None:
-    absent = [c for c in COLUMNS if c not in set(found)]
-    if absent:
-        raise BadInput(f"{file}: column {absent[0]!r} is missing; the columns are {', '.join(COLUMNS)}")
+def _known(file: Path, key: str) -> str:
+    """The key as it is here; case and spaces around it do not count."""
+    name = key.strip().lower()
+    name = _SAME.get(name, name)
+    if name in KEYS:
+        return name
+    if name == "arr_0":
+        raise BadInput(f"{file}: its arrays have no names; {_SAVE}")
+    if "loss" in name:
+        raise BadInput(f"{file}: unknown key {key!r}; give values=-{name} (a member has the higher value)")
+    near = _MEANT.get(name) or next(iter(get_close_matches(name, KEYS, 1)), None)
+    hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(KEYS)}"
+    raise BadInput(f"{file}: unknown key {key!r}; {hint}")
 
 
-def _row(file: Path, line: int, model: Any, example: Any, value: Any, member: Any) -> tuple[str, str, float, bool]:
-    truth = _TRUTH.get(str(member).strip().lower())
-    if truth is None:
-        raise BadInput(f"{file}: row {line}: member is {member!r}; write 0/1 or true/false")
-    try:
-        return str(model), str(example), float(value), truth
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{file}: row {line}: value is {value!r}, not a number") from error
+def _text(ids: Array) -> Iterable[str]:
+    return (str(i) for i in (np.char.decode(ids, "utf-8", "replace") if ids.dtype.kind == "S" else ids))

@@ -8,9 +8,10 @@ from tests.oracles.auc import auc
 from tests.oracles.noise import noise
 
 from undertow.attacks.catalog import ATTACKS, run
+from undertow.audits.in_turn import at_points
 from undertow.audits.leakage import attack_all, measure_all
-from undertow.audits.membership.together import TOGETHER, asked_together, at_points, in_groups, together_rows
-from undertow.engine.design import Fold
+from undertow.audits.membership.together import TOGETHER, asked_together, in_groups, together_rows
+from undertow.engine.membership import Fold
 from undertow.rng import stream
 
 MODELS, POINTS = 24, 60

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -12,21 +13,28 @@ from tests.audits.poisoning.poison_games import REAL, host
 from undertow.audits.poisoning.game import lay_table, published
 from undertow.audits.poisoning.suspicion import (
     ALPHA,
+    CONFIRM,
+    SAME,
     SHIFT,
     WORSE,
     Look,
+    above,
+    against,
     amplification,
     anomaly,
     apart,
+    as_reference,
     audit_checkpoint,
+    identical,
     leak,
+    of_another_kind,
     overall,
     shift,
 )
 from undertow.metrics.student import mean_interval
 from undertow.rng import stream
 from undertow.storage.data.poison_source import load_poisoning
-from undertow.types import Measurement, Scores
+from undertow.types import Examples, Measurement, Scores
 
 DRAWS = 600
 
@@ -157,6 +165,134 @@ def test_a_rise_of_the_limit_alarms_no_oftener_than_alpha(models):
     assert alarms / (4 * DRAWS) <= ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / (4 * DRAWS))
 
 
+def test_a_row_that_says_its_error_is_read_by_it():
+    plain = difference(0.3, 0.2, 0.4)
+    assert above(plain, WORSE) == pytest.approx(t.sf(0.2 / (0.1 / t.ppf(0.975, 7)), 7))
+    said = replace(plain, error=0.05, df=3.5)  # by Satterthwaite; the interval may be wider for other reasons
+    assert above(said, WORSE) == pytest.approx(t.sf(0.2 / 0.05, 3.5))
+    assert above(replace(plain, error=0.05), WORSE) == pytest.approx(t.sf(0.2 / 0.05, 7))
+    assert above(replace(said, error=0.0), WORSE) == 0
+    assert above(replace(said, error=0.0, value=0.05), WORSE) == 1
+
+
+# --- look-alikes of another kind ---
+
+MINE = np.arange(300) < 150
+
+
+def world(rng, kinds, poison=0.0, training=0.3):
+    """Losses (Q,) under the reference and under the suspect, and what records gained; the second half is look-alikes.
+
+    `kinds` are the typical losses of my records and of look-alikes. Benign training moves hard kinds more than easy
+    ones; the poison lifts every fifth of my records.
+    """
+    typical = np.where(MINE, *kinds)
+    trusted = typical * rng.gamma(4, 0.25, len(MINE))
+    moved = training * (rng.normal(size=len(MINE)) * 0.2 - typical * 0.2)
+    moved = moved + poison * (MINE & (np.arange(len(MINE)) % 5 == 0))
+    return trusted, trusted + moved, typical * rng.normal(1, 0.3, len(MINE))
+
+
+def verdicts(rng, kinds, ordinary=0.0, **change):
+    trusted, loss, gained = world(rng, kinds, **change)
+    rows = [difference(0.02, -0.03, 0.07)]
+    return [look.verdict for look in against(loss, trusted, MINE, ordinary, rows, gained)]
+
+
+@pytest.mark.parametrize("training", [0.0, 0.3, 1.0])
+def test_look_alikes_of_another_kind_make_no_benign_checkpoint_suspicious(training):
+    found = [verdicts(rng, (1.5, 0.7), training=training) for rng in draws(100, "kind")]
+    assert all(one[0] == one[1] == "unknown" and one[2] == "safe" for one in found)
+
+
+def test_without_a_reference_they_do_and_the_text_says_so():
+    for rng in draws(20, "kind"):
+        _, loss, _ = world(rng, (1.5, 0.7))
+        look = anomaly(loss, MINE)
+        assert look.verdict == "suspicious"
+        assert "Look-alikes of another kind than your records would give the same finding" in look.explanation
+
+
+def test_another_kind_is_named_with_what_to_do():
+    trusted, loss, _ = world(stream(0, "kind"), (1.5, 0.7))
+    look = anomaly(loss, MINE, trusted)
+    assert of_another_kind(trusted, MINE)
+    assert "your look-alikes differ in kind from your records" in look.explanation
+    assert "Give look-alikes of the same kind" in look.explanation
+    assert look.strength == 0
+
+
+def test_look_alikes_of_one_kind_are_called_another_no_oftener_than_alpha():
+    seen = sum(of_another_kind(world(rng, (1, 1))[0], MINE) for rng in draws(DRAWS, "one kind"))
+    assert seen / DRAWS <= ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / DRAWS)
+    assert not of_another_kind(np.arange(5.0), np.ones(5, bool))  # nothing to compare with
+
+
+def test_a_slight_difference_in_kind_that_the_reference_hides_is_no_finding_of_its_own():
+    """Kinds so near that the own-data loss alone alarms more often than ALPHA, and the paired tests do not."""
+    alone = paired = 0
+    for rng in draws(DRAWS, "near"):
+        trusted, loss, _ = world(rng, (1.1, 1.0), training=0.0)
+        loss = loss + rng.normal(size=len(loss)) * 0.01
+        alone += anomaly(loss, MINE).verdict == "suspicious"
+        paired += anomaly(loss, MINE, trusted).verdict == "suspicious"
+    assert alone > 3 * ALPHA * DRAWS
+    assert paired <= ALPHA * DRAWS
+
+
+def test_own_data_loss_with_a_reference_alarms_no_oftener_than_alpha():
+    alarms = 0
+    for rng in draws(DRAWS, "null, own"):
+        trusted, loss, _ = world(rng, (1, 1))
+        alarms += anomaly(loss, MINE, trusted).verdict == "suspicious"
+    assert alarms / DRAWS <= ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / DRAWS)
+
+
+def test_a_poisoned_minority_is_still_seen_where_look_alikes_are_of_one_kind():
+    found = [verdicts(rng, (1, 1), poison=3.0) for rng in draws(40, "poison")]
+    assert sum("suspicious" in one for one in found) >= 38
+    assert sum(one[0] == "suspicious" for one in found) >= 30
+
+
+def test_an_odd_loss_needs_a_move_and_not_a_sure_one():
+    """Records that the reference finds alike enough, and the suspect does not: p of the move decides, at CONFIRM."""
+    rng = stream(1, "confirm")
+    trusted = rng.normal(1.0, 0.2, len(MINE))
+    loss = np.where(MINE, trusted[rng.permutation(len(MINE))] + 0.15, trusted)
+    p = apart((loss - trusted)[MINE], (loss - trusted)[~MINE])
+    assert p < CONFIRM
+    assert anomaly(loss, MINE, trusted).verdict == "suspicious"
+    assert anomaly(loss, MINE, loss).verdict == "unknown"  # the reference finds them as odd
+    assert anomaly(loss, MINE, trusted).strength >= 1
+
+
+def test_the_limits_still_hold_where_look_alikes_are_of_another_kind():
+    rng = stream(0, "limits")
+    trusted, loss, gained = world(rng, (1.5, 0.7))
+    own = [look.verdict for look in against(loss + 2 * SHIFT, trusted, MINE, 0.0, [difference(0, -1, 1)], gained)]
+    assert own == ["unknown", "suspicious", "safe"]
+    alone = [look.verdict for look in against(loss + 2 * SHIFT * ~MINE, trusted, MINE, 0.0, [], gained)]
+    assert alone[1] == "unknown"  # the look-alikes' move is no concern of mine
+    game = against(loss, trusted, MINE, 0.0, [difference(0.3, 0.28, 0.32)], gained)[2]
+    assert game.verdict == "suspicious"
+
+
+def test_checkpoints_are_identical_where_every_tensor_is():
+    one = {"a": np.arange(3.0), "b": np.ones((2, 2), np.float32)}
+    assert identical(one, {name: value.copy() for name, value in one.items()})
+    assert not identical(one, {"a": one["a"]})
+    assert not identical(one, one | {"a": np.nextafter(one["a"], 9)})
+    assert not identical(one, one | {"b": np.ones((2, 2))})
+    assert not identical(one, one | {"b": np.ones((4,), np.float32)})
+
+
+def test_an_identical_checkpoint_is_as_safe_as_the_reference():
+    unknown = Look("a test", "unknown", "not run", "To run it, do this.")
+    assert as_reference(unknown).verdict == "safe"
+    assert as_reference(unknown).explanation == SAME
+    assert as_reference(look("safe")) == look("safe")
+
+
 @pytest.fixture(scope="module")
 def judged():
     """Verdicts on the checkpoints of one audit whose poison works: with a reference and without."""
@@ -169,6 +305,9 @@ def judged():
         return audit_checkpoint(table, keys[arm], keys.get(reference))
 
     judge.alone = lay_table(REAL, replace(supply, lookalikes=None).with_lookalikes(), base, ours)
+    like = supply.lookalikes
+    faint = replace(supply, lookalikes=Examples(like.x / 2, like.y, "faint"))
+    judge.faint = lay_table(REAL, faint.with_lookalikes(), base, ours)
     return judge
 
 
@@ -203,3 +342,21 @@ def test_without_look_alikes_it_is_at_best_unknown(judged):
     result = judged("benign", table=judged.alone)
     assert result.verdict == "unknown"
     assert {m.points for m in result.measurements if m.attack == "lira"} == {"targets"}
+
+
+@pytest.mark.parametrize("table", ["alone", "faint"])
+def test_the_reference_itself_is_safe_whatever_the_look_alikes(judged, table):
+    result = judged("clean", table=getattr(judged, table))
+    assert result.verdict == "safe"
+    assert {e["verdict"] for e in result.evidence} == {"safe"}
+    assert result.warnings[0] == SAME
+    assert any(e["explanation"] == SAME for e in result.evidence)
+
+
+def test_a_benign_checkpoint_is_not_suspicious_by_faint_look_alikes(judged):
+    result = judged("benign", table=judged.faint)
+    assert result.verdict == "unknown"
+    assert SAME not in result.warnings
+    own = next(e for e in result.evidence if e["test"] == "own-data loss")
+    assert "differ in kind" in own["explanation"]
+    assert judged("benign", None, judged.faint).verdict == "suspicious"  # nothing to tell the two apart by

@@ -11,7 +11,7 @@ from tests.report.test_html import EVIL, Tags, text_of
 from undertow.report.datatrap.figures import holdings
 from undertow.report.datatrap.gallery import LACKING, Gallery, Shown, Words, image_gallery, text_gallery
 from undertow.report.datatrap.page import STATES
-from undertow.report.datatrap.trapped import BROKEN, broken_of, mean_gap, seeds_of
+from undertow.report.datatrap.trapped import BROKEN, another, broken_of, mean_gap, seeds_of
 from undertow.report.datatrap.verdict import STAGED, verdict
 from undertow.report.html import index_page, page
 from undertow.report.text import summary
@@ -54,7 +54,8 @@ def test_the_headline_counts_what_was_copied(one, five):
     assert verdict(one).state == "captured"
     assert verdict(one).headline == "The traps copied finetuning records: 50 of 64 hold one exactly."
     assert verdict(five).headline == (
-        "The traps copied finetuning records in 5 of 5 experiments: on average 50.8 (50 to 52) of 64 hold one exactly."
+        "The traps copied finetuning records in 5 of 5 experiments: on average 50.8 (lowest 50, highest 52) of 64 "
+        "hold one exactly."
     )
     assert "47 different records, 4.7% of the victim's 1,000; the largest error of any value is 7.0e-06" in said(one)[0]
 
@@ -142,6 +143,22 @@ def test_the_gap_has_the_interval_of_its_seeds():
     m = mean_gap(trapped.build(*runs), (0, 1, 2), "after")
     reach = 4.302652729911275 * 0.02 / np.sqrt(3)
     np.testing.assert_allclose((m.value, m.low, m.high), (-0.03, -0.03 - reach, -0.03 + reach), rtol=1e-9)
+
+
+def test_what_one_more_experiment_would_find_is_wider_than_the_range_of_these(five):
+    """50, 51, 52, 50, 51: mean 50.8, deviation .837; 2.776 x .837 x sqrt(1.2) = 2.5."""
+    for text in said(five):
+        assert "In one more experiment 48 to 54 traps would hold a record exactly, with probability 95%." in text
+    two = trapped.build(*(trapped.rows_of(seed, trapped.COUNTS | {"captured_exact": 50 + seed}) for seed in (0, 1)))
+    reach = 12.7062 * 0.5**0.5 * 1.5**0.5  # Student's t of one degree of freedom
+    assert another(two, "captured_exact") == pytest.approx((50.5 - reach, min(64, 50.5 + reach)), abs=1e-3)
+
+
+def test_one_experiment_or_five_that_agree_predict_nothing(one):
+    assert another(one, "captured_exact") is None
+    assert "In one more experiment" not in said(one)[0]
+    alike = trapped.build(*(trapped.rows_of(seed) for seed in range(5)))
+    assert another(alike, "captured_exact") is None
 
 
 def test_every_experiment_is_a_line_on_the_screen(five):

@@ -65,11 +65,21 @@ def changed(audit, poisoned_at=None, benign_at=None):
             (0.33, 0.27, 0.39),
             (0.0, -0.03, 0.02),
             "amplified",
-            "leak more: TPR@1% +33.0 pp [+27.0, +39.0]",
+            "leak more: lira finds 33.0 percentage points more of the members (95% interval 27.0 to 39.0)",
         ),
         ((0.33, 0.27, 0.39), (0.3, 0.25, 0.35), "unexplained", "that the poison is why was not shown"),
-        ((0.03, -0.01, 0.07), (0.0, -0.03, 0.02), "not-amplified", "an increase as large as +7.0 pp is compatible"),
-        ((-0.2, -0.3, -0.1), (0.0, -0.03, 0.02), "lessened", "leak less: TPR@1% -20.0 pp [-30.0, -10.0]"),
+        (
+            (0.03, -0.01, 0.07),
+            (0.0, -0.03, 0.02),
+            "not-amplified",
+            "as large as 7.0 percentage points",
+        ),
+        (
+            (-0.2, -0.3, -0.1),
+            (0.0, -0.03, 0.02),
+            "lessened",
+            "lira finds 20.0 percentage points fewer",
+        ),
         ((0.33, None, None), (0.0, -0.03, 0.02), "undecided", "Nothing can be said"),
     ],
 )
@@ -81,7 +91,7 @@ def test_the_headline_follows_the_interval_and_the_benign_arm(audit, at, benign,
 
 def test_the_headline_names_what_benign_training_alone_does(audit):
     found = verdict(changed(audit, (0.33, 0.27, 0.39), (0.0, -0.03, 0.02)))
-    assert "continued benign training alone changes it by +0.0 pp [-3.0, +2.0]" in found.headline
+    assert "alone changes that by +0.0 percentage points (95% interval -3.0 to +2.0)" in found.headline
 
 
 def test_when_nothing_differs_no_increase_is_claimed():
@@ -100,7 +110,7 @@ def test_further_training_that_leaks_less_than_the_poison_is_said_and_no_failure
     found = verdict(changed(audit, (0.33, 0.27, 0.39), (0.1, 0.05, 0.15)))
     assert found.state == "amplified"
     assert found.checks[0].passed is True
-    assert "that part of the difference is not the poison's" in found.checks[0].text
+    assert "that part of the difference is not due to the poison" in found.checks[0].text
 
 
 def test_without_a_benign_arm_nothing_is_put_down_to_the_poison_alone(audit):
@@ -155,7 +165,7 @@ def test_a_small_increase_that_a_safe_verdict_lets_pass_is_said(judged):
     for low, said in ((0.011, True), (-0.011, False)):
         result = replace(judged, verdict="safe", measurements=rows(low))
         for text in (summary(result), spoken(page(result))):
-            assert ("leak more than from the reference, not surely above the limit" in " ".join(text.split())) is said
+            assert ("leak more than with the reference, though not surely" in " ".join(text.split())) is said
 
 
 def test_the_lists_of_blind_spots_are_one():

@@ -191,13 +191,22 @@ def test_the_users_texts_and_look_alikes_are_judged(language, tmp_path):
 
 def test_another_language_model_is_no_reference(language, tmp_path):
     folder, _, _, config = language
-    other = tmp_path / "other"
-    other.mkdir()
-    for file in (folder / "clean").iterdir():
-        (other / file.name).write_bytes(file.read_bytes())
-    raw = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps(raw | {"layer_norm_epsilon": 0.1}))
-    assert "--reference is another model" in refused(config, Suspect(str(folder / "clean"), str(other)), ConfigError)
+    other = copied(folder / "clean", tmp_path / "other", layer_norm_epsilon=0.1)
+    said = refused(config, Suspect(str(folder / "clean"), str(other)), ConfigError)
+    assert said.startswith("--reference is another model than --checkpoint; they differ in config.json: ")
+    assert "layer_norm_epsilon (1e-05 against 0.1)" in said
+    moved = copied(folder / "clean", tmp_path / "moved", pad_token_id=5)
+    assert "(0 against 5)" in refused(config, Suspect(str(folder / "clean"), str(moved)), ConfigError)
+
+
+def test_the_same_language_model_is_a_reference_whoever_saved_it(language, tmp_path):
+    folder, _, _, config = language
+    saved = {"transformers_version": "4.0.0", "dtype": "bfloat16", "_name_or_path": "/home/somebody/model",
+             "architectures": ["GPT2Model"], "use_cache": False, "activation_function": "gelu_new"}  # fmt: skip
+    other = copied(folder / "clean", tmp_path / "saved", **saved)
+    found = load_judged(config, Suspect(str(folder / "clean"), str(other)))
+    assert found.reference.keys() == found.base.params.keys()
+    assert all(np.array_equal(found.reference[name], value) for name, value in found.base.params.items())
 
 
 # --- CLIP ---
@@ -300,3 +309,4 @@ def test_a_reference_is_the_same_clip_whoever_saved_it(clips, tmp_path):
     for other in (sharper, bent):
         said = refused(config, Suspect(str(clips / "clean"), str(other)), ConfigError)
         assert "--reference is another CLIP" in said
+        assert ("std=(0.2, 0.2, 0.2)" if other is sharper else "layer_norm_eps (1e-05 against 0.5)") in said

@@ -20,6 +20,8 @@ from undertow.audits.leakage import (
     promise,
     with_epsilon,
 )
+from undertow.audits.membership.leak import leak_test
+from undertow.audits.membership.reading import reading
 from undertow.audits.membership.together import TOGETHER, asked_together, together_rows
 from undertow.audits.settings import LeakageConfig
 from undertow.audits.supply import Supply
@@ -67,6 +69,7 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         scores = attack_all(evidence, [fold], names, config.seed, progress=host.progress)
     with clock.stage("measure"):
         rows = measure_all(scores, config.seed)
+        rows, leak = leak_test(scores, rows, evidence, config.seed, fold.targets)
     with clock.stage("fewer records asked together"):
         rows += together_rows(evidence, [fold], scores, GROUPED, config.seed)
     return AuditResult(
@@ -86,6 +89,8 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         warnings=supply.notes,
         scores=scores,
         ids=tuple(supply.ids[int(q)] for q in design.points),
+        design=reading(evidence.member, fold.targets),
+        leak=leak,
     )
 
 

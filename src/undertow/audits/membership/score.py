@@ -1,13 +1,20 @@
 """Scores first: the same rules, intervals and report on signals made anywhere, with nothing trained here."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from undertow.attacks.catalog import ATTACKS, check_names
+from undertow.audits.in_turn import Attacked, at_points, attack_in_turn, attackable, needs
 from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, measure_all
-from undertow.audits.membership.evidence import SignalSet, check_evidence, without_duplicates
-from undertow.engine.design import Fold, complements, folds
+from undertow.audits.membership.cost import too_dear
+from undertow.audits.membership.direct import direct_differences
+from undertow.audits.membership.evidence import SignalSet, check_evidence
+from undertow.audits.membership.leak import leak_test
+from undertow.audits.membership.reading import reading
+from undertow.audits.membership.together import TOGETHER, asked_together
+from undertow.engine.membership import held_out_targets
 from undertow.types import Array, AuditResult, BadInput, Evidence, Progress
 
 
@@ -20,31 +27,31 @@ def audit_score(
     environment: Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
-    """Run `attacks` (default: all whose input is there) on the signals and measure them.
+    """Run `attacks` (default: all whose input is there and that are not too dear) on the signals and measure them.
 
-    Targets are `target` where given (held out from the shadows), else each model in turn, leaving out the
-    target and its complement. Raises BadInput naming the key and the fix.
+    Targets are `target` where given (held out from the shadows), else each model in turn, leaving out the target and
+    what would give its membership away. What was not run, and which records an attack could not use, is in the
+    result. Raises BadInput naming the key and the fix.
     """
     check_names(attacks)
-    signals, notes = without_duplicates(signals, drop_duplicates)
-    evidence = check_evidence(signals)
-    targets = _targets(signals.arrays.get("target"), len(evidence.member))
-    groups = folds(evidence.member, targets)
-    notes = (*notes, *_warn_of_counts(evidence.member, targets is None))
-    names = choose_attacks(attacks, _possible(evidence, groups), evidence)
+    evidence, ids, notes = check_evidence(signals, drop_duplicates)
+    given = signals.arrays.get("target")
+    targets = None if given is None else np.sort(given.astype(int))
+    names, skipped = _chosen(attacks, evidence, targets)
     if not names:
         raise BadInput(f"{signals.name}: no attack applies; give `values`, or `logits` with `labels`")
     clock = Stopwatch()
     with clock.stage("attack"):
-        scores = attack_all(evidence, groups, names, seed, progress=progress)
+        found = _attacked(evidence, names, seed, targets, ids, progress)
     with clock.stage("measure"):
-        rows = measure_all(scores, seed)
-    count = evidence.member.shape[1]
+        rows = measure_all(found.scores, seed)
+        rows, leak = leak_test(found.scores, rows, evidence, seed, targets, ids)
+        rows += direct_differences(found.scores)
     return AuditResult(
         audit="score",
         config={"attacks": list(names), "drop_duplicates": drop_duplicates},
         seed=seed,
-        environment=dict(environment or {}),
+        environment={**(environment or {}), TOGETHER: asked_together(names, len(ids))},
         data={
             "name": signals.name,
             "sizes": {k: list(v.shape) for k, v in signals.arrays.items()},
@@ -54,38 +61,75 @@ def audit_score(
         measurements=rows,
         timing=clock.seconds,
         warnings=notes,
-        scores=scores,
-        ids=signals.ids or tuple(str(i) for i in range(count)),
+        scores=found.scores,
+        ids=ids,
+        design=reading(evidence.member, targets, evidence.groups),
+        leak=leak,
+        not_run=(*skipped, *found.not_run),
+        left_out=found.left_out,
     )
 
 
-def _targets(given: Array | None, count: int) -> list[int] | None:
-    if given is None:
-        return None
-    if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) == 0:
-        raise BadInput(f"target is {given.dtype} {given.shape}; it must be model numbers (T,)")
-    bad = given[(given < 0) | (given >= count)]
-    if len(bad) or len(np.unique(given)) != len(given):
-        raise BadInput(f"target must name different models in 0..{count - 1}, got {given.tolist()[:8]}")
-    return [int(t) for t in given]
-
-
-def _possible(evidence: Evidence, groups: Sequence[Fold]) -> tuple[str, ...]:
-    """All attacks, or only those without shadows where some point has too few models IN or OUT."""
-    counts = [evidence.member[g.shadows].sum(0) for g in groups]
-    enough = all(
-        len(g.shadows) and c.min() >= 2 and (len(g.shadows) - c).min() >= 2 for g, c in zip(groups, counts, strict=True)
+def _chosen(
+    wanted: Sequence[str], evidence: Evidence, targets: Array | None
+) -> tuple[tuple[str, ...], tuple[dict[str, str], ...]]:
+    """The attacks to run, and those that are not run unless they are asked for."""
+    names = choose_attacks(wanted, tuple(ATTACKS), evidence)
+    if wanted:
+        return names, ()
+    dear = {name: why for name in names if (why := too_dear(ATTACKS[name], evidence, targets))}
+    skipped = tuple(
+        {"attack": name, "reason": why, "fix": f"ask for it: --attack {name}"} for name, why in dear.items()
     )
-    return tuple(name for name, attack in ATTACKS.items() if enough or not attack.shadows)
+    return tuple(name for name in names if name not in dear), skipped
 
 
-def _warn_of_counts(member: Array, in_turn: bool) -> tuple[str, ...]:
-    """Leaving one model out of a balanced design without pairs tells the rules what was left out."""
-    balanced = len(np.unique(member.sum(0))) == 1
-    alone = in_turn and len(member) > 2 and balanced and (complements(member) < 0).any()
-    if not alone:
-        return ()
-    return (
-        "every example is IN the same number of models, but models have no complement to leave out with them: "
-        "the counts of the rest leak membership, so scores lean below chance; name held-out `target` models",
-    )
+def _attacked(
+    evidence: Evidence,
+    names: Sequence[str],
+    seed: int,
+    targets: Array | None,
+    ids: tuple[str, ...],
+    progress: Progress | None,
+) -> Attacked:
+    if targets is None:
+        return attack_in_turn(evidence, names, seed, ids=ids, progress=progress)
+    return _held_out(evidence, names, seed, targets, ids, progress)
+
+
+def _held_out(
+    evidence: Evidence,
+    names: Sequence[str],
+    seed: int,
+    targets: Array,
+    ids: tuple[str, ...],
+    progress: Progress | None,
+) -> Attacked:
+    """Held-out models, attacked by all others, on the records that each attack can use."""
+    fold = held_out_targets(targets.tolist(), len(evidence.member))
+    shadows = evidence.member[fold.shadows]
+    counts = (shadows.sum(0), (~shadows).sum(0))
+    scores, not_run, thin = [], [], []
+    for name in names:
+        least, attack = needs(ATTACKS[name]), ATTACKS[name]
+        keep = (counts[0] >= least[0]) & (counts[1] >= least[1]) if attack.shadows else np.ones(len(ids), bool)
+        if not attackable(evidence.member[fold.targets], keep):
+            not_run.append(_no_shadows(attack.name, least, int(keep.sum()), keep.size, len(fold.shadows)))
+            continue
+        if not keep.all():
+            reason = f"fewer than {least[0]} shadow models with or {least[1]} without the record"
+            thin.append({"attack": name, "records": int((~keep).sum()), "of": keep.size, "reason": reason})
+        chosen = evidence if keep.all() else at_points(evidence, keep)
+        (found,) = attack_all(chosen, [fold], [name], seed, progress=progress)
+        own = None if keep.all() else tuple(ids[q] for q in np.flatnonzero(keep))
+        scores.append(replace(found, ids=own, groups=chosen.groups))
+    return Attacked(tuple(scores), tuple(not_run), tuple(thin))
+
+
+def _no_shadows(name: str, least: tuple[int, int], enough: int, points: int, shadows: int) -> dict[str, str]:
+    return {
+        "attack": name,
+        "reason": f"it needs {least[0]} shadow models with and {least[1]} without each record; "
+        f"{enough} of {points} records have them",
+        "fix": f"give more shadow models than {shadows}, trained on random halves of the records",
+    }

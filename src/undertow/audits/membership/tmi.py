@@ -27,10 +27,13 @@ from undertow.audits.leakage import (
     with_epsilon,
 )
 from undertow.audits.membership.direct import direct_differences, too_costly
+from undertow.audits.membership.leak import leak_test
+from undertow.audits.membership.reading import reading
 from undertow.audits.membership.together import TOGETHER, asked_together, together_rows
 from undertow.audits.settings import LeakageConfig
 from undertow.audits.supply import Supply
-from undertow.engine.design import Design, Fold
+from undertow.engine.design import Design
+from undertow.engine.membership import Fold
 from undertow.engine.play import Trace
 from undertow.stages.finetune import Finetune
 from undertow.stages.likelihood import Likelihood
@@ -93,7 +96,8 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
             controls = _control(workshop, game, names)
     with clock.stage("measure"):
         rows, control_rows = measure_all(scores, config.seed), measure_all(controls, config.seed)
-        rows += direct_differences(scores, config.seed)
+        rows, leak = leak_test(scores, rows, evidence, config.seed, game.fold.targets)
+        rows += direct_differences(scores)
     with clock.stage("fewer records asked together"):
         rows += together_rows(evidence, [game.fold], scores, GROUPED, config.seed)
     return AuditResult(
@@ -116,6 +120,8 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         scores=(*scores, *controls),
         ids=tuple(supply.ids[int(q)] for q in game.design.points),
         not_run=(costly,) if costly and costly["attack"] not in names else (),
+        design=reading(evidence.member, game.fold.targets),
+        leak=leak,
     )
 
 

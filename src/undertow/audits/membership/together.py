@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from undertow.attacks.catalog import ATTACKS
+from undertow.audits.in_turn import at_points
 from undertow.audits.leakage import attack_all
-from undertow.engine.design import Fold
+from undertow.engine.membership import Fold
 from undertow.metrics import measure
 from undertow.rng import stream
 from undertow.types import Array, Evidence, Measurement, Scores
@@ -19,8 +20,6 @@ from undertow.types import Array, Evidence, Measurement, Scores
 TOGETHER = "asked together"  # group of the rows, and the key in the result's environment
 COUNTS = (1, 10, 50)  # records; all challenge points always
 FPRS = (0.01,)
-OF_MODELS = ("member", "values", "logits", "pretrained_logits", "pretrained_values")  # (M, Q, ...)
-OF_POINTS = ("labels", "pretrained_labels", "features", "groups")  # (Q, ...)
 
 
 def asked_together(names: Sequence[str], points: int) -> dict[str, int]:
@@ -49,7 +48,7 @@ def _rows_of(evidence: Evidence, folds: Sequence[Fold], everyone: Scores, seed: 
         few = k < ATTACKS[everyone.attack].least
         values = everyone.values if few or k == points else in_groups(evidence, folds, everyone.attack, k, seed)
         scored = replace(everyone, values=values)
-        measured = measure(scored, stream(seed, "bootstrap", "", everyone.attack), fprs=FPRS)  # as the ordinary row
+        measured = measure(scored, stream(seed, "halves", "", everyone.attack), fprs=FPRS)  # as the ordinary row
         said = (_unknown(row, k) if few else row for row in measured if row.metric != "balanced_accuracy")
         rows += [replace(row, group=TOGETHER, at=float(k)) for row in said]
     return rows
@@ -73,14 +72,9 @@ def in_groups(evidence: Evidence, folds: Sequence[Fold], name: str, k: int, seed
     return np.stack([columns[q] for q in range(points)], 1)
 
 
-def at_points(evidence: Evidence, points: Array) -> Evidence:
-    """The evidence at `points` alone, in that order."""
-    fields = {key: getattr(evidence, key) for key in (*OF_MODELS, *OF_POINTS)}
-    taken = {k: v[:, points] if k in OF_MODELS else v[points] for k, v in fields.items() if v is not None}
-    return replace(evidence, **taken)
-
-
 def _unknown(row: Measurement, k: int) -> Measurement:
     least = ATTACKS[row.attack].least
     reason = f"{row.attack} compares records with each other: it needs at least {least}, not {k}"
-    return replace(row, value=None, low=None, high=None, reason=reason, warning=None)
+    return replace(
+        row, value=None, low=None, high=None, error=None, df=None, effective=None, reason=reason, warning=None
+    )

@@ -14,7 +14,8 @@ import numpy as np
 
 from undertow.audits.base import Base
 from undertow.audits.chain import Host
-from undertow.audits.leakage import Stopwatch, attack_all, plain
+from undertow.audits.in_turn import attack_in_turn
+from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.poisoning.kit import BASE_SLOT, Answers, Kit, cooked, image_kit
 from undertow.audits.poisoning.kit_clip import clip_kit
 from undertow.audits.poisoning.kit_text import text_kit
@@ -23,7 +24,7 @@ from undertow.audits.poisoning.settings import ARMS, PoisoningConfig
 from undertow.audits.poisoning.supply import PoisonSupply
 from undertow.audits.poisoning.worth import distance, worth_after, worth_before
 from undertow.audits.stored import keep, put_examples
-from undertow.engine.design import Design, folds
+from undertow.engine.design import Design
 from undertow.engine.play import play
 from undertow.metrics import difference, measure
 from undertow.rng import stream
@@ -218,7 +219,7 @@ def attacked(game: Game, models: Answers, base: Answers, view: str, arm: str) ->
     for name, values in statistics.items():
         names = ["threshold", "lira", "lira-offline"] if name == main or view == "exact" else ["threshold"]
         evidence = Evidence(member=game.member, values=values)
-        for found in attack_all(evidence, folds(game.member), names, game.config.seed, group=arm):
+        for found in attack_in_turn(evidence, names, game.config.seed, group=arm).scores:
             title = (
                 name if found.attack == "threshold" else found.attack if name == main else f"{found.attack} of {name}"
             )
@@ -236,11 +237,10 @@ def compared(
         for attack in found[baseline] if mask.any() else ():
             arms = {arm: on(scores[attack], mask) for arm, scores in found.items()}
             for arm, scores in arms.items():
-                rng = stream(seed, "bootstrap", arm, attack, *where.values())
+                rng = stream(seed, "halves", arm, attack, *where.values())
                 yield from (replace(row, **where) for row in measure(scores, rng, fprs=FPRS))
             for arm in (arm for arm in arms if arm != baseline):
-                rng = stream(seed, "difference", attack, *where.values())  # the same draws for every arm
-                for row in difference([arms[arm]], [arms[baseline]], rng, fprs=FPRS):
+                for row in difference([arms[arm]], [arms[baseline]], fprs=FPRS):
                     yield replace(row, attack=attack, metric=f"{row.metric}_difference", group=arm, **where)
 
 

@@ -6,30 +6,36 @@ played from the suspect and from the reference on my records and the look-alikes
 False alarms of one p-value have probability at most ALPHA: of the three comparisons with look-alikes where these and
 my records are exchangeable, of the game's limit where nothing leaks more than WORSE above the reference. The limits
 SHIFT and WORSE are choices.
+
+Look-alikes of another kind are not exchangeable with my records, and any checkpoint finds their losses apart. With a
+reference the paired comparisons therefore decide, and look-alikes are first compared with my records under the
+reference itself (`of_another_kind`). Where they differ there, benign training may move the two kinds differently too:
+no comparison with look-alikes counts, the two limits still do, and the verdict is at best unknown.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
-from warnings import catch_warnings
 
 import numpy as np
-from scipy.stats import hypergeom, ks_2samp, t
 
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.poisoning.blind_spots import BLIND
 from undertow.audits.poisoning.game import Game, asked, attacked, compared, finetunable, finetuned, kept, with_promises
 from undertow.audits.poisoning.kit import Answers
 from undertow.audits.poisoning.recipes import chosen
+from undertow.audits.poisoning.statistics import ALPHA, above, apart, leak, strength
 from undertow.audits.poisoning.worth import distance, worth_after, worth_before
 from undertow.training.privacy import Noise
-from undertow.types import Array, AuditResult, Measurement, Scores
+from undertow.types import Array, AuditResult, Measurement, Params, Scores
 
-ALPHA = 0.01  # false alarms of one test, where my records and the look-alikes are exchangeable
+CONFIRM = 0.05  # p-value of the move against the reference that an odd own-data loss needs to count
 SHIFT = 1.0  # nats: how much more a benign checkpoint may move the loss of my kind of record than of ordinary data
 WORSE = 0.1  # rise of AUC or TPR@1% above the reference that benign training may cause too
 REFERENCE, SUSPECT = "reference", "suspect"
 OWN = "targets"  # what rows call my records; the look-alikes are the others
+SAME = "The suspect is identical to the reference, tensor by tensor: it leaks exactly what the reference leaks."
+NO_LOOK_ALIKES = "no look-alikes to compare with"
 
 Verdict = Literal["safe", "suspicious", "unknown"]
 
@@ -61,19 +67,20 @@ def audit_checkpoint(game: Game, suspect: str, reference: str | None) -> AuditRe
         base = {who: asked(game, key, game.config.views) for who, key in keys.items()}
         loss = {who: -game.kit.read(answers, answers, "exact")["loss"][0] for who, answers in base.items()}
     own = game.supply.targeted
-    looks = [anomaly(loss[SUSPECT], own)]
     rows: list[Measurement] = []
     scores: list[Scores] = []
+    same = reference is not None and identical(*(game.host.store.get(key) for key in files.values()))
     if reference is None:
+        looks = [anomaly(loss[SUSPECT], own)]
         looks += [_not_run("reference shift"), _not_run("membership game"), _not_run("weight distance")]
     else:
-        held = {who: float(answers["heldout_loss"].mean()) for who, answers in base.items()}
-        looks.append(shift(loss[SUSPECT] - loss[REFERENCE], own, held[SUSPECT] - held[REFERENCE]))
         with clock.stage("membership game"):
             found, rows = played(game, keys, base)
         scores = kept(found, chosen(config.recipes)[0], "exact")
         gained = leak(found[SUSPECT][game.kit.first]) - leak(found[REFERENCE][game.kit.first])
-        looks += [amplification(rows, gained, own), far(game, files)]
+        held = {who: float(answers["heldout_loss"].mean()) for who, answers in base.items()}
+        looks = against(loss[SUSPECT], loss[REFERENCE], own, held[SUSPECT] - held[REFERENCE], rows, gained)
+        looks = [as_reference(look) if same else look for look in (*looks, far(game, files))]
     rows += [worth_before(answers, game.kit.utility, who, len(game.supply.held_out)) for who, answers in base.items()]
     return AuditResult(
         audit="poisoning",
@@ -83,7 +90,7 @@ def audit_checkpoint(game: Game, suspect: str, reference: str | None) -> AuditRe
         data=game.supply.describe(),
         measurements=tuple(rows),
         timing=clock.seconds,
-        warnings=(*game.supply.notes, *BLIND),
+        warnings=(*[SAME] * same, *game.supply.notes, *BLIND),
         verdict=overall(looks),
         evidence=tuple(look.plain() for look in looks),
         scores=tuple(scores),
@@ -99,63 +106,125 @@ def overall(looks: list[Look]) -> Verdict:
     return "unknown" if "unknown" in verdicts else "safe"
 
 
-def anomaly(loss: Array, own: Array) -> Look:
-    """My records against look-alikes under the suspect alone: `apart` on their losses (Q,)."""
-    test = "own-data loss"
-    if not own.any() or own.all():
-        return _not_run(test, "give look-alikes: records of the same kind that the attacker cannot have known")
-    p = apart(loss[own], loss[~own])
-    return Look(
-        test,
-        "suspicious" if p < ALPHA else "safe",
-        f"p = {p:.2g} (n = {own.sum()} and {(~own).sum()} records); mean loss {loss[own].mean():.3f} of yours, "
-        f"{loss[~own].mean():.3f} of look-alikes",
-        "A checkpoint that does not know your records finds them as likely as look-alikes; this one does not."
-        if p < ALPHA
-        else "The checkpoint finds your records as likely as look-alikes.",
-        _strength(p),
+def identical(params: Params, other: Params) -> bool:
+    """Whether two checkpoints hold the same tensors: names, shapes, types and every value."""
+    return params.keys() == other.keys() and all(
+        params[name].dtype == other[name].dtype and np.array_equal(params[name], other[name]) for name in params
     )
 
 
-def apart(own: Array, other: Array) -> float:
-    """p-value of "these samples, (n,) and (m,), are exchangeable", against any difference and against few odd records.
+def as_reference(look: Look) -> Look:
+    """The look at a suspect that is the reference: what look-alikes could not settle needs no settling."""
+    return look if look.verdict == "safe" else replace(look, verdict="safe", explanation=SAME, strength=0.0)
 
-    Bonferroni over three distribution-free tests: Kolmogorov and Smirnov's, and whether `own` has more than its share
-    of the highest and of the lowest tenth of all values (hypergeometric), where a poisoned minority shows. Values that
-    tie (a checkpoint judged against itself moves nothing) count against a finding.
+
+def against(
+    loss: Array, trusted: Array, own: Array, ordinary: float, rows: list[Measurement], gained: Array
+) -> list[Look]:
+    """The three looks that a reference allows, from the losses (Q,) under the suspect and under the reference.
+
+    `ordinary` is as in `shift`, `rows` and `gained` as in `amplification`. The look-alikes are first
+    tested on the reference.
     """
-    n, total = len(own), len(own) + len(other)
-    tenth = max(1, total // 10)
-    low = np.argsort(np.concatenate([other, own]), kind="stable")[:tenth] >= len(other)
-    high = np.argsort(np.concatenate([own, other]), kind="stable")[-tenth:] < n
-    tails = [hypergeom.sf(side.sum() - 1, total, n, tenth) for side in (low, high)]
-    with catch_warnings(action="ignore", category=RuntimeWarning):  # of scipy, where p is about 1
-        p = ks_2samp(own, other).pvalue
-    return float(min(1.0, 3 * min(p, *tails)))
+    usable = not of_another_kind(trusted, own)
+    return [
+        anomaly(loss, own, trusted),
+        shift(loss - trusted, own, ordinary, usable),
+        amplification(rows, gained, own, usable),
+    ]
 
 
-def shift(moved: Array, own: Array, ordinary: float) -> Look:
+def of_another_kind(trusted: Array, own: Array) -> bool:
+    """Whether the losses (Q,) under the reference, which leaks nothing, tell my records from the look-alikes."""
+    return _comparable(own) and apart(trusted[own], trusted[~own]) < ALPHA
+
+
+def anomaly(loss: Array, own: Array, trusted: Array | None = None) -> Look:
+    """My records against look-alikes under the suspect alone: `apart` on their losses (Q,).
+
+    Look-alikes of another kind give the same finding. With the losses `trusted` (Q,) under the reference it counts only
+    where these do not tell the two apart, and where the move from them to `loss` does, at CONFIRM. A false alarm then
+    still has probability at most ALPHA where both are exchangeable, as it needs `apart` below ALPHA.
+    """
+    test = "own-data loss"
+    if not _comparable(own):
+        return _not_run(test, "give look-alikes: records of the same kind that the attacker cannot have known")
+    p = apart(loss[own], loss[~own])
+    found = (
+        f"p = {p:.2g} (n = {own.sum()} and {(~own).sum()} records); mean loss {loss[own].mean():.3f} of yours, "
+        f"{loss[~own].mean():.3f} of look-alikes"
+    )
+    if trusted is None:
+        return _alone(Look(test, "suspicious" if p < ALPHA else "safe", found, "", strength(p)))
+    kind, moved = apart(trusted[own], trusted[~own]), loss - trusted
+    if kind < ALPHA:
+        explanation = (
+            "Not usable: your look-alikes differ in kind from your records. Under the trusted reference too their "
+            f"losses differ (p = {kind:.2g}). Give look-alikes of the same kind."
+        )
+        return Look(test, "unknown", found, explanation)
+    paired = apart(moved[own], moved[~own])
+    odd = p < ALPHA and paired < CONFIRM
+    explanation = (
+        "The suspect finds your records less alike to look-alikes than the trusted reference does."
+        if odd
+        else "The losses of your records differ from those of look-alikes, but the suspect did not move them from the "
+        f"reference's otherwise (p = {paired:.2g}): this alone is no finding."
+        if p < ALPHA
+        else "The checkpoint finds your records as likely as look-alikes."
+    )
+    return Look(test, "suspicious" if odd else "safe", found, explanation, min(strength(p), strength(paired, CONFIRM)))
+
+
+def _alone(look: Look) -> Look:
+    """The own-data loss where no reference was given: what it means."""
+    explanation = (
+        "A checkpoint that does not know your records finds them as likely as look-alikes; this one does not. "
+        "Look-alikes of another kind than your records would give the same finding, from any checkpoint: only a "
+        "trusted reference (--reference) tells the two apart."
+        if look.verdict == "suspicious"
+        else "The checkpoint finds your records as likely as look-alikes."
+    )
+    return replace(look, explanation=explanation)
+
+
+def _comparable(own: Array) -> bool:
+    """Whether there are records of mine and look-alikes."""
+    return bool(own.any() and not own.all())
+
+
+def shift(moved: Array, own: Array, ordinary: float, usable: bool = True) -> Look:
     """How the suspect moved the losses (Q,) against the reference: mine against look-alikes, and all against ordinary.
 
     `ordinary` is the move of the mean loss of held-out data. The first comparison is `apart`; the second is a plain
-    limit, SHIFT nats, since a benign checkpoint may well know one kind of record better.
+    limit, SHIFT nats, since a benign checkpoint may well know one kind of record better. Where the look-alikes are not
+    `usable` (of another kind), the first does not count and the second is of my records alone.
     """
-    test = "reference shift"
-    style = float(moved.mean()) - ordinary
-    alike = not own.any() or own.all()
-    p = 1.0 if alike else apart(moved[own], moved[~own])
-    odd = p < ALPHA or abs(style) > SHIFT
-    compared = "no look-alikes to compare with" if alike else f"yours against look-alikes p = {p:.2g}"
+    test, compared = "reference shift", _comparable(own)
+    p = apart(moved[own], moved[~own]) if compared else 1.0
+    counted = p if usable else 1.0
+    style = float((moved if usable else moved[own]).mean()) - ordinary
+    odd = counted < ALPHA or abs(style) > SHIFT
     return Look(
         test,
-        "suspicious" if odd else "unknown" if alike else "safe",
-        f"{compared}; loss of this kind of record moved {style:+.3f} nats more than that of held-out data "
-        f"(limit {SHIFT:g}; n = {len(moved)} records)",
+        "suspicious" if odd else "safe" if compared and usable else "unknown",
+        f"{_said(p, compared, usable)}; loss of this kind of record moved {style:+.3f} nats more than that of held-out "
+        f"data (limit {SHIFT:g}; n = {len(moved)} records)",
         "Against the reference, the suspect was moved on these records in particular."
         if odd
-        else "Against the reference, these records moved no more than others.",
-        max(_strength(p), abs(style) / SHIFT),
+        else "Against the reference, these records moved no more than others."
+        if usable
+        else "Your look-alikes differ in kind from your records, and benign training may move another kind otherwise: "
+        "the comparison with them does not count. Against held-out data your records moved no more than the limit.",
+        max(strength(counted), abs(style) / SHIFT),
     )
+
+
+def _said(p: float, compared: bool, usable: bool) -> str:
+    """The comparison with look-alikes, in words."""
+    if not compared:
+        return NO_LOOK_ALIKES
+    return f"yours against look-alikes p = {p:.2g}" + " (not counted: they differ in kind)" * (not usable)
 
 
 def played(
@@ -170,12 +239,13 @@ def played(
     return found, list(with_promises(rows, privacy))
 
 
-def amplification(rows: list[Measurement], gained: Array, own: Array) -> Look:
+def amplification(rows: list[Measurement], gained: Array, own: Array, usable: bool = True) -> Look:
     """What finetuning from the suspect leaks above the reference: mine against look-alikes, and all against a limit.
 
     `gained` (Q,) is how much more each record leaks (`leak`). The first comparison is `apart`: whatever benign training
-    does to leakage, it does to both alike. The second is of LiRA's AUC and TPR@1%, mine and look-alikes: suspicious
-    where one is surely above WORSE, by Bonferroni over the rows that `above` tests.
+    does to leakage, it does to both alike, unless the look-alikes are not `usable` (of another kind). The second is of
+    LiRA's AUC and TPR@1%, mine and look-alikes: suspicious where one is surely above WORSE, by Bonferroni over the rows
+    that `above` tests.
     """
     test = "membership game"
     wanted = [
@@ -184,42 +254,28 @@ def amplification(rows: list[Measurement], gained: Array, own: Array) -> Look:
     measured = [row for row in wanted if row.value is not None]
     if not measured:
         return _not_run(test, "give more models or records")
-    alike = not own.any() or own.all()
-    mine = 1.0 if alike else apart(gained[own], gained[~own])
+    compared = _comparable(own)
+    p = apart(gained[own], gained[~own]) if compared else 1.0
+    mine = p if usable else 1.0
     more = min(1.0, len(measured) * min(above(row, WORSE) for row in measured))
     texts = [
         f"{row.label} of {'your records' if row.points == OWN else 'look-alikes'} "
         + (row.reason or f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]")
         for row in wanted
     ]
-    compared = "no look-alikes to compare with" if alike else f"yours against look-alikes p = {mine:.2g}"
     return Look(
         test,
         "suspicious" if min(mine, more) < ALPHA else "safe",
-        f"suspect less reference: {compared}; {'; '.join(texts)}; p = {more:.2g} of no rise above {WORSE:g} "
-        f"(n = {wanted[0].n} models)",
+        f"suspect less reference: {_said(p, compared, usable)}; {'; '.join(texts)}; p = {more:.2g} of no rise above "
+        f"{WORSE:g} (n = {wanted[0].n} {wanted[0].unit})",
         "Records finetuned from the suspect leak membership more than from the reference."
         if more < ALPHA
         else "Finetuned from the suspect, your records leak membership otherwise than look-alikes do."
         if mine < ALPHA
-        else f"Your records leak as look-alikes do, and not surely {WORSE:g} more than from the reference.",
-        max(_strength(mine), _strength(more)),
+        else ("Your records leak as look-alikes do, and not" if compared and usable else "Your records do not")
+        + f" surely {'' if compared and usable else 'leak '}{WORSE:g} more than from the reference.",
+        max(strength(mine), strength(more)),
     )
-
-
-def leak(scores: Scores) -> Array:
-    """(Q,) of each record, its mean score (M, Q) where it is a member less that where it is none."""
-    member, values = scores.member, scores.values
-    inside, outside = ((values * mask).sum(0) / np.maximum(mask.sum(0), 1) for mask in (member, ~member))
-    gap: Array = inside - outside
-    return gap
-
-
-def above(row: Measurement, limit: float) -> float:
-    """p-value of "this is at most `limit`": Student's t, with the standard error that the row's 95 % interval has."""
-    value, low, high = float(row.value or 0), float(row.low or 0), float(row.high or 0)
-    error = (high - low) / 2 / t.ppf(0.975, row.n - 1)
-    return float(t.sf((value - limit) / error, row.n - 1)) if error > 0 else float(value <= limit)
 
 
 def far(game: Game, keys: Mapping[str, str]) -> Look:
@@ -231,8 +287,3 @@ def far(game: Game, keys: Mapping[str, str]) -> Look:
 
 def _not_run(test: str, fix: str = "give a trusted reference checkpoint (--reference)") -> Look:
     return Look(test, "unknown", "not run", f"To run it, {fix}.")
-
-
-def _strength(p: float) -> float:
-    """1 at ALPHA, 2 at its square; 0 at p = 1."""
-    return abs(float(np.log(max(p, 1e-300)) / np.log(ALPHA)))

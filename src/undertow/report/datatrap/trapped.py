@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
 
+from undertow.metrics.student import mean_interval, prediction_interval
 from undertow.types import AuditResult, Measurement
 
 MEAN = "mean"
@@ -119,12 +119,9 @@ def mean_gap(result: AuditResult, seeds: tuple[int | str, ...], when: str) -> Me
     found = np.array([x for seed in seeds if (x := gap(result, seed, when)) is not None])
     if not len(found):
         return None
-    mean, n = float(found.mean()), len(found)
-    low = high = None
-    if n > 1:
-        reach = float(t.ppf(0.975, n - 1) * found.std(ddof=1) / np.sqrt(n))
-        low, high = mean - reach, mean + reach
-    return Measurement("utility", "accuracy_difference", mean, low, high, n, "seeds", when=when)
+    n = len(found)
+    row = mean_interval(found) if n > 1 else {"value": float(found[0]), "low": None, "high": None}
+    return Measurement("utility", "accuracy_difference", row["value"], row["low"], row["high"], n, "seeds", when=when)
 
 
 @dataclass(frozen=True)
@@ -145,6 +142,19 @@ def total(result: AuditResult, metric: str) -> Total | None:
     """A count over all experiments that have it."""
     found = [x for seed in seeds_of(result) if (x := number(result, metric, seed)) is not None]
     return Total(sum(found), min(found), max(found), len(found)) if found else None
+
+
+def another(result: AuditResult, metric: str) -> tuple[float, float] | None:
+    """Where a count of one more experiment falls with probability 95 %, within 0 to the number of traps.
+
+    None for fewer than two experiments, or where all agree, whose scatter is then not known.
+    """
+    found = [x for seed in seeds_of(result) if (x := number(result, metric, seed)) is not None]
+    traps = total(result, "traps")
+    if len(found) < 2 or len(set(found)) == 1 or traps is None:
+        return None
+    new = prediction_interval(np.array(found))
+    return max(0.0, new["low"]), min(traps.high, new["high"])
 
 
 def right_of(result: AuditResult) -> int | None:

@@ -1,5 +1,6 @@
 """What a data-trap audit says, in plain language: what was copied, at which price, and what was not shown."""
 
+import math
 from collections.abc import Iterator
 
 from undertow.report.checks import FEW_MODELS, Check
@@ -7,6 +8,7 @@ from undertow.report.datatrap.trapped import (
     MEAN,
     Total,
     accuracy,
+    another,
     broken_of,
     mean_gap,
     number,
@@ -37,14 +39,14 @@ def verdict(result: AuditResult) -> Verdict:
 
 
 def spread(found: Total) -> str:
-    """A count of one experiment, or its mean over several with their range.
+    """A count of one experiment, or its mean over several with the lowest and the highest of them.
 
     >>> spread(Total(106.0, 50.0, 56.0, 2))
-    '53.0 (50 to 56)'
+    '53.0 (lowest 50, highest 56)'
     """
     if found.n == 1:
         return quantity(found.sum)
-    return f"{found.mean:,.1f} ({quantity(found.low)} to {quantity(found.high)})"
+    return f"{found.mean:,.1f} (lowest {quantity(found.low)}, highest {quantity(found.high)})"
 
 
 def _state(result: AuditResult, exact: Total) -> str:
@@ -200,8 +202,19 @@ def _repeated(result: AuditResult) -> Check:
         return Check(name, None, f"{text} batches, and the numbers change with them. Run several (seeds).")
     text = f"There are {count(n, 'experiments')}, each with its own records, pretraining, traps, head and batches"
     if n < FEW_MODELS:
-        return Check(name, None, f"{text}: so few that intervals over them are rough.")
-    return Check(name, True, f"{text}; intervals of means are 95% over them.")
+        return Check(name, None, f"{text}: so few that intervals over them are rough.{_next(result)}")
+    return Check(name, True, f"{text}; intervals of means are 95% over them.{_next(result)}")
+
+
+def _next(result: AuditResult) -> str:
+    """What one more experiment would find: neither the interval of the mean nor the range of these says it."""
+    exact = total(result, "captured_exact")
+    metric = "captured_exact" if exact is not None and exact.sum else "identified"
+    new = another(result, metric)
+    if new is None:
+        return ""
+    what = "traps would hold a record exactly" if metric == "captured_exact" else "records would be identified"
+    return f" In one more experiment {math.floor(new[0])} to {math.ceil(new[1])} {what}, with probability 95%."
 
 
 def _list(seeds: tuple[int | str, ...]) -> str:

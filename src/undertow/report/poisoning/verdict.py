@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 from undertow.audits.poisoning.blind_spots import BLIND
 from undertow.report.checks import Check, resolution, unit
+from undertow.report.doubt import chance
 from undertow.report.lines import warnings
 from undertow.report.poisoning.arms import (
     BASELINES,
     Setting,
     arms_of,
+    attack_of,
     audited_of,
     cell,
     change,
@@ -17,8 +19,9 @@ from undertow.report.poisoning.arms import (
     settings_of,
     utility_of,
 )
+from undertow.report.spoken import accused, crowd, found
 from undertow.report.verdict import Verdict
-from undertow.report.words import crowd, heads, interval, one_line, out_of, suffix, value
+from undertow.report.words import digits, interval, one_line, suffix, value
 from undertow.types import AuditResult, Measurement
 
 BLIND_SPOTS = (
@@ -58,6 +61,33 @@ def told(m: Measurement) -> str:
     return f"{value(m)}{suffix(m)} {interval(m)}".rstrip()
 
 
+def changed(m: Measurement) -> str:
+    """A difference as a sentence says it, with its sign.
+
+    >>> changed(Measurement("lira", "tpr_difference", 0.33, 0.27, 0.39, 16, "models", fpr=0.01))
+    '+33.0 percentage points (95% interval +27.0 to +39.0)'
+    """
+    unit = {" pp": " percentage points", "%": "%"}.get(suffix(m), suffix(m))
+    if m.value is None or m.low is None or m.high is None:
+        return f"{value(m)}{unit}"
+    return f"{value(m)}{unit} (95% interval {digits(m, m.low)} to {digits(m, m.high)})"
+
+
+def _more(m: Measurement) -> str:
+    """How much more, or less, an attack finds in one arm, without a sign.
+
+    >>> _more(Measurement("lira", "tpr_difference", -0.2, -0.3, -0.1, 16, "models", fpr=0.01))
+    'lira finds 20.0 percentage points fewer of the members (95% interval 10.0 to 30.0) at a false alarm rate of 1%'
+    """
+    up = (m.value or 0.0) >= 0
+    ends = (m.low or 0.0, m.high or 0.0) if up else (-(m.high or 0.0), -(m.low or 0.0))
+    size, low, high = (digits(m, x).lstrip("+") for x in (abs(m.value or 0.0), *ends))
+    if m.fpr is None:
+        return f"{m.attack} reaches an AUC {size} {'higher' if up else 'lower'} (95% interval {low} to {high})"
+    people = f"{size} percentage points {'more' if up else 'fewer'} of the members (95% interval {low} to {high})"
+    return f"{m.attack} finds {people} at a false alarm rate of {100 * m.fpr:g}%"
+
+
 def _judgement(result: AuditResult) -> str:
     tests, found = len(result.evidence), [str(e["test"]) for e in result.evidence if e.get("verdict") == "suspicious"]
     if result.verdict == "suspicious":
@@ -73,8 +103,8 @@ def _not_above_the_limit(result: AuditResult) -> Iterator[str]:
     for setting in settings_of(result)[:1] if result.verdict == "safe" else ():
         m = change(result, audited_of(result), "targets", setting)
         if m is not None and m.low is not None and m.low > 0:
-            more = f"{_metric(m)} {told(m)}"
-            yield f"Your records do leak more than from the reference, not surely above the limit: {more}."
+            text = "Your records leak more than with the reference, though not surely by more than the limit"
+            yield f"{text}: {_more(m)}."
 
 
 def _headline(result: AuditResult) -> tuple[str, str]:
@@ -85,26 +115,34 @@ def _headline(result: AuditResult) -> tuple[str, str]:
         why = f" ({one_line(m.reason)})" if m is not None and m.reason else ""
         return "undecided", f"Nothing can be said: no difference between the arms has an interval{why}."
     benign = change(result, "benign", "targets", setting)
-    number = f"{_metric(m)} {told(m)}"
-    alone = f"continued benign training alone changes it by {told(benign)}" if benign else "no benign arm was played"
+    alone = (
+        f"continued benign training alone changes that by {changed(benign)}" if benign else "no benign arm was played"
+    )
+    than = "than after the clean checkpoint"
     if m.low > 0 and (benign is None or benign.high is None or m.low > benign.high):
-        text = f"The poisoned checkpoint makes targeted records leak more: {number} above the clean arm; {alone}."
+        text = f"The poisoned checkpoint makes targeted records leak more: {_more(m)} {than}; {alone}."
         return "amplified", text
     if m.low > 0:
-        text = f"Targeted records leak more than in the clean arm, {number}, but {alone}"
-        return "unexplained", f"{text}: that the poison is why was not shown."
+        text = f"Targeted records leak more, but that the poison is why was not shown: {_more(m)} {than}, and {alone}."
+        return "unexplained", text
     if m.high < 0:
-        return "lessened", f"The poisoned checkpoint makes targeted records leak less: {number} against the clean arm."
-    bound = f"an increase as large as {_upper(m)} is compatible with the data"
-    return "not-amplified", f"No increase was shown for targeted records: {number} against the clean arm; {bound}."
+        return "lessened", f"The poisoned checkpoint makes targeted records leak less: {_more(m)} {than}."
+    text = (
+        f"No increase was shown for targeted records: against the clean checkpoint, {_what(m)} changes by {changed(m)}"
+    )
+    return "not-amplified", f"{text}. An increase as large as {_upper(m)} is compatible with the data."
 
 
-def _metric(m: Measurement) -> str:
-    return m.label.removesuffix(", difference")
+def _what(m: Measurement) -> str:
+    """What a difference is of."""
+    if m.fpr is None:
+        return f"the AUC of {m.attack}"
+    return f"the share of members that {m.attack} finds at a false alarm rate of {100 * m.fpr:g}%"
 
 
 def _upper(m: Measurement) -> str:
-    return interval(m).rpartition(" ")[2].rstrip("]") + suffix(m)
+    number = digits(m, m.high or 0.0).lstrip("+")
+    return f"{number} percentage points" if m.fpr is not None else number
 
 
 def _findings(result: AuditResult) -> Iterator[str]:
@@ -113,11 +151,11 @@ def _findings(result: AuditResult) -> Iterator[str]:
         return
     yield from _people(result, every[0])
     if "others" in points_of(result) and (m := change(result, "poisoned", "others", every[0])):
-        shown = m.low is not None and m.low > 0
-        yield (
-            f"Records like the targets that were not targeted {'leak more too' if shown else 'show no increase'}: "
-            f"{_metric(m)} {told(m)}."
-        )
+        if m.low is not None and m.low > 0:
+            yield f"Records like the targets that were not targeted leak more too: {_more(m)}."
+        else:
+            like = "For records like the targets that were not targeted, no increase was shown"
+            yield f"{like}: {_what(m)} changes by {changed(m)}."
     if len(every) > 1:
         yield from _over_settings(result, every)
     yield from _stealth(result)
@@ -129,21 +167,35 @@ def _people(result: AuditResult, setting: Setting) -> Iterator[str]:
         clean, poisoned = (cell(result, "tpr", arm, "targets", setting, fpr) for arm in ("clean", "poisoned"))
         if poisoned is None or poisoned.value is None:
             continue
-        text = f"After the poisoned checkpoint, {out_of(poisoned)}"
-        if clean is not None and clean.value is not None:
-            text += f"; after the clean one {heads(clean, crowd(poisoned))}"
-        yield f"{text}."
+        per, attack = crowd(poisoned), attack_of(result)
+        if not _better(poisoned):
+            guess = f"guessing, which identifies {fpr * per:,.4g} of {per:,} targeted members"
+            yield f"After the poisoned checkpoint, {attack} was not shown to do better than {guess}."
+            continue
+        text = f"Of {per:,} targeted members, {attack} identifies {found(poisoned, per)} after the poisoned checkpoint"
+        if clean is not None and clean.value is not None and _better(clean):
+            text += f" and {found(clean, per)} after the clean one"
+        text += f", while {accused(poisoned, per)}."
+        if clean is not None and not _better(clean):
+            text += " After the clean one it was not shown to do better than guessing."
+        yield text
+
+
+def _better(m: Measurement) -> bool:
+    """Whether a rate was shown to be better than guessing."""
+    return m.low is not None and m.low > chance(m)
 
 
 def _over_settings(result: AuditResult, every: tuple[Setting, ...]) -> Iterator[str]:
-    found = [(m, s) for s in every if (m := change(result, "poisoned", "targets", s)) and m.value is not None]
-    if not found:
+    pairs = [(m, s) for s in every if (m := change(result, "poisoned", "targets", s)) and m.value is not None]
+    if not pairs:
         return
-    above = sum(m.low is not None and m.low > 0 for m, _ in found)
-    (least, where), (most, there) = (pick(found, key=lambda pair: pair[0].value or 0.0) for pick in (min, max))
+    above = sum(m.low is not None and m.low > 0 for m, _ in pairs)
+    (least, where), (most, there) = (pick(pairs, key=lambda pair: pair[0].value or 0.0) for pick in (min, max))
     yield (
-        f"Of {len(found)} combinations of recipe and view, {above} show{'s' * (above == 1)} an increase (about 1 in 40 "
-        f"would by luck): from {told(least)} ({where.name}) to {told(most)} ({there.name})."
+        f"Of {len(pairs)} combinations of recipe and view, {above} show{'s' * (above == 1)} an increase (about 1 in 40 "
+        f"would by luck): the smallest is {changed(least)} with {where.name}, and the largest {changed(most)} with "
+        f"{there.name}."
     )
 
 
@@ -157,9 +209,9 @@ def _stealth(result: AuditResult) -> Iterator[str]:
         recipe = next(iter(poisoned.after), None)
         pairs = [("before finetuning", poisoned.before, clean.before)]
         pairs += [("after it", poisoned.after.get(recipe), clean.after.get(recipe))]
-        parts = [f"{when} {told(a)} (clean: {told(b)})" for when, a, b in pairs if a and b]
+        parts = [f"{when} {changed(a)}, against {changed(b)} for the clean one" for when, a, b in pairs if a and b]
         if parts:
-            yield f"What a user would notice, the {name} of the poisoned checkpoint: {'; '.join(parts)}."
+            yield f"What a user of the poisoned checkpoint would notice is its {name}: {'; '.join(parts)}."
 
 
 def _checks(result: AuditResult) -> Iterator[Check]:
@@ -170,7 +222,7 @@ def _checks(result: AuditResult) -> Iterator[Check]:
         yield _is_it_the_poison(result, first)
     m = next((m for m in result.measurements if m.metric in ("auc", "tpr") and m.value is not None), None)
     if m is not None:
-        yield unit(m)
+        yield unit(m, result)
     yield from resolution(result)
 
 
@@ -178,10 +230,10 @@ def _is_it_the_poison(result: AuditResult, setting: Setting) -> Check:
     name, m = "Is it the poison, not the further training?", change(result, "benign", "targets", setting)
     if m is None or m.low is None or m.high is None:
         return Check(name, None, "No benign arm with an interval: further training alone may explain a difference.")
-    text = f"Trained on as long without the poison, targeted records change by {_metric(m)} {told(m)}"
+    text = f"Trained on as long without the poison, {_what(m)} changes by {changed(m)} on targeted records"
     poisoned = change(result, "poisoned", "targets", setting)
     if m.low > 0 and poisoned is not None and poisoned.low is not None and poisoned.low > m.high:
-        return Check(name, True, f"{text}: that part of the difference is not the poison's, the rest is.")
+        return Check(name, True, f"{text}: that part of the difference is not due to the poison, the rest is.")
     if m.low > 0:
         return Check(name, False, f"{text}: the poison was not shown to do more.")
-    return Check(name, True, f"{text}, against the clean arm.")
+    return Check(name, True, f"{text}, which is not shown to be an increase.")

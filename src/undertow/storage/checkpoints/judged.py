@@ -1,6 +1,7 @@
 """A checkpoint somebody else made, the reference it is compared with, and the user's own records."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from undertow.audits.base import Base
 from undertow.audits.poisoning.settings import BaseModel, PoisoningConfig
 from undertow.audits.poisoning.supply import PoisonSupply
 from undertow.models.architecture import Architecture, factory
-from undertow.models.clip import PREFIX, clip_settings
+from undertow.models.causal_lm import CausalLM
+from undertow.models.clip import PREFIX
 from undertow.rng import stream
 from undertow.storage.checkpoints.clip import ClipCheckpoint, clip_checkpoint, is_clip
 from undertow.storage.checkpoints.files import read_checkpoint
+from undertow.storage.checkpoints.same_config import differences, told
 from undertow.storage.data.clip_data import DATASETS, Sizes, clip_class_names, clip_data
 from undertow.storage.data.clip_own import NamedImages, named_images
 from undertow.storage.data.poison_images import image_supply, npz_examples
@@ -63,8 +66,8 @@ def _language(config: PoisoningConfig, suspect: Suspect) -> Judged:
     data = config.data
     base, tokens = read_lm(suspect.checkpoint, data.folder)
     reference = read_lm(suspect.reference, data.folder)[0] if suspect.reference else None
-    if reference is not None and reference.architecture != base.architecture:
-        raise ConfigError("--reference is another model than --checkpoint: their config.json or pads differ")
+    if reference is not None:
+        _refuse_other("model", _language_gaps(base, reference))
     like = jsonl_records(suspect.look_alikes) if suspect.look_alikes else None
     if data.source.endswith((".jsonl", ".jsonl.gz")):
         count = len(jsonl_records(data.source))
@@ -81,11 +84,8 @@ def _clip(config: PoisoningConfig, suspect: Suspect) -> Judged:
     names = own.class_names if own else clip_class_names(data.source, data.folder)
     found = clip_checkpoint(suspect.checkpoint, names)
     trusted = clip_checkpoint(suspect.reference, names) if suspect.reference else None
-    if trusted is not None and not _same_clip(found, trusted):
-        raise ConfigError(
-            "--reference is another CLIP than --checkpoint: config.json, preprocessor_config.json or the tokens of "
-            "captions differ"
-        )
+    if trusted is not None:
+        _refuse_other("CLIP", _clip_gaps(found, trusted))
     if own is None:
         sizes = Sizes(candidates=data.points, lookalikes=data.points, pretrain=0)
         supply = clip_data(data.source, data.folder, config.seed, sizes, preprocessor=found.preprocessor)
@@ -97,14 +97,37 @@ def _clip(config: PoisoningConfig, suspect: Suspect) -> Judged:
     return Judged(config, supply.with_lookalikes(), base, trusted.params if trusted else None, said)
 
 
-def _same_clip(one: ClipCheckpoint, other: ClipCheckpoint) -> bool:
-    """Whether both are built, fed and asked alike; what wrote their config.json may differ."""
+def _language_gaps(one: Base, other: Base) -> Iterator[str]:
+    """What two language models differ in; who saved their config.json, and how, is not counted."""
     a, b = one.architecture, other.architecture
-    return (
-        replace(a, config=b.config) == b
-        and clip_settings(a.config) == clip_settings(b.config)
-        and one.preprocessor == other.preprocessor
-    )
+    if not isinstance(a, CausalLM) or not isinstance(b, CausalLM):
+        if a != b:
+            yield "one of them is no causal language model"
+        return
+    if found := differences(json.loads(a.config), json.loads(b.config), same_class=True):
+        yield f"config.json: {told(found)}"
+    if a.pad != b.pad:
+        yield f"the token that no text contains ({a.pad} against {b.pad})"
+
+
+def _clip_gaps(one: ClipCheckpoint, other: ClipCheckpoint) -> Iterator[str]:
+    """What two CLIPs differ in: how they are built, fed or asked."""
+    a, b = one.architecture, other.architecture
+    if found := differences(json.loads(a.config), json.loads(b.config), same_class=True):
+        yield f"config.json: {told(found)}"
+    if one.preprocessor != other.preprocessor:
+        yield f"preprocessor_config.json: {one.preprocessor} against {other.preprocessor}"
+    if replace(a, config=b.config) != b:
+        yield "tokenizer.json: the tokens of captions"
+
+
+def _refuse_other(kind: str, gaps: Iterator[str]) -> None:
+    """ConfigError in one line where the reference is not of the suspect's kind."""
+    if found := "; ".join(gaps):
+        raise ConfigError(
+            f"--reference is another {kind} than --checkpoint; they differ in {found} (--checkpoint against "
+            "--reference): give a reference with the same architecture"
+        )
 
 
 def _named_like(own: NamedImages, suspect: Suspect, found: ClipCheckpoint) -> Examples | None:

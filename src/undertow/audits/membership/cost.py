@@ -1,0 +1,42 @@
+"""Which attacks are too dear to run unasked: those that train a network, or solve a system, for every target and point.
+
+The estimate is a formula, not a measurement, so that the same file always runs the same attacks.
+"""
+
+import numpy as np
+
+from undertow.attacks import in_turn
+from undertow.attacks.catalog import Attack, direct_name
+from undertow.engine.membership import balanced, folds
+from undertow.types import Array, Evidence
+
+SECONDS = 3.0  # one attack may take about so long unasked
+NETWORK = {"tmi": 3.5e-4, "tmi-label-only": 3.5e-4, "tmi-top-k": 3.5e-4, "tmi-averaged": 1e-3}  # s per fold and point
+KRIGING = 2e-4  # s per fold and point: tmi-default
+NUMBER = 1e-7  # s per fold and number of the shadows' outputs: closed forms on whole outputs
+
+
+def too_dear(attack: Attack, evidence: Evidence, targets: Array | None) -> str | None:
+    """Why `attack` is not run unless it is asked for; None where it is cheap."""
+    seconds = estimate(attack, evidence, targets)
+    if seconds <= SECONDS:
+        return None
+    about = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    return f"it would take about {about} of CPU time on a file of this size"
+
+
+def estimate(attack: Attack, evidence: Evidence, targets: Array | None) -> float:
+    """About how many seconds of CPU time it takes."""
+    logits = evidence.pretrained_logits if attack.kind == "direct" else evidence.logits
+    if not attack.shadows or attack.name in in_turn.RULES or logits is None:
+        return 0.0
+    rule = attack.name.removeprefix(direct_name(""))
+    member = evidence.member
+    if targets is not None:
+        count = 1
+    else:
+        count = len(member) if balanced(member) else len(folds(member))
+    points = member.shape[1]
+    own = NETWORK.get(rule, KRIGING if rule == "tmi-default" else 0.0)
+    numbers = float(np.prod(logits.shape))
+    return count * (own * points + (NUMBER * numbers if rule not in NETWORK else 0.0))

@@ -1,0 +1,78 @@
+"""What the membership matrix says of the design behind it, for people: what was drawn, and what it is worth."""
+
+from typing import Any
+
+import numpy as np
+
+from undertow.engine.membership import balanced, complements, uneven
+from undertow.metrics.variance import draws
+from undertow.types import Array
+
+ONE_DRAW, FEW_DRAWS = 1.5, 3.0  # effective number of independent membership draws
+FEW_MODELS = 3  # audited models, for a claim about a training procedure
+
+
+def reading(member: Array, targets: Array | None = None, groups: Array | None = None) -> dict[str, Any]:
+    """The design of `member` (M, N), as `AuditResult.design` keeps it; `targets` (T,) are held out from the shadows.
+
+    `name`, `about` (one sentence), `models` (audited), `points`, `draws` (effective number of independent membership
+    draws among the audited models), `in_turn`, `groups`, and `warnings` (sentences).
+    """
+    audited = member if targets is None else member[targets]
+    worth = draws(audited)
+    name, about = _named(member, audited, targets, worth)
+    return {
+        "name": name,
+        "about": about,
+        "models": len(audited),
+        "points": int(member.shape[1]),
+        "draws": round(worth, 2),
+        "in_turn": targets is None and len(member) > 1,
+        "groups": None if groups is None else len(np.unique(groups)),
+        "warnings": _warnings(name, member, worth),
+    }
+
+
+def _named(member: Array, audited: Array, targets: Array | None, worth: float) -> tuple[str, str]:
+    count, points = len(audited), member.shape[1]
+    if targets is not None:
+        shadows = len(member) - count
+        return "held-out victims", f"{count} held-out models are attacked with {shadows} other models as shadows."
+    if count == 1:
+        return "one model", f"One model; {points} records, of which it was trained on {int(member.sum())}."
+    if worth < ONE_DRAW:
+        return "one split, repeated", f"{count} models, and one draw of which records are members: they share a split."
+    turn = "each is attacked by the others"
+    if (complements(member) >= 0).all():
+        about = f"{count} models in {count // 2} complementary pairs; each is attacked by the {count - 2} others."
+        return "complementary pairs, in turn", about
+    if balanced(member):
+        inside = int(member[:, 0].sum())
+        about = f"{count} models; each record is in the training data of exactly {inside} of them; {turn}."
+        return "balanced columns, in turn", about
+    if uneven(member):
+        about = f"{count} models whose membership is alike (worth {worth:.1f} independent draws); {turn}."
+        return "alike splits", about
+    return "independent rows, in turn", f"{count} models, each with a draw of its own; {turn}."
+
+
+def _warnings(name: str, member: Array, worth: float) -> list[str]:
+    if name == "one split, repeated":
+        return [
+            f"The file has one membership draw: its {len(member)} models were trained on the same records (or on "
+            "exactly the others), so the records are what was drawn, not the models. To say something about "
+            "another draw, train models on other random halves."
+        ]
+    found = []
+    if len(member) > 1 and worth < FEW_DRAWS:
+        found.append(
+            f"The models' membership is worth only {worth:.1f} independent draws, so the intervals rest mostly on the "
+            "records."
+        )
+    if uneven(member):
+        found.append(
+            "Some records are members more often than others, so the other models' membership foretells the attacked "
+            "model's: an attack with shadow models beats 0.5 without any leak. Leaks are judged against what the same "
+            "attack reaches when the columns of the design are dealt to the records at random."
+        )
+    return found

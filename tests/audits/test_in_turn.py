@@ -1,0 +1,77 @@
+"""Thin records are left out by attack and counted; an attack without enough of them says so."""
+
+import numpy as np
+import pytest
+
+from undertow.attacks.catalog import ATTACKS
+from undertow.audits.in_turn import attack_in_turn
+from undertow.audits.leakage import attack_all
+from undertow.engine.membership import folds
+from undertow.rng import stream
+from undertow.types import Evidence
+
+
+def game(models=24, points=200, thin=9, seed=0):
+    """Independent rows; the first `thin` points are members of one model only."""
+    rng = stream(seed, "test")
+    member = rng.random((models, points)) < 0.5
+    member[:, :thin] = False
+    member[rng.integers(models, size=thin), np.arange(thin)] = True
+    while len(bad := np.flatnonzero((member.sum(0) < 4)[thin:])):
+        member[:, thin + bad] = rng.random((models, len(bad))) < 0.5
+    values = rng.normal(size=member.shape) + 3 * member + 2 * rng.normal(size=points)
+    return Evidence(member, values)
+
+
+def test_thin_records_are_left_out_and_counted():
+    found = attack_in_turn(game(), ("threshold", "lira", "lira-offline"), 0)
+    sizes = {s.attack: s.values.shape[1] for s in found.scores}
+    assert sizes == {"threshold": 200, "lira": 191, "lira-offline": 200}
+    assert [(e["attack"], e["records"], e["of"]) for e in found.left_out] == [("lira", 9, 200)]
+    assert found.not_run == ()
+    lira = next(s for s in found.scores if s.attack == "lira")
+    assert lira.ids[0] == "9"
+    assert lira.in_turn
+    assert not found.scores[0].in_turn
+
+
+def test_what_is_left_out_does_not_move_the_rest():
+    evidence = game()
+    alone = Evidence(evidence.member[:, 9:], evidence.values[:, 9:])
+    a, b = (attack_in_turn(e, ("lira",), 0).scores[0].values for e in (evidence, alone))
+    np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_an_attack_without_enough_models_is_named_with_the_fix():
+    evidence = game(models=3, points=50, thin=0)
+    found = attack_in_turn(evidence, ("threshold", "lira"), 0)
+    assert [s.attack for s in found.scores] == ["threshold"]
+    (entry,) = found.not_run
+    assert entry["attack"] == "lira"
+    assert "2 with and 2 without" in entry["reason"]
+    assert "more models than 3" in entry["fix"]
+
+
+@pytest.mark.parametrize("name", ["lira", "bavaria", "tmi-lda", "tmi-knn"])
+def test_pairs_in_turn_are_the_folds_of_the_engine(name):
+    rng = stream(0, "test")
+    half = np.argsort(rng.random((6, 30)), 1) < 15
+    member = np.concatenate([half, ~half])
+    evidence = Evidence(member, None, rng.normal(size=(12, 30, 2, 4)), rng.integers(4, size=30))
+    own = attack_in_turn(evidence, (name,), 0).scores[0].values
+    folded = attack_all(evidence, folds(member), (name,), 0)[0].values
+    np.testing.assert_allclose(own, folded, rtol=1e-10, atol=1e-10)
+
+
+def test_an_attack_without_shortcut_runs_on_balanced_columns():
+    """Nothing leaks: leaving out another model at every point, the null of a rule without a closed form is one half."""
+    aucs = []
+    for seed in range(20):
+        rng = stream(seed, "test")
+        member = np.argsort(rng.random((8, 40)), 0) < 4
+        evidence = Evidence(member, None, rng.normal(size=(8, 40, 1, 3)) + rng.normal(size=(40, 1, 3)))
+        s = attack_in_turn(evidence, ("tmi-lda",), seed).scores[0]
+        inside, outside = s.values[s.member], s.values[~s.member]
+        aucs.append((inside[:, None] > outside).mean())
+    assert np.mean(aucs) == pytest.approx(0.5, abs=4 * np.std(aucs) / np.sqrt(20))
+    assert ATTACKS["tmi-lda"].shadows
