@@ -11,7 +11,7 @@ import numpy as np
 from undertow import signals
 from undertow.attacks import tmi
 from undertow.attacks.bavaria import bavaria
-from undertow.attacks.lira import lira, lira_offline
+from undertow.attacks.lira import PER_EXAMPLE, lira, lira_offline
 from undertow.attacks.population import blind
 from undertow.attacks.rmia import rmia, rmia_offline
 from undertow.attacks.tmi_default import tmi_default
@@ -40,7 +40,8 @@ class Attack:
     needs: Needs  # alternatives, each the Evidence fields that together suffice
     read: Callable[[Evidence], Array]  # (M, Q, ...), higher = member where it is a single signal
     rule: Rule | None = None  # None: what was read is the score
-    together: bool = False  # whether a point's score may also use the target's answers at the other points
+    together: bool = False  # whether a point's score also uses the target's answers at the other points
+    alone_from: int | None = None  # models on each side of every point from which it does not, all the same
     least: int = 1  # points that the rule must be given at once
     by_name: bool = False  # run only where it is asked for by name
 
@@ -156,8 +157,8 @@ def _of_probability(name: str, title: str, rule: Plain) -> Attack:
     return Attack(name, "attack", title, LABELLED, read, _plain(rule), together=True, least=2)
 
 
-def _of_logits(name: str, title: str, rule: Rule, *, together: bool = False) -> Attack:
-    return Attack(name, "attack", title, LOGITS, partial(_key, "logits"), rule, together)
+def _of_logits(name: str, title: str, rule: Rule, *, together: bool = False, alone_from: int | None = None) -> Attack:
+    return Attack(name, "attack", title, LOGITS, partial(_key, "logits"), rule, together, alone_from)
 
 
 def _direct(rule: Attack) -> Attack:
@@ -194,7 +195,8 @@ _OF_LOGITS = (
         "adapted-lira-averaged",
         "LiRA on the predicted label, views averaged",
         _plain(tmi.adapted_lira_averaged),
-        together=True,  # where the variance is pooled over points: it is taken at the classes the target predicts
+        together=True,  # a variance pooled over points is taken at the classes that the target predicts
+        alone_from=PER_EXAMPLE,
     ),
 )
 _ALL = (

@@ -52,7 +52,7 @@ def roc(result: AuditResult) -> Drawing | None:
 
     The axes start at 1 / non-members: below that rate nothing can be measured.
     """
-    return draw_roc(result, tuple(_curves(result)))
+    return draw_roc(tuple(_curves(result)))
 
 
 def draw_roc(curves: tuple[Curve, ...]) -> Drawing | None:

@@ -135,10 +135,27 @@ def test_few_challenge_points_leave_out_what_is_more():
 
 
 def test_who_asks_about_records_together():
-    assert asked_together(["loss", "lira", "rmia", "tmi-default", "tmi-global", "blind"], 60) == {
-        "rmia": 60,
-        "tmi-default": 60,
-    }
+    every = ["loss", "lira", "rmia", "tmi-default", "tmi-global", "adapted-lira-averaged", "blind"]
+    member = np.arange(50)[:, None] % 2 == np.zeros(60)
+    assert asked_together(every, member, np.array([0, 1])) == {"rmia": 60, "tmi-default": 60}
+    pooled = {"rmia": 60, "tmi-default": 60, "adapted-lira-averaged": 60}
+    assert asked_together(every, member, np.arange(4)) == pooled  # 23 shadows on each side: one variance for all
+    assert set(asked_together(every, member[2:], None)) == set(pooled)  # 24, less the target
+
+
+@pytest.mark.parametrize(("shadows", "alone"), [(48, True), (46, False)])
+def test_the_number_of_shadows_decides_whether_the_adapted_lira_asks_alone(shadows, alone):
+    evidence, rng = noise(7, 52, 20), stream(7, "test")
+    fold = Fold(np.arange(50, 52), np.arange(shadows))
+    changed = evidence.logits.copy()
+    changed[50:, 1:] = rng.normal(0, 5, changed[50:, 1:].shape)
+    name = "adapted-lira-averaged"
+    before, after = (
+        attack_all(e, [fold], [name], 0)[0].values[:, 0] for e in (evidence, replace(evidence, logits=changed))
+    )
+    assert np.allclose(before, after) == alone
+    kept = evidence.member[np.r_[np.arange(shadows), 50:52]]
+    assert (name not in asked_together([name], kept, np.arange(shadows, shadows + 2))) == alone
 
 
 def test_the_evidence_at_some_points():

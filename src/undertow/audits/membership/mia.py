@@ -79,7 +79,7 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         environment={
             **host.environment,
             "engines": {k: d.note() for k, d in game.engines.items()},
-            TOGETHER: asked_together(names, len(design.points)),
+            TOGETHER: asked_together(names, evidence.member, fold.targets),
             **promise(game.noise),
         },
         data=supply.describe(),

@@ -51,7 +51,7 @@ def audit_score(
         audit="score",
         config={"attacks": list(names), "drop_duplicates": drop_duplicates},
         seed=seed,
-        environment={**(environment or {}), TOGETHER: asked_together(names, len(ids))},
+        environment={**(environment or {}), TOGETHER: asked_together(names, evidence.member, targets)},
         data={
             "name": signals.name,
             "sizes": {k: list(v.shape) for k, v in signals.arrays.items()},

@@ -108,7 +108,7 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
             **host.environment,
             "engines": {name: decision.note() for name, decision in game.engines.items()},
             "finetuning": finetuning(config),
-            TOGETHER: asked_together(names, len(game.design.points)),
+            TOGETHER: asked_together(names, evidence.member, game.fold.targets),
             **promise(game.noise),
         },
         data=supply.describe(),

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from undertow.attacks.catalog import ATTACKS
+from undertow.attacks.catalog import ATTACKS, Attack
 from undertow.audits.in_turn import at_points
 from undertow.audits.leakage import attack_all
 from undertow.engine.membership import Fold
@@ -22,9 +22,19 @@ COUNTS = (1, 10, 50)  # records; all challenge points always
 FPRS = (0.01,)
 
 
-def asked_together(names: Sequence[str], points: int) -> dict[str, int]:
-    """For each attack of `names` that scores a point by the target's other answers too: how many it is given."""
-    return {name: points for name in names if ATTACKS[name].together}
+def asked_together(names: Sequence[str], member: Array, targets: Array | None) -> dict[str, int]:
+    """For each attack of `names` that scores a point by the target's other answers too: how many it is given.
+
+    `member` (M, Q); `targets` are the held-out models, None where each is attacked in turn.
+    """
+    shadows = member if targets is None else np.delete(member, targets, 0)
+    left = int(np.minimum(shadows.sum(0), (~shadows).sum(0)).min()) - (targets is None)  # the target itself is out
+    together = [name for name in names if _together(ATTACKS[name], left)]
+    return dict.fromkeys(together, member.shape[1])
+
+
+def _together(attack: Attack, shadows: int) -> bool:
+    return attack.together and (attack.alone_from is None or shadows < attack.alone_from)
 
 
 def together_rows(

@@ -83,7 +83,7 @@ def arms_roc(result: AuditResult) -> Drawing | None:
         found = Measurement(scores.attack, "auc", auc(scores.values, scores.member), None, None, 1, "models")
         row = Row(arm, arm, "attack", arm, {"AUC": found})
         curves.append(Curve(row, scores, *LINES[arm], band=arm != "benign", role=""))
-    return draw_roc(result, tuple(curves))
+    return draw_roc(tuple(curves))
 
 
 def forest(result: AuditResult) -> Drawing | None:
