@@ -151,7 +151,7 @@ def _left_out(attack: Attack, can: Array) -> dict[str, object]:
 
 
 def at_points(evidence: Evidence, keep: Array) -> Evidence:
-    """The evidence on some of the points (N,) bool."""
+    """The evidence on some of the points: (N,) bool, or their numbers."""
     changes = {}
     for field in fields(Evidence):
         value = getattr(evidence, field.name)

@@ -40,7 +40,7 @@ def result_json(result: AuditResult) -> str:
         body["leak"] = result.leak
     if result.not_run or result.left_out:
         body["attacks"] = {
-            "run": list(dict.fromkeys(m.attack for m in result.measurements)),
+            "run": list(dict.fromkeys(m.attack for m in result.measurements if "_difference" not in m.metric)),
             "not_run": [dict(e) for e in result.not_run],
             "left_out": [dict(e) for e in result.left_out],
         }

@@ -9,9 +9,11 @@ from undertow.attacks.catalog import ATTACKS, Attack, check_names
 from undertow.audits.in_turn import Attacked, asked, at_points, attack_in_turn, attackable, needs
 from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, measure_all
 from undertow.audits.membership.cost import too_dear
+from undertow.audits.membership.direct import direct_differences
 from undertow.audits.membership.evidence import SignalSet, check_evidence
 from undertow.audits.membership.leak import leak_test
 from undertow.audits.membership.reading import reading
+from undertow.audits.membership.together import TOGETHER, asked_together
 from undertow.engine.membership import balanced, held_out_targets
 from undertow.types import Array, AuditResult, BadInput, Evidence, Progress, Scores
 
@@ -44,11 +46,12 @@ def audit_score(
     with clock.stage("measure"):
         rows = measure_all(found.scores, seed)
         rows, leak = leak_test(found.scores, rows, evidence, seed, targets, ids)
+        rows += direct_differences(found.scores)
     return AuditResult(
         audit="score",
         config={"attacks": list(names), "drop_duplicates": drop_duplicates},
         seed=seed,
-        environment=dict(environment or {}),
+        environment={**(environment or {}), TOGETHER: asked_together(names, evidence.member, targets)},
         data={
             "name": signals.name,
             "sizes": {k: list(v.shape) for k, v in signals.arrays.items()},
