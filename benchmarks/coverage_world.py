@@ -150,7 +150,10 @@ def learn(data: Records, member: Array, rng: np.random.Generator, effect: str, b
     share, ridge = EFFECTS[effect]
     models, points = member.shape
     used = np.concatenate([member, rng.random((models, background)) < 0.5], 1)
-    x, labels = np.concatenate([data.x, OTHERS.x[:background]]), np.concatenate([data.labels, OTHERS.labels[:background]])
+    x, labels = (
+        np.concatenate([data.x, OTHERS.x[:background]]),
+        np.concatenate([data.labels, OTHERS.labels[:background]]),
+    )
     hidden = int(share * len(x) / 2)
     project, shift = rng.normal(size=(models, WIDTH, hidden)) / np.sqrt(WIDTH), rng.normal(size=(models, 1, hidden))
     logits = np.empty((models, points, CLASSES))

@@ -138,10 +138,10 @@ def uneven(member: Array) -> bool:
     The other models' membership then foretells the target's, and a shadow attack beats .5 without any leak.
     """
     models, points = member.shape
+    if models < 2 or points < 2 or member.all() or not member.any():
+        return False
     inside = member.sum(0)
     share = inside.mean() / models
-    if models < 2 or points < 2 or not 0 < share < 1:
-        return False
     return bool(inside.var() * points / (models * share * (1 - share)) > chi2.ppf(1 - UNEVEN, points - 1))
 
 

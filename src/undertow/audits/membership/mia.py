@@ -20,6 +20,7 @@ from undertow.audits.leakage import (
     promise,
     with_epsilon,
 )
+from undertow.audits.membership.blind import with_blind_error
 from undertow.audits.membership.leak import leak_test
 from undertow.audits.membership.reading import reading
 from undertow.audits.membership.together import TOGETHER, asked_together, together_rows
@@ -69,6 +70,7 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         scores = attack_all(evidence, [fold], names, config.seed, progress=host.progress)
     with clock.stage("measure"):
         rows = measure_all(scores, config.seed)
+        rows = with_blind_error(rows, scores, evidence, config.seed, fold.targets)
         rows, leak = leak_test(scores, rows, evidence, config.seed, fold.targets)
     with clock.stage("fewer records asked together"):
         rows += together_rows(evidence, [fold], scores, GROUPED, config.seed)

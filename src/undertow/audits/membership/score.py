@@ -8,6 +8,7 @@ import numpy as np
 from undertow.attacks.catalog import ATTACKS, Attack, check_names
 from undertow.audits.in_turn import Attacked, asked, at_points, attack_in_turn, attackable, needs
 from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, measure_all
+from undertow.audits.membership.blind import with_blind_error
 from undertow.audits.membership.cost import too_dear
 from undertow.audits.membership.direct import direct_differences
 from undertow.audits.membership.evidence import SignalSet, check_evidence
@@ -44,7 +45,7 @@ def audit_score(
     with clock.stage("attack"):
         found = _attacked(evidence, names, seed, targets, ids, progress)
     with clock.stage("measure"):
-        rows = measure_all(found.scores, seed)
+        rows = with_blind_error(measure_all(found.scores, seed), found.scores, evidence, seed, targets)
         rows, leak = leak_test(found.scores, rows, evidence, seed, targets, ids)
         rows += direct_differences(found.scores)
     return AuditResult(

@@ -26,6 +26,7 @@ from undertow.audits.leakage import (
     promise,
     with_epsilon,
 )
+from undertow.audits.membership.blind import with_blind_error
 from undertow.audits.membership.direct import direct_differences, too_costly
 from undertow.audits.membership.leak import leak_test
 from undertow.audits.membership.reading import reading
@@ -96,6 +97,7 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
             controls = _control(workshop, game, names)
     with clock.stage("measure"):
         rows, control_rows = measure_all(scores, config.seed), measure_all(controls, config.seed)
+        rows = with_blind_error(rows, scores, evidence, config.seed, game.fold.targets)
         rows, leak = leak_test(scores, rows, evidence, config.seed, game.fold.targets)
         rows += direct_differences(scores)
     with clock.stage("fewer records asked together"):
