@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from warnings import catch_warnings
 
 import numpy as np
 
+from undertow.engine.membership import redraw
 from undertow.rng import stream
 from undertow.types import Array
 
@@ -117,6 +120,7 @@ CELLS = (
     Cell("groups of 5", 16, 200, by_person, groups=5),
     Cell("pairs", 16, 200, pairs, background=0),
     Cell("held-out", 48, 200, shadows_and_victims, targets=16, background=0),
+    Cell("digits", 16, 200, pairs),
 )
 
 
@@ -136,6 +140,32 @@ def records(points: int, rng: np.random.Generator, groups: int = 0) -> Records:
         x = 0.7 * x + 0.7 * np.repeat(rng.normal(size=(points // groups, WIDTH)), groups, 0)
     labels = np.where(rng.random(points) < 0.2, rng.integers(CLASSES, size=points), true)
     return Records(x, labels)
+
+
+@lru_cache(maxsize=1)
+def digits() -> tuple[Array, Array, Array]:
+    """Real signals: membership (64, 600), logits (64, 600, 10) of networks trained on halves of scanned digits, labels."""
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = load_digits(return_X_y=True)
+    rng = stream(0, "coverage", "digits")
+    chosen = rng.permutation(len(x))[:600]
+    x, y, member = x[chosen] / 16, y[chosen], pairs(64, 600, rng)
+    logits = []
+    for m, own in enumerate(member):
+        with catch_warnings(action="ignore"):  # of iterations that ended
+            model = MLPClassifier((32,), max_iter=60, learning_rate_init=0.01, random_state=m).fit(x[own], y[own])
+        logits.append(np.log(np.maximum(model.predict_proba(x), np.finfo(float).tiny)))
+    return member, np.stack(logits), y
+
+
+def real(rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """16 of those networks in their pairs on 200 of the digits, and membership dealt to the digits anew: a null."""
+    member, logits, labels = digits()
+    first = rng.permutation(32)[:8]
+    rows, columns = np.concatenate([first, first + 32]), rng.permutation(600)[:200]
+    return redraw(member[np.ix_(rows, columns)], rng), logits[np.ix_(rows, columns)], labels[columns]
 
 
 OTHERS = records(BACKGROUND, stream(0, "coverage", "background"))

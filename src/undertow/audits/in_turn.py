@@ -106,21 +106,21 @@ def _impossible(attack: Attack, member: Array, out: LeftOut, can: Array) -> dict
     if len(member) == 1 and attack.shadows:
         return {
             "attack": attack.name,
-            "reason": "it compares the attacked model with others, and the file has one model",
+            "reason": "the attacked model is compared with others, and the file has one model",
             "fix": "add shadow models, trained on random halves of the records",
         }
     if attackable(member, can):
         if out.beside is not None and attack.shadows and attack.together and attack.name not in in_turn.RULES:
             return {
                 "attack": attack.name,
-                "reason": "it compares records within a model, and in this design other models are left out at every "
+                "reason": "records are compared within a model, and in this design other models are left out at every "
                 "record",
                 "fix": "train models in complementary pairs, or name held-out models as `target`",
             }
         return None
     return {
         "attack": attack.name,
-        "reason": f"beside the attacked model, it needs {asked(attack)} each record; members and non-members of "
+        "reason": f"{asked(attack)} each record are needed beside the attacked model, for members and for non-members; "
         f"{int(can.any(0).sum())} of {member.shape[1]} records have them",
         "fix": f"give more models than {len(member)}, trained on random halves of the records, best as complementary "
         "pairs",
@@ -146,7 +146,7 @@ def _left_out(attack: Attack, can: Array) -> dict[str, object]:
         "records": int(gone.sum()),
         "of": len(gone),
         "pairs": int((~can).sum()),
-        "reason": f"Beside the attacked model, there are not {asked(attack)} the record",
+        "reason": f"Beside the attacked model, {asked(attack)} the record are needed",
     }
 
 

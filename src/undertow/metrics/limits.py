@@ -68,7 +68,7 @@ def lower_limit(m: Measurement, choices: int) -> float:
 
 def upper_limit(m: Measurement, choices: int) -> float:
     """Upper 97.5 % limit of `m` when it was picked as the worst of `choices`; 1 where there is none."""
-    return _at(m, choices)[1] if m.value is not None and m.high is not None else 1.0
+    return _at(m, choices)[1] if m.value is not None and m.low is not None and m.high is not None else 1.0
 
 
 def _at(m: Measurement, choices: int) -> tuple[float, float]:

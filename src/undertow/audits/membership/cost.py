@@ -22,7 +22,7 @@ def too_dear(attack: Attack, evidence: Evidence, targets: Array | None) -> str |
     if seconds <= SECONDS:
         return None
     about = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
-    return f"it would take about {about} of CPU time on a file of this size"
+    return f"about {about} of CPU time on a file of this size"
 
 
 def estimate(attack: Attack, evidence: Evidence, targets: Array | None) -> float:

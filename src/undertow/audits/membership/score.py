@@ -79,9 +79,7 @@ def _chosen(
     if wanted:
         return names, ()
     dear = {name: why for name in names if (why := too_dear(ATTACKS[name], evidence, targets))}
-    skipped = tuple(
-        {"attack": name, "reason": why, "fix": f"ask for it: --attack {name}"} for name, why in dear.items()
-    )
+    skipped = tuple({"attack": name, "reason": why, "fix": f"name it, --attack {name}"} for name, why in dear.items())
     return tuple(name for name in names if name not in dear), skipped
 
 
@@ -145,7 +143,7 @@ def _held_out(
 def _no_shadows(attack: Attack, enough: int, points: int, shadows: int) -> dict[str, str]:
     return {
         "attack": attack.name,
-        "reason": f"it needs, among the shadow models, {asked(attack)} each record; {enough} of {points} records "
+        "reason": f"{asked(attack)} each record are needed among the shadow models; {enough} of {points} records "
         "have them",
         "fix": f"give more shadow models than {shadows}, trained on random halves of the records",
     }
