@@ -82,9 +82,12 @@ def _found(ranking: Ranking, k: int) -> float:
 
 
 def accuracy_influence(scores: Scores, called: Array) -> tuple[float, Array]:
-    """Balanced accuracy of the guesses `called` (M, N) bool, and phi (M, N), the thresholds taken as given."""
+    """Balanced accuracy of guesses, and phi (M, N), the thresholds taken as given.
+
+    `called` (M, N): how often each pair is called a member, 0..1.
+    """
     inside, outside = scores.inside, scores.outside
     m, n = int(inside.sum()), int(outside.sum())
-    found, cleared = called[inside].mean(), (~called[outside]).mean()
-    phi = np.where(inside, (called - found) / (2 * m), np.where(outside, (~called - cleared) / (2 * n), 0))
+    found, cleared = called[inside].mean(), 1 - called[outside].mean()
+    phi = np.where(inside, (called - found) / (2 * m), np.where(outside, (1 - called - cleared) / (2 * n), 0))
     return float((found + cleared) / 2), phi
