@@ -1,5 +1,6 @@
 """The process that reads one untrusted file: standard input is the file, standard output takes one line of JSON."""
 
+import gc
 import json
 import resource
 import sys
@@ -41,6 +42,7 @@ def read(fd: int, size: int, kind: str, limits: Mapping[str, int], scratch: int)
     return {
         "kind": job.kind,
         "complete": job.report.complete,
+        "doubts": job.report.doubts,
         "findings": job.report.findings,
         "tensors": [list(found.__dict__.values()) for found in job.tensors],
         "scratch": job.scratch.used,
@@ -66,6 +68,7 @@ def main() -> None:
     """Arguments: one JSON object with kind, size, limits, scratch (a file descriptor) and seconds."""
     said = json.loads(sys.argv[1])
     confine(said["limits"], said["seconds"])
+    gc.disable()  # it lives for one file, and its memory is bounded
     found = read(0, said["size"], said["kind"], said["limits"], said["scratch"])
     sys.stdout.write(json.dumps(found))
     sys.stdout.flush()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from .allowed import RULES, STORAGES, WIDTHS, build, inert
 from .collect import Found, Place, Scratch, leaves, records
+from .joblibs import array_after
 from .machine import CODE, MALFORMED, OBJECT, Budget, Machine, Report
 from .opcodes import Blob
 from .steps import execute
@@ -36,8 +37,11 @@ class Job:
 
 def machine(job: Job, stream: Stream, persistent: Callable[[object], object] | None = None) -> Machine:
     """A machine for the pickles of this job."""
-    known = inert if job.kind != "torchscript" else lambda g: inert(g) or g.module.split(".")[0] == "__torch__"
-    return Machine(stream, job.report, job.budget, RULES, build, persistent, known)
+    reader = Machine(stream, job.report, job.budget, RULES, build, persistent, inert)
+    if job.kind == "torchscript":  # its classes are part of the program that is said to be there
+        reader.inert = lambda g: inert(g) or "harmless" * (g.module.split(".")[0] == "__torch__")
+    reader.after_build = array_after
+    return reader
 
 
 def run(job: Job, reader: Machine, offset: int, depth: int = 0) -> tuple[object, int]:
@@ -52,9 +56,8 @@ def run(job: Job, reader: Machine, offset: int, depth: int = 0) -> tuple[object,
 def _look_inside(job: Job, raw: bytes | Blob, depth: int) -> None:
     """Bytes that are a pickle of refused names are a payload that waits for a second load."""
     if isinstance(raw, Blob):
-        if raw.place != "file":
-            return
-        stream = Stream(job.stream.fd, raw.offset, raw.size)
+        fd = job.scratch.fd if raw.place == "scratch" else job.stream.fd
+        stream = Stream(fd, raw.offset, raw.size, raw.place)
     else:
         stream = Held(raw)
     if stream.size < 4 or depth >= NESTED or stream.read(0, 1) not in b"\x80c(i":
@@ -177,7 +180,7 @@ def _legacy_places(job: Job, keys: list[str], known: dict[str, Storage], at: int
         size = numel * WIDTHS[storage.dtype]
         if numel != storage.numel or at + 8 + size > job.stream.size:
             raise Malformed("a storage of it is cut or has another length than its tensors say")
-        places[key] = Place("file", at + 8, size)
+        places[key] = Place(job.stream.place, job.stream.start + at + 8, size)
         at += 8 + size
     if at != job.stream.size:
         job.report.stop(MALFORMED, f"{job.stream.size - at:,} bytes follow its last storage")
