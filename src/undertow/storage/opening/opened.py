@@ -1,12 +1,15 @@
 """What comes out of opening a checkpoint: files, tensors, findings. Unknown is never safe."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from time import monotonic
 from types import TracebackType
 
 from undertow.scanner.findings import Finding, Verdict
 from undertow.scanner.tensors import Tensor
+from undertow.storage.opening.source import Refused, Source
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,40 @@ class Limits:
     nodes: int = 500_000  # visited while the tensors of a pickle are collected
     row_bytes: int = 64 << 20  # of one row (first axis) of a tensor: what a reader holds at least
     dense_ratio: int = 8  # tensors as numbers against the bytes of their file (views may share storage)
-    seconds: float = 60.0  # for one pickle or archive, and one more per 50 MB
+    seconds: float = 60.0  # for all pickles and archives of a path together, and one more per 50 MB of them
     memory: int = 1 << 30  # address space of the process that reads it
 
 
 DEFAULT = Limits()
+BYTES_PER_SECOND = 50e6
+
+
+@dataclass
+class Clock:
+    """The time that the files of one path may take together to be read by processes of their own."""
+
+    limits: Limits
+    spent: float = 0.0  # seconds
+    size: int = 0  # bytes of the files that were begun
+    seen: set[str] = field(default_factory=set)
+
+    def left(self, source: Source) -> float:
+        """Seconds for the next file; Refused where none are left."""
+        self.size += 0 if source.path in self.seen else source.size
+        self.seen.add(source.path)
+        seconds = self.limits.seconds + self.size / BYTES_PER_SECOND - self.spent
+        if seconds <= 0:
+            raise Refused("limit", f"the files of this path took more than {self.spent:.0f} s together, so it was not read")
+        return seconds
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count what is done inside."""
+        start = monotonic()
+        try:
+            yield
+        finally:
+            self.spent += monotonic() - start
 
 
 @dataclass(frozen=True)
@@ -41,6 +73,7 @@ class OpenedFile:
     sha256: str  # "" where it was not read, or changed while it was
     kind: str  # by content: "safetensors", "torch-zip", "pickle", ...; "other" has no weights
     complete: bool  # parsed and understood to its last byte; else the verdict is never safe
+    doubts: tuple[str, ...] = ()  # kinds of findings for which it is not complete
 
 
 @dataclass(eq=False)

@@ -12,9 +12,13 @@ from .archives import archive
 from .collect import Scratch
 from .gguf import gguf
 from .machine import MALFORMED, Budget
+from .hdf5 import hdf5
+from .nested import compressed, tar
 from .npy import npy
+from .onnx import looks_like, onnx
 from .pickles import Job, bare, legacy, probe
 from .stream import Malformed, Stream, TooMuch
+from .tflite import tflite
 
 READERS: dict[str, Callable[[Job], None]] = {
     "zip": archive,
@@ -23,6 +27,12 @@ READERS: dict[str, Callable[[Job], None]] = {
     "probe": probe,
     "gguf": gguf,
     "npy": lambda job: npy(job, job.stream, "array"),
+    "tar": tar,
+    **dict.fromkeys(("gzip", "bzip2", "xz", "zlib"), compressed),
+    "hdf5": hdf5,
+    "onnx": onnx,
+    "is onnx": looks_like,
+    "flatbuffer": tflite,
 }
 
 
@@ -30,7 +40,7 @@ def read(fd: int, size: int, kind: str, limits: Mapping[str, int], scratch: int)
     """What one file holds. Every fault of the file becomes a finding."""
     budget = Budget(limits["opcodes"], limits["depth_of_stack"], limits["pickle_bytes"])
     job = Job(Stream(fd, 0, size), limits, Scratch(scratch, limits["inflated_bytes"]), budget)
-    job.kind = "" if kind == "probe" else kind
+    job.kind = "" if kind in ("probe", "is onnx") else kind
     try:
         READERS[kind](job)
     except Malformed as error:
@@ -46,6 +56,8 @@ def read(fd: int, size: int, kind: str, limits: Mapping[str, int], scratch: int)
         "findings": job.report.findings,
         "tensors": [list(found.__dict__.values()) for found in job.tensors],
         "scratch": job.scratch.used,
+        "texts": job.texts,
+        "external": job.external,
     }
 
 

@@ -68,13 +68,13 @@ def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
             inside = _children(value)
             if visited + len(inside) > most:
                 raise TooMuch(f"its pickle unfolds to more than {most:,} values")
-            visited += sum(_scalar(item) for _, item in inside)
-            todo.extend(((*path, key), item) for key, item in reversed(inside) if not _scalar(item))
+            deeper = [((*path, key), item) for key, item in reversed(inside) if type(item) not in SCALARS]
+            visited += len(inside) - len(deeper)
+            todo += deeper
     return found
 
 
-def _scalar(value: object) -> bool:
-    return value is None or isinstance(value, int | float | str | bytes | Blob | Opaque | Plain | Kind)
+SCALARS = frozenset({type(None), bool, int, float, str, bytes, Blob, Opaque, Plain, Kind})  # hold no tensor
 
 
 def _as_view(value: View | NumpyArray | Storage) -> View | NumpyArray:
@@ -122,8 +122,14 @@ def _children(value: Table | Bag | Record | list[object] | tuple[object, ...]) -
         return [(str(i), item) for i, item in enumerate(items)]
     last: dict[object, tuple[str, object]] = {}
     for key, item in value.pairs:
-        if not (key is None or isinstance(key, str | int | float | bytes)):
-            if _scalar(item):
+        if type(key) is str:
+            if type(item) not in SCALARS:  # only what may hold a tensor is followed
+                last[key] = (key, item)
+            else:
+                last.pop(key, None)
+            continue
+        if not (key is None or isinstance(key, int | float | bytes)):
+            if type(item) in SCALARS:
                 continue
             key = f"key {len(last)}"
         last[key] = (key if isinstance(key, str) else str(key), item)

@@ -6,6 +6,7 @@ The list and the shape of the arguments are those of CPython's Lib/pickletools.p
 import struct
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 from .stream import Malformed, Stream, TooMuch
 
@@ -129,24 +130,23 @@ def opcodes(stream: Stream, offset: int, longest: int) -> Generator[Opcode, int 
         if parsed is None:
             raise Malformed(f"byte {offset} is no opcode of a pickle")
         name, form, number, what = parsed
-        argument: object = None
+        argument: Any = None
         end = offset + 1
         if form == PLAIN:
             pass
         elif number is not None:
             if at + 1 + number.size > len(piece):
                 raise Malformed("it is cut")
-            (argument,) = number.unpack_from(piece, at + 1)
+            argument = number.unpack_from(piece, at + 1)[0]
             end += number.size
             if form == COUNTED:
-                size = int(argument)
+                size = argument
                 argument, end = _counted(stream, end, size, what), end + size
-                taken += size if not isinstance(argument, Blob) else 0
+                if not isinstance(argument, Blob):
+                    taken = _within(taken + size, longest)
         else:
             argument, end = _of_lines(stream, end, form, what)
-            taken += end - offset
-        if taken > longest:
-            raise TooMuch(f"a pickle of it has more than {longest:,} bytes of text")
+            taken = _within(taken + end - offset, longest)
         elsewhere = yield name, argument, offset, end
         if elsewhere is not None:
             yield name, argument, offset, elsewhere  # the answer to send()
@@ -154,6 +154,12 @@ def opcodes(stream: Stream, offset: int, longest: int) -> Generator[Opcode, int 
         if name == "STOP":
             return
         offset = end
+
+
+def _within(taken: int, longest: int) -> int:
+    if taken > longest:
+        raise TooMuch(f"a pickle of it has more than {longest:,} bytes of text")
+    return taken
 
 
 def _of_lines(stream: Stream, offset: int, form: int, what: str) -> tuple[object, int]:

@@ -28,6 +28,10 @@ class Job:
     report: Report = field(default_factory=Report)
     tensors: list[Found] = field(default_factory=list)
     kind: str = ""
+    texts: list[tuple[str, str]] = field(default_factory=list)  # (name, text) of configurations in it
+    external: list[tuple[str, str, tuple[int, ...], str, int]] = field(default_factory=list)
+    """Tensors whose numbers lie in another file: (name, type, shape, the file's name, offset in bytes)."""
+    depth: int = 0  # archives around it
 
     @property
     def dense(self) -> int:

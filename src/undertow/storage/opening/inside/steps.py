@@ -27,7 +27,10 @@ def execute(m: Machine, offset: int) -> tuple[object, int]:
             if begin < frame < at and name != "FRAME":
                 raise Malformed("an instruction crosses the end of its frame")
             step = steps.get(name)
-            if step is not None:
+            if step is _literal:  # the most frequent: without a call
+                m.held += 1
+                m.stack.append(argument)
+            elif step is not None:
                 step(m, argument)
             elif name == "BUILD":
                 at = _build(m, at, code)
@@ -198,8 +201,12 @@ def _set_item(m: Machine, _: object) -> None:
 
 def _tuple(count: int) -> Callable[[Machine, object], None]:
     def step(m: Machine, _: object) -> None:
-        items = [m.pop() for _ in range(count)]
-        m.push(tuple(items[::-1]))
+        if len(m.stack) < count:
+            raise Malformed("a pickle of it takes from an empty stack")
+        items = tuple(m.stack[-count:])
+        del m.stack[-count:]
+        m.held -= count - 1
+        m.stack.append(items)
 
     return step
 
@@ -235,6 +242,10 @@ def _put(m: Machine, number: object) -> None:
     if not isinstance(number, int) or number < 0:
         raise Malformed("a pickle of it numbers its memo below 0")
     m.memo[number] = m.top()
+
+
+def _memoize(m: Machine, _: object) -> None:
+    m.memo[len(m.memo)] = m.top()
 
 
 def _get(m: Machine, number: object) -> None:
@@ -293,7 +304,7 @@ STEPS: dict[str, Callable[[Machine, object], None]] = {
     "TUPLE3": _tuple(3),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
-    "MEMOIZE": lambda m, _: _put(m, len(m.memo)),
+    "MEMOIZE": _memoize,
     "PROTO": _proto,
     **dict.fromkeys((*NUMBERS, *TEXTS), _literal),
     **dict.fromkeys(BYTES, _bytes),

@@ -59,6 +59,13 @@ class Stream:
             offset, left = offset + len(raw), left - len(raw)
         raise Malformed("a line of it has no end")
 
+    def line_of(self, offset: int, longest: int = 4096) -> str:
+        """The text from `offset` to a zero byte."""
+        raw, zero, _ = self.read(offset, min(longest, self.size - offset)).partition(b"\0")
+        if not zero:
+            raise Malformed("a name in it has no end")
+        return raw.decode("utf8", "replace")
+
     def part(self, offset: int, size: int) -> "Stream":
         """A part of this part."""
         if offset < 0 or size < 0 or offset + size > self.size:
