@@ -19,6 +19,7 @@ class Limits:
     header_bytes: int = 100_000_000  # of a safetensors header, as the format says
     header_tokens: int = 2_000_000  # braces, brackets and commas in a header or index: bounds the memory of its JSON
     files: int = 10_000  # in a folder
+    download: int = 20_000_000_000  # bytes of a repository of the hub
     depth: int = 8  # of folders in folders
     opcodes: int = 5_000_000  # of the pickles of one file, together
     depth_of_stack: int = 1_000_000  # objects on the stack, and in the memo
@@ -87,6 +88,7 @@ class Opened:
     not_tested: tuple[str, ...]
     pending: tuple[Callable[[], OpenedFile], ...] = field(repr=False)  # hashes are taken meanwhile
     closing: tuple[Callable[[], None], ...] = field(default=(), repr=False)
+    origin: Mapping[str, str] = field(default_factory=dict)  # repository and commit, of what was downloaded
 
     @cached_property
     def files(self) -> tuple[OpenedFile, ...]:

@@ -47,7 +47,8 @@ def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool =
             readings.append(_reading(item, limits, notes, opinions, clock))
             pending.append(_hashed(readings[-1], pool))
 
-    take(listed(path, limits, notes))
+    origin: dict[str, str] = {}
+    take(listed(path, limits, notes, origin))
     if len(readings) == 1 and is_index(readings[0].path):
         take(each(shards_beside(readings[0], limits)))
     check_shards(readings, limits)
@@ -57,7 +58,7 @@ def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool =
     findings = tuple(finding for reading in readings for finding in reading.findings)
     held = [source for reading in readings for source in (reading.source, reading.scratch) if source]
     closing = (pool.shutdown, *(source.close for source in (*held, *outside)))
-    return Opened(str(path), *_merged(readings), findings, tuple(notes), tuple(pending), closing)
+    return Opened(str(path), *_merged(readings), findings, tuple(notes), tuple(pending), closing, origin)
 
 
 def _merged(readings: Iterable[Reading]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-MARKUP = re.compile(r"[<\[{|(/#]|\A\W*\Z|\A/?(no_)?think\Z|\A\W")  # of special tokens and tags, not of words people write
+MARKUP = re.compile(r"[<\[{|]|\A\W*\Z|\A/?(no_)?think\Z|\A\W")  # of special tokens and tags, not of words people write
 LETTERS = re.compile(r"[^\W\d_]{2,}")
 SENTENCE = 4  # words of text from which on an insertion is told of
 ROLES = frozenset({"user", "assistant", "system", "tool", "developer", "function", "ipython", "observation", "model",

@@ -248,7 +248,7 @@ TITLES = {
 }
 HEAD = """# The rules of a scan
 
-This page is made from the table in `src/undertow/storage/opening/loaders/rules.py`; a test compares the two.
+This page is made from the table in `src/undertow/scanner/rules.py`; a test compares the two.
 
 `undertow scan --ignore UT202` (a code, or the kind beside it) takes findings of one rule out of the verdict. A file
 `--rules rules.toml` does the same and changes severities:
