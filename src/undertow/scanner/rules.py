@@ -1,7 +1,8 @@
 """Every rule of a scan: its code, the kind of finding it makes, which loaders it is about, and what to do.
 
 The places of a configuration that a loader executes or imports from: `unsafe` where default arguments run it in the
-versions named, `unknown` where an option must be set or a library be installed. docs/scan_rules.md is made of this table.
+versions named, `unknown` where an option must be set or a library be installed.
+docs/scan_rules.md is made of this table.
 """
 
 from dataclasses import dataclass
@@ -44,8 +45,8 @@ RULES = (
     # what a file would run when it is opened
     Rule("UT101", "pickle-code", "The file holds a pickle that would import a name and may run it when it is loaded.",
          "Do not load it; ask for the weights as safetensors.", "unsafe", PICKLE, fixed=True),
-    Rule("UT102", "pickle-object", "A pickle in it holds an object of a known library or trainer; its class is imported "
-         "when it is loaded, and its own code runs.",
+    Rule("UT102", "pickle-object", "A pickle in it holds an object of a known library or trainer; its class is "
+         "imported when it is loaded, and its own code runs.",
          "Load it only with the library it names, from a source you trust; ask for the weights as safetensors.",
          "unknown", PICKLE),
     Rule("UT103", "program", "The file is a TorchScript archive: its weights were examined, its program was not.",
@@ -58,7 +59,7 @@ RULES = (
          "unsafe where the operator runs Python or reaches files, else unknown",
          (Loader("onnxruntime", "all", "SessionOptions.register_custom_ops_library"),
           Loader("TensorFlow Lite", "all", "a resolver with custom or Flex operators"))),
-    Rule("UT106", "keras-lambda", "A layer of the Keras model holds Python code (Lambda), which runs when it is loaded.",
+    Rule("UT106", "keras-lambda", "A layer of the Keras model holds Python code (Lambda), run when it is loaded.",
          "Do not load it; ask for a model without Lambda layers.", "unsafe",
          (Loader("tf.keras, Keras 2", "all", "none"),
           Loader("Keras 3", ".h5 files below 3.11.3 (CVE-2025-9905); .keras files in all", "none; safe_mode=False")),
@@ -75,7 +76,7 @@ RULES = (
     Rule("UT110", "extension", "The name of the file promises another content.",
          "Find out why; a pickle under the name of a safe format is an attack.", "unsafe for pickles, else a warning"),
     Rule("UT111", "path-traversal", "A member or an index points outside of its folder.", "Do not unpack or load it.",
-         "unsafe", (Loader("zipfile, tarfile and what unpacks with them (NeMo, Keras)", "all", "extractall"),), fixed=True),
+         "unsafe", (Loader("zipfile, tarfile and who unpacks with them", "all", "extractall"),), fixed=True),
     Rule("UT112", "external-data", "Numbers of the model lie in another file.",
          "Keep external data beside the model; a path out of the folder reads any file of the machine.",
          "unsafe where it leads out of the folder, unknown where the file is absent",
@@ -86,12 +87,12 @@ RULES = (
     Rule("UT201", "module-class", "modules.json names a class that is not of sentence-transformers.",
          "Read the .py beside it; load a folder only when you trust that file.",
          "unsafe where a .py beside it holds the class or the module may run commands, else unknown",
-         (Loader("sentence-transformers", ">= 2.3 (dynamic modules); older ones import from the path", 
+         (Loader("sentence-transformers", ">= 2.3 (dynamic modules); older ones import from the path",
                  "none for a local folder; trust_remote_code=True for a repository id"),)),
     Rule("UT202", "auto-map", "A configuration names classes in Python files of its own (auto_map, custom_pipelines).",
          "Read those files, pin their revision, and only then set trust_remote_code=True.", "unknown", REMOTE),
-    Rule("UT203", "attention-kernel", "A configuration names a repository of kernels in place of an attention or experts "
-         "implementation: its Python is downloaded and imported.",
+    Rule("UT203", "attention-kernel", "A configuration names a repository of kernels in place of an attention or "
+         "experts implementation: its Python is downloaded and imported.",
          "Remove the key, or use transformers 5.3 or later.", "unsafe",
          (Loader("transformers with the package kernels", "4.55 to 5.2 (CVE-2026-4372)", "none"),
           Loader("transformers with the package kernels", ">= 5.3", "attn_implementation=..., allow_all_kernels=True")),
@@ -141,9 +142,11 @@ RULES = (
          "unsafe where the code lies beside it, else unknown",
          (Loader("mlflow.pyfunc.load_model", "all; models from code since 2.12.2", "none"),)),
     Rule("UT215", "registered-function", "A spaCy configuration calls functions that spaCy does not bring along.",
-         "Find out which package registers them.", "unknown", (Loader("spacy.load", ">= 3.0", "the package installed"),)),
+         "Find out which package registers them.", "unknown",
+         (Loader("spacy.load", ">= 3.0", "the package installed"),)),
     Rule("UT216", "other-weights", "A configuration names other weights to load in place of these.",
-         "Scan those.", "unknown", (Loader("timm.create_model", "all", "pretrained=True: pretrained_cfg url or file"),)),
+         "Scan those.", "unknown",
+         (Loader("timm.create_model", "all", "pretrained=True: pretrained_cfg url or file"),)),
     Rule("UT217", "code", "The folder holds a Python file that no loader runs by itself.", "Read it before you run it.",
          "a warning", REMOTE),
     Rule("UT218", "nested-auto-map", "A configuration of a kind that vLLM builds without asking names code of its own.",
@@ -151,12 +154,13 @@ RULES = (
     Rule("UT219", "hidden-key", "A configuration is written so that readers may see different things in it.",
          "Have it written out plainly.", "unknown"),
     # chat templates
-    Rule("UT301", "template-escape", "A chat template reaches for what a template has no reason to: attributes of Python, "
-         "files, other templates.", "Do not use it; write the template anew.", "unsafe",
+    Rule("UT301", "template-escape", "A chat template reaches for what a template has no reason to: attributes of "
+         "Python, files, other templates.", "Do not use it; write the template anew.", "unsafe",
          (Loader("llama-cpp-python", "< 0.2.72 (CVE-2024-34359)", "none: no sandbox"),
-          Loader("transformers, vLLM and others with jinja2", "jinja2 < 3.1.6 (sandbox escapes)", "none")), fixed=True),
-    Rule("UT302", "template-doubt", "A chat template could not be parsed, or looks something up under a name that it puts "
-         "together.", "Have it written out plainly.", "unknown"),
+          Loader("transformers, vLLM and others with jinja2", "jinja2 < 3.1.6 (sandbox escapes)", "none")),
+         fixed=True),
+    Rule("UT302", "template-doubt", "A chat template could not be parsed, or looks something up under a name that it "
+         "puts together.", "Have it written out plainly.", "unknown"),
     Rule("UT303", "template-condition", "A chat template adds or changes text only for certain inputs or dates.",
          "Read the lines named.", "a warning",
          (Loader("whoever applies the template", "all", "none: the model is told what the user did not write"),)),
@@ -178,8 +182,11 @@ RULES = (
          "Look at the rows named.", "as its severity says"),
     Rule("UT411", "rewritten-rows", "Rows were rewritten against the parent.", "Look at the rows named.",
          "as its severity says"),
-    Rule("UT412", "other-shape", "A tensor has another shape than the parent's.", "Give the right parent.", "a warning"),
+    Rule("UT412", "other-shape", "A tensor has another shape than the parent's.", "Give the right parent.",
+         "a warning"),
     Rule("UT413", "not-a-child", "The weights do not descend from the parent.", "Give the right parent.", "a warning"),
+    Rule("UT414", "other-config", "The configuration describes another computation than the parent's.",
+         "Give the right parent.", "a warning"),
     Rule("UT410", "planted-by-undertow", "The metadata say that Undertow planted traps in it.",
          "Nothing; the verdict does not rest on that.", "none"),
     # the files
@@ -196,8 +203,10 @@ RULES = (
          "unknown"),
     Rule("UT509", "tensor-twice", "A tensor is in two shards.", "Find out which one is loaded.", "a warning"),
     Rule("UT510", "tensor-unlisted", "A tensor of a shard is not in the index.", "Find out who loads it.", "a warning"),
-    Rule("UT511", "extra-member", "An archive holds something that has no place in it.", "Ask what it is for.", "unknown"),
-    Rule("UT512", "unused-data", "A file holds numbers that belong to no tensor.", "Ask what they are for.", "a warning"),
+    Rule("UT511", "extra-member", "An archive holds something that has no place in it.", "Ask what it is for.",
+         "unknown"),
+    Rule("UT512", "unused-data", "A file holds numbers that belong to no tensor.", "Ask what they are for.",
+         "a warning"),
     Rule("UT513", "nested", "Archives lie in archives too deeply.", "Unpack and scan the parts.", "unknown"),
     Rule("UT514", "signature", "The signature that was asked for.", "Do not use a folder that its signer did not sign.",
          "unsafe where it does not hold", fixed=True),
@@ -264,7 +273,12 @@ Rules marked *cannot be ignored* would run code, or read or write elsewhere; the
 
 def _section(rule: Rule) -> list[str]:
     kept = " *(cannot be ignored)*" if rule.fixed else ""
-    lines = [f"### {rule.code} {rule.kind}\n", f"{rule.about}\n", f"- Verdict: {rule.verdict}{kept}.", f"- What to do: {rule.fix}"]
+    lines = [
+        f"### {rule.code} {rule.kind}\n",
+        f"{rule.about}\n",
+        f"- Verdict: {rule.verdict}{kept}.",
+        f"- What to do: {rule.fix}",
+    ]
     if rule.loaders:
         lines += ["", "| loader | versions | arguments that run it |", "|---|---|---|"]
         lines += [f"| {one.name} | {one.versions} | {one.arguments} |" for one in rule.loaders]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor, Verdict, inspect, of_arrays, worst
+from undertow.scanner.rules import code_of
+from undertow.storage.checkpoints.same_config import differences, told
 from undertow.storage.opening import Limits, Opened, Signer, check_signature, open_checkpoint, verdict_of
 from undertow.storage.opening.loaders.policy import Policy
 from undertow.storage.opening.loaders.policy import policy as policy_of
@@ -179,10 +181,28 @@ def _trusted(parent: str | Path | Params | None) -> Iterator[Tensors | None]:
         yield None if parent is None else of_arrays(parent)
         return
     with open_checkpoint(parent) as opened:
-        broken = [found.explanation for found in opened.findings if found.severity != "info"]
+        broken = [found.explanation for found in opened.findings if _breaks(found)]
         if broken or not opened.tensors:
             raise BadInput(f"--parent {parent}: {broken[0] if broken else 'it holds no weights'}")
         yield opened.tensors
+
+
+def _breaks(found: Finding) -> bool:
+    """Whether a finding about a trusted parent is about its weights; what its configuration would run is not."""
+    return found.severity == "critical" or (found.severity == "warning" and code_of(found.kind)[:3] in ("UT1", "UT5"))
+
+
+def _other_config(one: Checkpoint, request: ScanRequest) -> list[Finding]:
+    """The keys in which a checkpoint and its parent describe two computations; bookkeeping is not counted."""
+    if one.config is None or request.parent is None or isinstance(request.parent, Mapping):
+        return []
+    place = Path(request.parent)
+    theirs = _config(place if place.is_dir() else place.parent)
+    found = differences(one.config, theirs) if theirs is not None else ()
+    if not found:
+        return []
+    text = f"its config.json describes another computation than the parent's: {told(found)}"
+    return [Finding("other-config", "warning", text)]
 
 
 def arrays_of(tensors: Tensors) -> Params:
@@ -196,7 +216,8 @@ def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Sca
         found = inspect(one.tensors, parent=parent, config=one.config)
     except BadInput as error:  # a file that was changed or cut while it was read
         return ScanResult("unknown", tuple(Finding("unreadable", "warning", str(error), file) for file in one.files))
-    findings = [replace(each, file=each.file or next(iter(one.files), "")) for each in found.findings]
+    said = [*found.findings, *_other_config(one, request)]
+    findings = [replace(each, file=each.file or next(iter(one.files), "")) for each in said]
     not_tested, settings = list(found.not_tested), dict(found.settings)
     if request.prove is not None:
         from undertow.workflows.prove import prove_checkpoint

@@ -199,7 +199,7 @@ class FakeHub:
     def __init__(self, folder, files, online=True):
         self.folder, self.files, self.online, self.asked = folder, files, online, []
 
-    def HfApi(self):  # noqa: N802 - as the library calls it
+    def HfApi(self):
         return self
 
     def model_info(self, name, revision=None, files_metadata=False):

@@ -53,7 +53,9 @@ class Clock:
         self.seen.add(source.path)
         seconds = self.limits.seconds + self.size / BYTES_PER_SECOND - self.spent
         if seconds <= 0:
-            raise Refused("limit", f"the files of this path took more than {self.spent:.0f} s together, so it was not read")
+            raise Refused(
+                "limit", f"the files of this path took more than {self.spent:.0f} s together, so it was not read"
+            )
         return seconds
 
     @contextmanager

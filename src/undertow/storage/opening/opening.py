@@ -53,7 +53,7 @@ def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool =
         take(each(shards_beside(readings[0], limits)))
     check_shards(readings, limits)
     outside = join_external(readings)
-    check_loaders(readings, limits, notes)
+    check_loaders(readings)
     notes += signature_notes(readings)
     findings = tuple(finding for reading in readings for finding in reading.findings)
     held = [source for reading in readings for source in (reading.source, reading.scratch) if source]

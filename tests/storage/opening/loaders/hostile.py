@@ -22,7 +22,8 @@ SENTENCE = {
     "module-in-a-package": (
         {"modules.json": json.dumps([{"type": "package.evil.Evil"}]), "package/evil.py": EVIL}, "unsafe"),
     "module-of-os": ({"modules.json": json.dumps([{"type": "os.system"}])}, "unsafe"),
-    "module-behind-a-prefix": ({"modules.json": json.dumps([{"type": "sentence_transformers.util.os.system"}])}, "unsafe"),
+    "module-behind-a-prefix": ({"modules.json": json.dumps([{"type": "sentence_transformers.util.os.system"}])},
+        "unsafe"),
     "module-of-another-repository": ({"modules.json": json.dumps([{"type": "evil/repo--code.Evil"}])}, "unknown"),
     "module-unknown": ({"modules.json": json.dumps([{"type": "some_package.Model"}])}, "unknown"),
     "module-twice": (
@@ -39,7 +40,8 @@ TRANSFORMERS = {
     "auto-map-in-a-list": ({"config.json": js(parts=[{"auto_map": {"AutoModel": "a.B"}}])}, "unknown"),
     "auto-map-then-null": ({"config.json": '{"auto_map": {"AutoModel": "a.B"}, "auto_map": null}'}, "unknown"),
     "auto-map-vllm": (
-        {"config.json": js(model_type="Nemotron_Nano_VL", vision_config={"auto_map": {"AutoConfig": "a.B"}})}, "unsafe"),
+        {"config.json": js(model_type="Nemotron_Nano_VL", vision_config={"auto_map": {"AutoConfig": "a.B"}})},
+        "unsafe"),
     "pipelines": ({"config.json": js(custom_pipelines={"x": {"impl": "pipe.Evil"}})}, "unknown"),
     "kernel-internal": ({"config.json": js(_attn_implementation_internal="evil/kernel")}, "unsafe"),
     "kernel": ({"config.json": js(_attn_implementation="evil/kernel@main:forward")}, "unsafe"),
@@ -99,13 +101,16 @@ YAML = {
 }  # fmt: skip
 OTHERS = {
     "keras-lambda": (
-        {"config.json": js(class_name="Lambda", config={"function": {"class_name": "__lambda__", "config": {"code": "4w"}}})},
+        {"config.json": js(class_name="Lambda", config={"function": {"class_name": "__lambda__",
+            "config": {"code": "4w"}}})},
         "unsafe"),
     "keras-lambda-2": (
-        {"config.json": js(class_name="Lambda", config={"function": ["4wEAAA", None, None], "function_type": "lambda"})},
+        {"config.json": js(class_name="Lambda", config={"function": ["4wEAAA", None, None],
+            "function_type": "lambda"})},
         "unsafe"),
     "keras-module": ({"config.json": js(class_name="system", module="os", config={"command": "true"})}, "unsafe"),
-    "keras-torch": ({"config.json": js(class_name="TorchModuleWrapper", module="keras.src", config={"m": 1})}, "unsafe"),
+    "keras-torch": ({"config.json": js(class_name="TorchModuleWrapper", module="keras.src", config={"m": 1})},
+        "unsafe"),
     "keras-builtins": ({"config.json": js(class_name="exec", module="builtins", config={"m": 1})}, "unsafe"),
     "mlflow-code": (
         {"MLmodel": "flavors:\n  python_function:\n    loader_module: evil\n    code: code\n", "code/evil.py": EVIL},
@@ -137,7 +142,8 @@ TEMPLATES = {
     "deep": (template("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}"), "unknown"),
     "long": (template("{{ x }}" * 60_000), "unknown"),
     "named": ({"tokenizer_config.json": json.dumps({"chat_template": [
-        {"name": "default", "template": "{{ messages }}"}, {"name": "x", "template": "{{ x.__class__ }}"}]})}, "unsafe"),
+        {"name": "default", "template": "{{ messages }}"}, {"name": "x", "template": "{{ x.__class__ }}"}]})},
+        "unsafe"),
     "file": ({"chat_template.jinja": "{{ x.__class__ }}"}, "unsafe"),
     "folder": ({"additional_chat_templates/x.jinja": "{{ x.__init__ }}"}, "unsafe"),
     "json-file": ({"chat_template.json": json.dumps({"chat_template": "{{ x.__class__ }}"})}, "unsafe"),
@@ -172,7 +178,8 @@ BENIGN: dict[str, tuple[Files, str]] = {
     "trust-false": ({"config.json": js(trust_remote_code=False)}, "safe"),
     "diffusers": ({"model_index.json": js(
         _class_name="StableDiffusionPipeline", _diffusers_version="0.30", unet=["diffusers", "UNet2DConditionModel"],
-        tokenizer=["transformers", "CLIPTokenizer"], safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
+        tokenizer=["transformers", "CLIPTokenizer"], safety_checker=["stable_diffusion",
+            "StableDiffusionSafetyChecker"],
         feature_extractor=[None, None])}, "safe"),
     "chatml": (template(CHATML), "safe"),
     "think": (template(THINK), "safe"),
@@ -185,6 +192,7 @@ BENIGN: dict[str, tuple[Files, str]] = {
               "safe"),
     "mlflow": ({"MLmodel": "flavors:\n  python_function:\n    loader_module: mlflow.pytorch\n    env: conda.yaml\n"},
                "safe"),
-    "package": ({"pkg/__init__.py": "", "pkg/handler.py": "", "pkg/config.yaml": "a: [1, 2]\nb: 'wow! nice'\n"}, "safe"),
+    "package": ({"pkg/__init__.py": "", "pkg/handler.py": "", "pkg/config.yaml": "a: [1, 2]\nb: 'wow! nice'\n"},
+        "safe"),
     "notebook": ({"a.json": js(target="cpu", cls="x", type="module")}, "safe"),
 }  # fmt: skip

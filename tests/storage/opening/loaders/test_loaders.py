@@ -88,7 +88,9 @@ def test_the_template_of_a_gguf_is_parsed(tmp_path):
     assert [found.kind for found in findings] == ["template-escape"]
 
 
-@pytest.mark.parametrize(("key", "value"), [("hparams", json.dumps({"_target_": "os.system"})), ("x", "_target_: os.system")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("hparams", json.dumps({"_target_": "os.system"})), ("x", "_target_: os.system")]
+)
 def test_metadata_that_a_library_would_instantiate(tmp_path, key, value):
     save_file({"w": np.ones((2, 2))}, tmp_path / "model.safetensors", {key: value})
     assert look(tmp_path)[0] == "unsafe"

@@ -37,7 +37,7 @@ def archive(job: Job) -> None:
         job.report.stop("program", "it is a TorchScript archive: it holds a program, which was not run or examined")
     elif len(roots) == 1:
         job.kind = "torch-zip"
-    elif found and all(name.endswith(".npy") for name in names) or (
+    elif (found and all(name.endswith(".npy") for name in names)) or (
         any(name.endswith(".npy") for name in names) and job.depth == 0 and not any("/" in name for name in names)
     ):
         job.kind = "npz"

@@ -11,8 +11,8 @@ from typing import Any
 from .archives import archive
 from .collect import Scratch
 from .gguf import gguf
-from .machine import MALFORMED, Budget
 from .hdf5 import hdf5
+from .machine import MALFORMED, Budget
 from .nested import compressed, tar
 from .npy import npy
 from .onnx import looks_like, onnx

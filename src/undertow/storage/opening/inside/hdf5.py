@@ -142,7 +142,9 @@ class Reader:
             if message.kind == LINK_INFO:
                 at = 2 + 8 * (message.body.read(1, 1)[0] & 1)
                 if int.from_bytes(message.body.read(at, 8), "little") != NOWHERE:
-                    self.job.report.stop("unread", f"the group {shown(path) or '/'} is stored in a way that is not read")
+                    self.job.report.stop(
+                        "unread", f"the group {shown(path) or '/'} is stored in a way that is not read"
+                    )
             for name, child in self.children(message):
                 self.walk(child, f"{path}/{name}" if path else name, depth + 1)
         if OUTSIDE in kinds:

@@ -92,7 +92,7 @@ def _unmarked(job: Job, name: str) -> None:
 
 
 def compressed(job: Job) -> None:
-    """A file that is one compressed stream (joblib, .tar.gz): inflated into the scratch file, then read as what it is."""
+    """A file that is one compressed stream (joblib, .tar.gz): inflated into the scratch file, then read by content."""
     kind = job.kind
     start = job.scratch.used
     try:
@@ -157,7 +157,7 @@ def _waiting(engine: "zlib._Decompress | bz2.BZ2Decompressor | lzma.LZMADecompre
 
 
 def tar(job: Job) -> None:
-    """The members of a tar (.nemo, torch.save of 2016, .tar.gz): regular files by content; links and paths out refused."""
+    """The members of a tar (.nemo, torch.save of 2016): regular files by content; links and paths out are refused."""
     at, count, name = 0, 0, ""
     while at + 512 <= job.stream.size:
         head = job.stream.read(at, 512)
@@ -177,7 +177,9 @@ def tar(job: Job) -> None:
         path = name or _path(head)
         name = ""
         if path.startswith("/") or ".." in path.split("/"):
-            job.report.stop("path-traversal", f"member {shown(path)} would be written outside of its folder", "critical")
+            job.report.stop(
+                "path-traversal", f"member {shown(path)} would be written outside of its folder", "critical"
+            )
         if kind in (b"0", b"\0", b"7"):
             part(job, path, stream)
         elif kind in (b"1", b"2"):

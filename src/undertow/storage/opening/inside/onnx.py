@@ -12,7 +12,8 @@ from .values import shown
 from .wire import Count, fields, text, varint
 
 TYPES = {1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL", 10: "F16", 11: "F64",
-         12: "U32", 13: "U64", 16: "BF16", 17: "F8_E4M3", 18: "F8_E4M3FNUZ", 19: "F8_E5M2", 20: "F8_E5M2FNUZ"}  # fmt: skip
+         12: "U32", 13: "U64", 16: "BF16", 17: "F8_E4M3", 18: "F8_E4M3FNUZ", 19: "F8_E5M2",
+         20: "F8_E5M2FNUZ"}  # fmt: skip
 TEXTS = 8
 DOMAINS = frozenset(  # sets of operators that ONNX Runtime brings along
     {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft",

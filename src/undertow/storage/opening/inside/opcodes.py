@@ -23,7 +23,9 @@ class Blob:
     place: str = "file"  # or "scratch"
 
 
-Opcode = tuple[str, object, int, int]  # name, argument, where it begins, where the next one begins; a plain tuple is fast
+Opcode = tuple[
+    str, object, int, int
+]  # name, argument, where it begins, where the next one begins; a plain tuple is fast
 
 
 # name, how the argument is written: "" none; a struct format; "line", "lines" (two), or (length's format, what)

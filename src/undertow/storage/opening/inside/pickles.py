@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from .allowed import RULES, STORAGES, WIDTHS, build, inert
+from .allowed import RULES, STORAGES, WIDTHS, build
+from .classes import inert
 from .collect import Found, Place, Scratch, leaves, records
 from .joblibs import array_after
 from .machine import CODE, MALFORMED, OBJECT, Budget, Machine, Report

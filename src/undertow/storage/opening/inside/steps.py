@@ -7,7 +7,6 @@ from .opcodes import Blob, Opcode, opcodes
 from .stream import Malformed, TooMuch
 from .values import Bag, Opaque, Record, Table
 
-
 RAW_BEHIND = "joblib.numpy_pickle.NumpyArrayWrapper"  # objects behind which bytes stand that are no instructions
 
 

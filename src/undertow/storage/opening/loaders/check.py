@@ -8,16 +8,13 @@ from undertow.storage.opening.loaders.place import Place
 from undertow.storage.opening.loaders.tables import check_json
 from undertow.storage.opening.loaders.templates import check_templates
 from undertow.storage.opening.loaders.yamls import BY_NAME, check_yaml
-from undertow.storage.opening.opened import Limits
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.source import Source
 
 LONGEST = 16 << 20  # of a configuration, in bytes
-KEPT = 64 << 20  # of all of them together
 TABLES = (".json", ".jsonl", ".webmanifest")
 WORDS = (".yaml", ".yml", ".cfg", ".jinja", ".jinja2", ".j2", ".toml")
 NOT_THESE = ("tokenizer.json", "vocab.json", "added_tokens.json", "merges.txt")  # large, and no loader acts on them
-METADATA = "__metadata__.json"
 
 
 def keep_text(reading: Reading, source: Source) -> None:
@@ -34,22 +31,19 @@ def keep_text(reading: Reading, source: Source) -> None:
     reading.texts.append((path.name, raw.decode("utf-8-sig", "replace")))
 
 
-def check_loaders(readings: Sequence[Reading], limits: Limits, notes: list[str]) -> None:
+def check_loaders(readings: Sequence[Reading]) -> None:
     """Add what the rules say of every reading."""
     beside = modules([reading.path for reading in readings])
     weighed = {reading.path.parent for reading in readings if reading.tensors or reading.path.name == "config.json"}
     for reading in readings:
+        here = beside.get(reading.path.parent, frozenset())
         check_code(reading, weighed)
         for name, text in reading.texts:
-            _check(Place(reading, name, text, _here(reading.path, beside)))
+            _check(Place(reading, name, text, here))
         for key, value in reading.metadata.items():
             if "_target_" in value or "class_path" in value:
-                _metadata(Place(reading, f"metadata {key[:60]}", value, _here(reading.path, beside)))
+                _metadata(Place(reading, f"metadata {key[:60]}", value, here))
         reading.texts.clear()
-
-
-def _here(path: Path, beside: "dict[Path, frozenset[str]] | object") -> frozenset[str]:
-    return beside.get(path.parent, frozenset()) if isinstance(beside, dict) else frozenset()
 
 
 def _check(place: Place) -> None:

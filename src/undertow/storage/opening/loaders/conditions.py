@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-MARKUP = re.compile(r"[<\[{|]|\A\W*\Z|\A/?(no_)?think\Z|\A\W")  # of special tokens and tags, not of words people write
+# of special tokens and tags, not of words people write
+MARKUP = re.compile(r"[<\[{|]|\A\W*\Z|\A/?(no_)?think\Z|\A\W")
 LETTERS = re.compile(r"[^\W\d_]{2,}")
 SENTENCE = 4  # words of text from which on an insertion is told of
 ROLES = frozenset({"user", "assistant", "system", "tool", "developer", "function", "ipython", "observation", "model",
-                   "text", "image", "video", "audio", "thinking", "tool_result", "none", "medium", "high", "low"})  # fmt: skip
+                   "text", "image", "video", "audio", "thinking", "tool_result", "none", "medium", "high",
+                   "low"})  # fmt: skip
 PLACES = ("content", "text", "query", "prompt", "question", "input", "last_message", "user_message")
 
 

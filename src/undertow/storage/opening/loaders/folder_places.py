@@ -24,6 +24,8 @@ def check_code(reading: Reading, weighed: Collection[Path]) -> None:
     """Say what a file that is code is for; `weighed`: folders that hold weights or a config.json."""
     path, suffix = reading.path, reading.path.suffix.lower()
     if suffix in LIBRARIES or ".so." in path.name:
+        reading.doubts = [kind for kind in reading.doubts if kind != "unread"]  # said better here
+        reading.findings = [found for found in reading.findings if found.kind != "unread"]
         reading.stop("shared-library", "it is a compiled library, which is not read; loading it runs it")
     elif path.name == "generate.py" and path.parent.name == "custom_generate":
         reading.stop("custom-generate", "it is a generation loop, which transformers runs under trust_remote_code=True")

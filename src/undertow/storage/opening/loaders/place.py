@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from undertow.storage.opening.loaders.targets import Target, judge
+from undertow.storage.opening.loaders.targets import judge
 from undertow.storage.opening.reading import Reading
 
 SHOWN = 5  # findings of one kind in one file
@@ -28,11 +28,14 @@ class Place:
         if self._few(kind):
             self.reading.say(kind, "warning", self._where(text))
 
-    def target(self, kind: str, name: str, where: str, loader: str, safe: Collection[Target] = ("library",)) -> None:
-        """Say what a name in the configuration leads to: dangerous and beside are unsafe, foreign is unknown."""
+    def target(self, kind: str, name: str, where: str, loader: str, known: bool = True) -> None:
+        """Say what a name in the configuration leads to: dangerous and beside are unsafe, foreign is unknown.
+
+        `known`: parts of known libraries pass; else they are as unknown as others.
+        """
         what = judge(name, self.beside)
         shown = f"{where} names {name[:120]!a}"
-        if what in safe:
+        if known and what == "library":
             return
         if what == "dangerous":
             self.unsafe(kind, f"{shown}, which may run commands or code when {loader}")

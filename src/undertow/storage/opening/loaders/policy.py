@@ -52,7 +52,7 @@ def policy(ignore: Sequence[str] = (), rules: Path | None = None) -> Policy:
     table = _table(rules) if rules else {}
     listed = table.get("ignore", [])
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise BadInput(f"{rules}: ignore must be a list of codes, such as ignore = [\"UT202\"]")
+        raise BadInput(f'{rules}: ignore must be a list of codes, such as ignore = ["UT202"]')
     severity = table.get("severity", {})
     if not isinstance(severity, dict) or not set(map(str, severity.values())) <= set(get_args(Severity)):
         raise BadInput(f"{rules}: [severity] gives codes one of {', '.join(get_args(Severity))}")

@@ -46,9 +46,15 @@ def _repeated(place: Place, path: str, table: Pairs) -> None:
 
 
 def _acts(key: str) -> bool:
-    return key in (*CODE_KEYS, *TARGETS, *PLAIN_TARGETS, "type", "module", "chat_template", "trust_remote_code") or bool(
-        KERNEL_KEYS.match(key)
-    )
+    return key in (
+        *CODE_KEYS,
+        *TARGETS,
+        *PLAIN_TARGETS,
+        "type",
+        "module",
+        "chat_template",
+        "trust_remote_code",
+    ) or bool(KERNEL_KEYS.match(key))
 
 
 def _auto_map(place: Place, path: str, table: Pairs) -> None:
@@ -116,7 +122,9 @@ def _keras(place: Place, path: str, table: Pairs) -> None:
         place.unsafe("keras-module", f"{where} is a TorchModuleWrapper, which unpickles what it holds")
     for module in table.all("module"):
         if isinstance(module, str) and module.split(".")[0] not in KERAS:
-            place.target("keras-module", f"{module}.{name}", f"{where}.module", "Keras 3.0 to 3.8 loads it", ())
+            place.target(
+                "keras-module", f"{module}.{name}", f"{where}.module", "Keras 3.0 to 3.8 loads it", known=False
+            )
         elif module == "builtins" and judge(f"builtins.{name}") and name not in ("function", "__tuple__", "slice"):
             place.unsafe("keras-module", f"{where} names {name[:60]!a} of builtins")
     if isinstance(config, Pairs) and isinstance(config.last("vocabulary"), str):
@@ -151,7 +159,7 @@ def _modules(place: Place, value: object) -> None:
             elif what == "library":
                 place.warn("module-class", f"its type {kind[:100]!a} is of another library")
             else:
-                place.target("module-class", kind, "its type", loader, ())
+                place.target("module-class", kind, "its type", loader, known=False)
 
 
 def _pipeline(place: Place, value: object) -> None:
@@ -163,20 +171,23 @@ def _pipeline(place: Place, value: object) -> None:
         if library is None and name is None:
             continue
         if not (isinstance(library, str) and isinstance(name, str)):
-            place.unknown("pipeline-class", f"{key[:60]!a} is odd: diffusers may take it for no custom code, and run it")
+            place.unknown(
+                "pipeline-class", f"{key[:60]!a} is odd: diffusers may take it for no custom code, and run it"
+            )
         elif key == "_class_name" or library in place.beside or f"{key}/{library}" in place.beside:
             text = f"{key[:60]!a} names {library[:60]!a}, a Python file of the folder, which diffusers before 0.38 ran"
             place.unsafe("pipeline-class", text)
         elif library not in PIPELINES:
-            place.target("pipeline-class", f"{library}.{name}", repr(key[:60]), "diffusers loads the folder", ("library",))
+            place.target("pipeline-class", f"{library}.{name}", repr(key[:60]), "diffusers loads the folder")
 
 
-PIPELINES = frozenset(
-    """diffusers transformers onnxruntime optimum stable_diffusion latent_diffusion audioldm audioldm2 deepfloyd_if
-    kandinsky kandinsky2_2 paint_by_example semantic_stable_diffusion shap_e spectrogram_diffusion unclip unidiffuser
-    wuerstchen stable_diffusion_safe alt_diffusion versatile_diffusion t2i_adapter controlnet peft
-    blip_diffusion stable_cascade kolors musicldm flux stable_diffusion_xl""".split()
-)
+PIPELINES_WORDS = """
+    diffusers transformers onnxruntime optimum stable_diffusion latent_diffusion audioldm audioldm2 deepfloyd_if
+    kandinsky kandinsky2_2 paint_by_example semantic_stable_diffusion shap_e spectrogram_diffusion unclip
+    unidiffuser wuerstchen stable_diffusion_safe alt_diffusion versatile_diffusion t2i_adapter controlnet peft
+    blip_diffusion stable_cascade kolors musicldm flux stable_diffusion_xl
+"""
+PIPELINES = frozenset(PIPELINES_WORDS.split())
 
 
 def _adapter(place: Place, value: object) -> None:
@@ -184,16 +195,17 @@ def _adapter(place: Place, value: object) -> None:
     if not isinstance(value, Pairs):
         return
     for mapping in value.all("auto_mapping"):
-        if isinstance(mapping, Pairs):
-            for library in mapping.all("parent_library"):
-                name = str(library)
-                if library and not name.split(".")[0] in KNOWN_PARENTS or judge(f"{name}.X", place.beside) == "beside":
-                    if library:
-                        cls = str(mapping.last("base_model_class") or "X")
-                        place.target("adapter-library", f"{name}.{cls}", "auto_mapping", "AutoPeftModel loads it", ())
+        if not isinstance(mapping, Pairs):
+            continue
+        for library in mapping.all("parent_library"):
+            name, cls = str(library or ""), str(mapping.last("base_model_class") or "X")
+            if name and (name.split(".")[0] not in KNOWN_PARENTS or name.split(".")[0] in place.beside):
+                place.target("adapter-library", f"{name}.{cls}", "auto_mapping", "AutoPeftModel loads it", known=False)
     base = value.last("base_model_name_or_path")
     if isinstance(base, str) and base:
-        place.unknown("adapter-base", f"it is an adapter for {base[:120]!a}, which is loaded with it and was not examined")
+        place.unknown(
+            "adapter-base", f"it is an adapter for {base[:120]!a}, which is loaded with it and was not examined"
+        )
 
 
 def _timm(place: Place, value: object) -> None:

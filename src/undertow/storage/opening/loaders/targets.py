@@ -6,33 +6,39 @@ from typing import Literal
 
 Target = Literal["library", "foreign", "beside", "dangerous"]
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:[.:/]\w+)*\Z", re.ASCII)
-MODULES = frozenset(  # of the standard library and elsewhere: what is in them runs commands, code, or reaches files
-    """os posix nt sys subprocess builtins __builtin__ shutil importlib imp runpy pty socket ctypes code codeop pickle
-    _pickle cPickle dill cloudpickle marshal shelve webbrowser urllib http requests ftplib smtplib telnetlib commands pdb
-    bdb cProfile profile timeit trace doctest pydoc multiprocessing asyncio threading signal pip ensurepip venv site
-    distutils setuptools pkgutil zipimport tempfile pathlib io functools operator types inspect gc platform popen2 getattr
-    eval exec compile __import__ antigravity idlelib lib2to3 test logging nose pytest unittest sqlite3 xmlrpc mmap fcntl
-    paramiko fabric pexpect sh invoke""".split()
-)
-CALLS = frozenset(  # names that run code or load what may run it, in whichever library
-    """system popen exec eval execv execve spawn run runstring run_code call check_output check_call Popen load_module
-    import_module import_string load load_library load_from_checkpoint torch_load load_pickle loads unpickle
-    _load_from_bytes load_state_dict_from_url download_url_to_file urlopen urlretrieve get_method get_class get_object
-    instantiate partial getattr setattr compile open write_file read_file remove rmtree unlink rename chmod save dump
-    import_from_string locate hub set_module get_file extractall""".split()
-)
-INNER = frozenset(  # parts of a name that lead out of a library by what it has imported
-    """os sys subprocess builtins importlib shutil pickle ctypes socket posix runpy pty urllib requests collect_env
-    hub _pickle cloudpickle dill marshal f2py distutils testing inspect""".split()
-)
-LIBRARIES = frozenset(
-    """torch torchvision torchaudio transformers diffusers sentence_transformers peft timm lightning pytorch_lightning
-    lightning_fabric speechbrain nemo ldm sgm taming monai keras tensorflow sklearn numpy scipy spacy thinc open_clip
-    flair espnet espnet2 fairseq omegaconf accelerate datasets tokenizers torchmetrics einops xformers controlnet cldm
-    optimum onnxruntime flash_attn vllm flax jax optax mlflow bitsandbytes trl gluonts uni2ts megatron apex stanza
-    audiocraft encodec descript vocos coqui TTS detectron2 mmdet mmcv mmengine mmseg ultralytics k_diffusion pylate
-    model2vec staticvectors span_marker setfit""".split()
-)
+MODULES_WORDS = """
+    os posix nt sys subprocess builtins __builtin__ shutil importlib imp runpy pty socket ctypes code codeop
+    pickle _pickle cPickle dill cloudpickle marshal shelve webbrowser urllib http requests ftplib smtplib
+    telnetlib commands pdb bdb cProfile profile timeit trace doctest pydoc multiprocessing asyncio threading
+    signal pip ensurepip venv site distutils setuptools pkgutil zipimport tempfile pathlib io functools operator
+    types inspect gc platform popen2 getattr eval exec compile __import__ antigravity idlelib lib2to3 test
+    logging nose pytest unittest sqlite3 xmlrpc mmap fcntl paramiko fabric pexpect sh invoke
+"""
+MODULES = frozenset(
+    MODULES_WORDS.split()
+)  # of the standard library and elsewhere: what is in them runs commands, code, or reaches files
+CALLS_WORDS = """
+    system popen exec eval execv execve spawn run runstring run_code call check_output check_call Popen
+    load_module import_module import_string load load_library load_from_checkpoint torch_load load_pickle loads
+    unpickle _load_from_bytes load_state_dict_from_url download_url_to_file urlopen urlretrieve get_method
+    get_class get_object instantiate partial getattr setattr compile open write_file read_file remove rmtree
+    unlink rename chmod save dump import_from_string locate hub set_module get_file extractall
+"""
+CALLS = frozenset(CALLS_WORDS.split())  # names that run code or load what may run it, in whichever library
+INNER_WORDS = """
+    os sys subprocess builtins importlib shutil pickle ctypes socket posix runpy pty urllib requests collect_env
+    hub _pickle cloudpickle dill marshal f2py distutils testing inspect
+"""
+INNER = frozenset(INNER_WORDS.split())  # parts of a name that lead out of a library by what it has imported
+LIBRARIES_WORDS = """
+    torch torchvision torchaudio transformers diffusers sentence_transformers peft timm lightning
+    pytorch_lightning lightning_fabric speechbrain nemo ldm sgm taming monai keras tensorflow sklearn numpy
+    scipy spacy thinc open_clip flair espnet espnet2 fairseq omegaconf accelerate datasets tokenizers
+    torchmetrics einops xformers controlnet cldm optimum onnxruntime flash_attn vllm flax jax optax mlflow
+    bitsandbytes trl gluonts uni2ts megatron apex stanza audiocraft encodec descript vocos coqui TTS detectron2
+    mmdet mmcv mmengine mmseg ultralytics k_diffusion pylate model2vec staticvectors span_marker setfit
+"""
+LIBRARIES = frozenset(LIBRARIES_WORDS.split())
 PLAIN_CALLS = ("nn.init", "optim", "nn.functional", "activations", "initializers", "get_")  # functions that build parts
 
 

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 LONGEST = 1 << 18  # characters of a template
 KEYS = ("chat_template", "chat_templates", "default_chat_template", "prompt_template", "custom_chat_template")
 SUFFIXES = (".jinja", ".jinja2", ".j2")
-FRAMES = frozenset(  # attributes of functions, generators and frames that lead to the interpreter
-    """mro func_globals func_code func_closure im_func im_self gi_frame gi_code cr_frame cr_code ag_frame ag_code tb_frame
-    tb_next f_back f_globals f_locals f_builtins f_code co_code environment_class template_class""".split()
-)
+FRAMES_WORDS = """
+    mro func_globals func_code func_closure im_func im_self gi_frame gi_code cr_frame cr_code ag_frame ag_code
+    tb_frame tb_next f_back f_globals f_locals f_builtins f_code co_code environment_class template_class
+"""
+FRAMES = frozenset(FRAMES_WORDS.split())  # attributes of functions, generators and frames that lead to the interpreter
 NAMES = frozenset({"self", "cycler", "joiner", "lipsum", "range", "dict", "namespace", "raise_exception",
                    "strftime_now"})  # fmt: skip
 WORDS = re.compile(r"__(?:class|globals|builtins|import|subclasses|init|mro|base|bases|dict|getattribute|code|reduce)")
@@ -82,13 +83,13 @@ def environment() -> "Environment":
     class Blocks(Extension):
         """Tags of transformers and vLLM: a block whose content is output as it is."""
 
-        tags = {"generation"}  # noqa: RUF012
+        tags = {"generation"}
 
         def parse(self, parser: Any) -> Any:
             next(parser.stream)
             return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
-    return Environment(trim_blocks=True, lstrip_blocks=True, extensions=[Blocks, "jinja2.ext.loopcontrols"])  # noqa: S701
+    return Environment(trim_blocks=True, lstrip_blocks=True, extensions=[Blocks, "jinja2.ext.loopcontrols"])
 
 
 def _judge(tree: "nodes.Template") -> Iterator[tuple[str, int, str]]:

@@ -1,4 +1,4 @@
-"""JSON as every reader may see it: no pair is lost, whatever a key is repeated for; walked with a bound on its depth."""
+"""JSON as every reader may see it: no pair is lost where a key is repeated; walked with a bound on its depth."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class Pairs(list[tuple[str, object]]):
     def repeated(self) -> list[str]:
         """Keys that stand twice with different values."""
         seen: dict[str, object] = {}
-        twice = [name for name, value in self if name in seen and seen[name] != value or seen.update({name: value})]
+        twice = [name for name, value in self if (name in seen and seen[name] != value) or seen.update({name: value})]
         return list(dict.fromkeys(twice))
 
 

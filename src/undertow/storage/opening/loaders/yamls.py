@@ -24,7 +24,15 @@ DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+\Z")
 FACTORY = re.compile(r"^\s*@(\w+)\s*=\s*[\"']([^\"'\n]+)[\"']", re.M)
 SPACY = ("spacy.", "spacy-legacy.", "spacy-transformers.", "spacy-curated-transformers.", "spacy-llm.", "thinc.",
          "spacy_", "spacy-", "curated-transformers", "catalogue")  # fmt: skip
-SPACY_NAMES = ("Adam.v1", "RAdam.v1", "SGD.v1", "warmup_linear.v1", "compounding.v1", "constant.v1", "glorot_uniform_init.v1")
+SPACY_NAMES = (
+    "Adam.v1",
+    "RAdam.v1",
+    "SGD.v1",
+    "warmup_linear.v1",
+    "compounding.v1",
+    "constant.v1",
+    "glorot_uniform_init.v1",
+)
 
 
 def check_yaml(place: Place) -> None:
@@ -93,7 +101,7 @@ def check_mlmodel(place: Place) -> None:
     if code and code not in ("null", "~"):
         place.unsafe("mlflow-loader", f"code is {code[:100]!a}, put on the path before {module[:80]!a} is imported")
     elif module and not module.startswith("mlflow."):
-        place.target("mlflow-loader", f"{module}.X", "loader_module", "mlflow.pyfunc.load_model loads it", ())
+        place.target("mlflow-loader", f"{module}.X", "loader_module", "mlflow.pyfunc.load_model loads it", known=False)
     if model := found.get("python_model", ""):
         place.unknown("mlflow-loader", f"python_model is {model[:100]!a}, which cloudpickle loads")
 
