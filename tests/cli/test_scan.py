@@ -160,8 +160,12 @@ def test_a_file_without_tensors_is_nothing_scanned(undertow, tmp_path):
 
 
 def test_a_parent_whose_configuration_differs_in_bookkeeping_is_compared(undertow, tmp_path):
-    for name, said in (("one", '"model_type": "m", "use_cache": true'), ("two", '"model_type": "m", "dtype": "float32"'),
-                       ("three", '"model_type": "m", "hidden_act": "relu", "auto_map": {"A": "b.C"}')):  # fmt: skip
+    configs = {
+        "one": '"model_type": "m", "use_cache": true',
+        "two": '"model_type": "m", "dtype": "float32"',
+        "three": '"model_type": "m", "hidden_act": "relu", "auto_map": {"A": "b.C"}',
+    }
+    for name, said in configs.items():
         (tmp_path / name).mkdir()
         save_file(benign(), tmp_path / name / "model.safetensors")
         (tmp_path / name / "config.json").write_text(f"{{{said}}}")

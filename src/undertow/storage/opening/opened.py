@@ -46,6 +46,7 @@ class Clock:
     spent: float = 0.0  # seconds
     size: int = 0  # bytes of the files that were begun
     seen: set[str] = field(default_factory=set)
+    kept: int = 0  # bytes of configurations that wait to be examined
 
     def left(self, source: Source) -> float:
         """Seconds for the next file; Refused where none are left."""

@@ -121,7 +121,7 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str] | N
     if reading.kind not in (*ZIPS, "other") and ends_as_zip(source):
         reading.stop("polyglot", "its end is that of a zip archive, its start is not")
     _check_name(reading)
-    keep_text(reading, source)
+    keep_text(reading, source, clock)
     if notes is not None and reading.kind in (*PICKLES, "zip"):
         second_opinions(reading, source, notes, clock)
 

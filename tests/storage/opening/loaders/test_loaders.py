@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,40 @@ def test_rules_can_be_ignored_and_weighed(tmp_path):
         policy(["UT999"])
     with pytest.raises(BadInput, match="No such file"):
         policy([], tmp_path / "absent.toml")
+
+
+MANY = 1 << 20
+SLOW = {  # texts on which a careless rule takes quadratic time, or fails
+    "key-without-an-end": ("config.json", '{"_attn_implementation": "' + "a" * MANY + '"}'),
+    "many-maps": ("config.json", "[" + ",".join(['{"auto_map": {"a": "b.C"}}'] * 20_000) + "]"),
+    "many-trusts": ("config.json", "[" + ",".join(['{"trust_remote_code": 1}'] * 20_000) + "]"),
+    "long-keys": ("config.json", ('{"' + "k" * 5_000 + '":') * 150 + "1" + "}" * 150),
+    "repeated-keys": ("config.json", "{" + ",".join(['"auto_map": {"a": 1}'] * 20_000) + "}"),
+    "deep-lists": ("config.json", "[" * 900 + "]" * 900),
+    "tags": ("a.yaml", "!<" * (MANY // 2)),
+    "targets": ("a.yaml", "_target_ " * (MANY // 9)),
+    "spaces": ("a.yaml", "_target_" + " " * MANY),
+    "escapes": ("a.yaml", '"' + "\\x41" * (MANY // 4)),
+    "newlines": ("config.cfg", "\n" * MANY),
+    "blanks": ("MLmodel", " " * MANY),
+    "template-tags": ("chat_template.jinja", "{% if 'word' in content %}" + "<" * 200_000 + "{% endif %}"),
+    "template-sums": ("chat_template.jinja", "{{ 1" + "+1" * 100_000 + " }}"),
+    "template-filters": ("chat_template.jinja", "{{ content" + "|trim" * 40_000 + " }}"),
+    "template-names": ("chat_template.jinja", "{% set a = content %}" * 10_000),
+    "template-format": ("chat_template.jinja", "{{ '" + ". " * 100_000 + "'.format(1) }}"),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_no_text_makes_the_rules_slow(tmp_path, name):
+    file, text = SLOW[name]
+    write(tmp_path, {file: text})
+    start = time.process_time()
+    look(tmp_path)
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("gap", [" " * 500, "\n  ", " >-\n" + " " * 400])
+def test_no_gap_hides_a_target(tmp_path, gap):
+    write(tmp_path, {"a.yaml": f"m:\n  _target_:{gap}os.system\n"})
+    assert look(tmp_path)[0] == "unsafe"

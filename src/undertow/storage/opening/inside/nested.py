@@ -17,6 +17,7 @@ from .values import shown
 
 DEEPEST = 3  # archives in archives
 PIECE = 1 << 20
+MOST_TEXTS = 1000
 LONGEST_TEXT = 4 << 20  # bytes of a configuration that is handed on
 CONFIGS = (".json", ".yaml", ".yml", ".cfg", ".jinja")  # names of texts that loaders act on
 NAMED = ("MLmodel",)
@@ -85,8 +86,8 @@ def _unmarked(job: Job, name: str) -> None:
     if not is_text:
         job.report.stop("unread", f"member {shown(name)} is of a kind that is not read")
     elif name.lower().endswith(CONFIGS) or name.split("/")[-1] in NAMED:
-        if job.stream.size > LONGEST_TEXT:
-            job.report.stop("limit", f"member {shown(name)} is longer than {LONGEST_TEXT:,} bytes")
+        if job.stream.size > LONGEST_TEXT or len(job.texts) > MOST_TEXTS:
+            job.report.stop("limit", f"member {shown(name)} is too long a configuration, or one of too many")
         else:
             job.texts.append((name, job.stream.read(0, job.stream.size).decode("utf8", "replace")))
 

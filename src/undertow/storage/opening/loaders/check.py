@@ -1,6 +1,6 @@
 """Every text of a path against every rule, once all its files are known: some rules ask what lies beside a file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from undertow.storage.opening.loaders.folder_places import check_code, modules
@@ -8,16 +8,18 @@ from undertow.storage.opening.loaders.place import Place
 from undertow.storage.opening.loaders.tables import check_json
 from undertow.storage.opening.loaders.templates import check_templates
 from undertow.storage.opening.loaders.yamls import BY_NAME, check_yaml
+from undertow.storage.opening.opened import Clock
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.source import Source
 
 LONGEST = 16 << 20  # of a configuration, in bytes
+KEPT = 128 << 20  # of all of them together
 TABLES = (".json", ".jsonl", ".webmanifest")
 WORDS = (".yaml", ".yml", ".cfg", ".jinja", ".jinja2", ".j2", ".toml")
 NOT_THESE = ("tokenizer.json", "vocab.json", "added_tokens.json", "merges.txt")  # large, and no loader acts on them
 
 
-def keep_text(reading: Reading, source: Source) -> None:
+def keep_text(reading: Reading, source: Source, clock: Clock) -> None:
     """Keep the text of a configuration, for the rules that are checked when the whole path is known."""
     path = reading.path
     wanted = path.suffix.lower() in (*TABLES, *WORDS) or path.name in BY_NAME
@@ -26,6 +28,10 @@ def keep_text(reading: Reading, source: Source) -> None:
     if source.size > LONGEST:
         if path.name.endswith("config.json") or path.suffix.lower() in WORDS:
             reading.stop("limit", f"it is a configuration of more than {LONGEST >> 20} MiB, which is not examined")
+        return
+    clock.kept += source.size
+    if clock.kept > KEPT:
+        reading.stop("limit", f"the configurations of this path are more than {KEPT >> 20} MiB, so it was not examined")
         return
     raw = source.read(0, source.size)
     reading.texts.append((path.name, raw.decode("utf-8-sig", "replace")))
@@ -39,11 +45,19 @@ def check_loaders(readings: Sequence[Reading]) -> None:
         here = beside.get(reading.path.parent, frozenset())
         check_code(reading, weighed)
         for name, text in reading.texts:
-            _check(Place(reading, name, text, here))
+            _guarded(_check, Place(reading, name, text, here))
         for key, value in reading.metadata.items():
             if "_target_" in value or "class_path" in value:
-                _metadata(Place(reading, f"metadata {key[:60]}", value, here))
+                _guarded(_metadata, Place(reading, f"metadata {key[:60]}", value, here))
         reading.texts.clear()
+
+
+def _guarded(rule: Callable[[Place], None], place: Place) -> None:
+    """The last net: whatever a text does to its rules, the scan goes on, and the file is unknown."""
+    try:
+        rule(place)
+    except Exception as error:
+        place.unknown("unreadable", f"its rules failed on it ({type(error).__name__}), so nothing is known of it")
 
 
 def _check(place: Place) -> None:

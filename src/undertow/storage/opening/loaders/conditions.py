@@ -103,7 +103,7 @@ def _inserted(node: Any) -> str:
                 found.append(one.data)
             elif isinstance(one, nodes.Const) and isinstance(one.value, str) and one.value not in PLACES:
                 found.append(one.value)
-    return " ".join(re.sub(r"<[^>]*>|\[/?[A-Z_]+\]", " ", " ".join(found)).split())
+    return " ".join(re.sub(r"<[^>]{0,100}>|\[/?[A-Z_]+\]", " ", " ".join(found)).split())
 
 
 def _changes(node: Any) -> bool:

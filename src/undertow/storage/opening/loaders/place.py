@@ -16,7 +16,8 @@ class Place:
     reading: Reading  # of the file
     name: str  # of the text: the file's own, or that of a member
     text: str
-    beside: Collection[str]  # modules that lie in the folder: stems of .py files, names of packages
+    beside: Collection[str] = ()  # modules that lie in the folder: stems of .py files, names of packages
+    marks: frozenset[str] = frozenset()  # kinds of models that the text names, of those that some rules ask for
 
     def unsafe(self, kind: str, text: str) -> None:
         self._say(kind, text, True)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from undertow.storage.opening.loaders.place import Place
 from undertow.storage.opening.loaders.targets import judge
@@ -9,12 +10,13 @@ from undertow.storage.opening.loaders.texts import Pairs, parse, tables
 
 KERNEL_KEYS = re.compile(r"_?(attn|attention|experts|mlp|rotary|kernel)\w*_implementation(_internal)?\Z")
 KERNEL = re.compile(r"[^/:\s]+/[^/:\s]+(?:@[^/:\s]+)?(?::[^/:\s]+)?\Z")  # as transformers tells a repository of kernels
+LONGEST = 500  # characters of a name of a repository
+MARKS = ("lightglue", "nemotron_nano_vl")  # kinds of models whose loaders hand options on, or build parts unasked
 TARGETS = ("_target_", "class_path")  # hydra, jsonargparse
 PLAIN_TARGETS = ("target", "cls", "_partial_target_")  # of others: only where the value is a dotted name
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+\Z")
 CODE_KEYS = ("auto_map", "custom_pipelines")
 KERAS = ("keras", "tf_keras", "tensorflow", "keras_hub", "keras_nlp", "keras_cv", "builtins", "tf")
-SELF_BUILT = ("nemotron_nano_vl", "llama_nemotron_nano_vl")  # kinds of models whose parts vLLM built without asking
 KNOWN_PARENTS = ("transformers", "diffusers", "lerobot", "megatron-core", "timm", "sentence_transformers", "torch")
 
 
@@ -31,6 +33,8 @@ def check_json(place: Place) -> None:
     except ValueError:
         place.unknown("limit", "it is nested too deeply to be examined")
         return
+    lower = place.text.lower()
+    place = replace(place, marks=frozenset(mark for mark in MARKS if mark in lower))
     for path, table in found:
         for rule in RULES:
             rule(place, path, table)
@@ -42,7 +46,9 @@ def check_json(place: Place) -> None:
 def _repeated(place: Place, path: str, table: Pairs) -> None:
     keys = [key for key in table.repeated() if _acts(key)]
     if keys:
-        place.unknown("hidden-key", f"{keys[0][:60]!a} stands twice in {path or 'it'}, with different values")
+        place.unknown(
+            "hidden-key", f"{keys[0][:60]!a} stands twice in {path or 'it'}: readers may see different things"
+        )
 
 
 def _acts(key: str) -> bool:
@@ -63,19 +69,10 @@ def _auto_map(place: Place, path: str, table: Pairs) -> None:
             if not value:
                 continue
             where = f"{path}.{key}" if path else key
-            if path and place.reading.path.name == "config.json" and _kind(place) in SELF_BUILT:
+            if path and "nemotron_nano_vl" in place.marks:
                 place.unsafe("nested-auto-map", f"{where} names code, which vLLM before 0.11.1 runs without asking")
             text = f"{where} names Python code of its own, run under trust_remote_code=True"
             place.unknown("auto-map", text)
-
-
-def _kind(place: Place) -> str:
-    try:
-        value = parse(place.text)
-    except ValueError:
-        return ""
-    names = [str(value.last("model_type")), str(value.last("architectures"))] if isinstance(value, Pairs) else []
-    return next((kind for kind in SELF_BUILT for name in names if kind in name.lower()), "")
 
 
 def _kernels(place: Place, path: str, table: Pairs) -> None:
@@ -84,7 +81,7 @@ def _kernels(place: Place, path: str, table: Pairs) -> None:
             continue
         values = [item for _, item in value] if isinstance(value, Pairs) else [value]
         for one in values:
-            if isinstance(one, str) and KERNEL.search(one.split("|")[-1]):
+            if isinstance(one, str) and len(one) < LONGEST and KERNEL.search(one.split("|")[-1]):
                 text = f"{path + '.' if path else ''}{key} is {one[:100]!a}: transformers fetches and imports its code"
                 place.unsafe("attention-kernel", text)
 
@@ -94,7 +91,7 @@ def _trust(place: Place, path: str, table: Pairs) -> None:
         if value in (None, False, 0, "", "false", "False"):
             continue
         where = f"{path}.trust_remote_code" if path else "trust_remote_code"
-        if "lightglue" in place.text.lower():
+        if "lightglue" in place.marks:
             place.unsafe("trust-remote-code", f"{where} is set, and transformers 4.54 to 5.4 hand it on for LightGlue")
         else:
             place.unknown("trust-remote-code", f"{where} is set by the configuration, where only the caller should")

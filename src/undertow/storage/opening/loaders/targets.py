@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Literal
 
+LONGEST = 500  # characters of a name
 Target = Literal["library", "foreign", "beside", "dangerous"]
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:[.:/]\w+)*\Z", re.ASCII)
 MODULES_WORDS = """
@@ -49,6 +50,8 @@ def judge(name: str, beside: Collection[str] = ()) -> Target:
     ('library', 'dangerous', 'dangerous', 'beside')
     """
     name = name.strip().strip("\"'")
+    if len(name) > LONGEST:
+        return "foreign"
     if not DOTTED.match(name):
         return "dangerous" if set(re.split(r"\W+", name)) & (MODULES - {"test", "types", "code", "site"}) else "foreign"
     parts = re.split(r"[.:/]", name)

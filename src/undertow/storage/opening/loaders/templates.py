@@ -160,7 +160,7 @@ def _call(node: Any, line: int) -> Iterator[tuple[str, int, str]]:
 
     called = node.node
     if isinstance(called, nodes.Getattr) and called.attr in ("format", "format_map"):
-        plain = isinstance(called.node, nodes.Const) and not re.search(r"[.\[]\s*_", str(called.node.value))
+        plain = isinstance(called.node, nodes.Const) and not re.search(r"[.\[]\s{0,20}_", str(called.node.value))
         if not plain:
             yield "template-doubt", line, f"formats a text by .{called.attr}, which reaches attributes"
     if isinstance(called, nodes.Name) and called.name in DANGEROUS:

@@ -19,10 +19,14 @@ class Pairs(list[tuple[str, object]]):
         return found[-1] if found else None
 
     def repeated(self) -> list[str]:
-        """Keys that stand twice with different values."""
-        seen: dict[str, object] = {}
-        twice = [name for name, value in self if (name in seen and seen[name] != value) or seen.update({name: value})]
-        return list(dict.fromkeys(twice))
+        """Keys that stand twice."""
+        seen: set[str] = set()
+        twice: dict[str, None] = {}
+        for name, _ in self:
+            if name in seen:
+                twice[name] = None
+            seen.add(name)
+        return list(twice)
 
 
 def parse(text: str | bytes) -> object:
@@ -41,7 +45,7 @@ def tables(value: object, path: str = "", depth: int = 0) -> Iterator[tuple[str,
         yield path, value
         for key, item in value:
             if isinstance(item, list):
-                yield from tables(item, f"{path}.{key}" if path else key, depth + 1)
+                yield from tables(item, f"{path}.{key[:60]}" if path else key[:60], depth + 1)
     elif isinstance(value, list):
         for number, item in enumerate(value):
             if isinstance(item, list):

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from undertow.storage.opening.loaders.place import Place
 from undertow.storage.opening.loaders.targets import judge
 
-TAG = re.compile(r"(?<![^\s\[\]{},:\-?\"'&])!(<[^>\n]*>|[!\w][^\s,\[\]{}\"']*|(?=[\s]))")
+TAG = re.compile(r"(?<![^\s\[\]{},:\-?\"'&])!(<[^>\n]{0,300}>?|[!\w][^\s,\[\]{}\"']{0,300}|(?=[\s]))")
 DIRECTIVE = re.compile(r"^%TAG\s+(\S+)\s+(\S+)", re.M)
 PLAIN_TAGS = re.compile(
     r"(python/)?(tuple|none|bool|str|unicode|int|long|float|complex|list|dict|bytes|set|map|seq|null|timestamp|binary|"
@@ -17,11 +17,14 @@ HYPER = re.compile(r"(new|apply|name|module|call|obj|factory)(:.*)?\Z")  # of hy
 HARMLESS_HYPER = re.compile(r"(ref|copy|include|tuple|list|placeholder|PLACEHOLDER|applyref)(:.*)?\Z")
 KEY = re.compile(
     r"(?:^|[\s{,?\"'])(?P<key>_target_|class_path|target|loader_module|python_model|model_code_path|user_dir)[\"']?\s*:"
-    r"\s*(?:[|>][+-]?\s*)?(?P<value>[^\n,}#]*)", re.M,
+    r"\s*(?:[|>][+-]?\s*)?(?P<value>[^\n,}#]{0,300})", re.M,
 )  # fmt: skip
-ESCAPED = re.compile(r"\"[^\"\n]*\\[xuU][0-9a-fA-F]{2}[^\"\n]*\"\s*:")
+ESCAPED = re.compile(r"\\[xuU][0-9a-fA-F]{2}[^\"\n]{0,200}\"\s*:")
+MLFLOW = re.compile(
+    r"(?:^|[\s{,\"'])(loader_module|code|model_code_path|python_model)[\"']?[ \t]*:[ \t]*([^\n,}]{1,300})", re.M
+)
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+\Z")
-FACTORY = re.compile(r"^\s*@(\w+)\s*=\s*[\"']([^\"'\n]+)[\"']", re.M)
+FACTORY = re.compile(r"^[ \t]*@(\w{1,80})[ \t]*[=:]\s*[\"']([^\"'\n]{1,300})[\"']", re.M)
 SPACY = ("spacy.", "spacy-legacy.", "spacy-transformers.", "spacy-curated-transformers.", "spacy-llm.", "thinc.",
          "spacy_", "spacy-", "curated-transformers", "catalogue")  # fmt: skip
 SPACY_NAMES = (
@@ -93,16 +96,23 @@ def _named(place: Place, key: str, value: str) -> None:
 
 
 def check_mlmodel(place: Place) -> None:
-    """MLmodel: the module that mlflow.pyfunc.load_model imports, and the code it puts on the path."""
-    found = dict(re.findall(r"^\s*(loader_module|code|model_code_path|python_model)\s*:\s*(\S.*)$", place.text, re.M))
-    module, code = found.get("loader_module", "").strip("\"' "), found.get("code", "").strip("\"' ")
-    if script := found.get("model_code_path", "").strip("\"' ").replace("null", ""):
+    """MLmodel: the module that mlflow.pyfunc.load_model imports, and the code it puts on the path or runs."""
+    found: dict[str, list[str]] = {}
+    for match in MLFLOW.finditer(place.text):
+        value = match[2].strip().strip("\"'")
+        if value not in ("", "null", "~"):
+            found.setdefault(match[1], []).append(value)
+    modules = found.get("loader_module", [])
+    for script in found.get("model_code_path", []):
         place.unsafe("mlflow-loader", f"model_code_path is {script[:100]!a}, which mlflow.pyfunc.load_model runs")
-    if code and code not in ("null", "~"):
-        place.unsafe("mlflow-loader", f"code is {code[:100]!a}, put on the path before {module[:80]!a} is imported")
-    elif module and not module.startswith("mlflow."):
-        place.target("mlflow-loader", f"{module}.X", "loader_module", "mlflow.pyfunc.load_model loads it", known=False)
-    if model := found.get("python_model", ""):
+    for code in found.get("code", []):
+        text = f"code is {code[:100]!a}, put on the path before {', '.join(modules)[:80]!a} is imported"
+        place.unsafe("mlflow-loader", text)
+    for module in modules:
+        if not module.startswith("mlflow."):
+            loader = "mlflow.pyfunc.load_model loads it"
+            place.target("mlflow-loader", f"{module}.X", "loader_module", loader, known=False)
+    for model in found.get("python_model", []):
         place.unknown("mlflow-loader", f"python_model is {model[:100]!a}, which cloudpickle loads")
 
 
