@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from undertow.audits.dp.plan import Claim, claim_of
-from undertow.audits.dp.rows import Reader, bound_rows, claim_rows, control_rows, growth_rows
+from undertow.audits.dp.reader import Reader
+from undertow.audits.dp.rows import bound_rows, claim_rows, control_rows, growth_rows, quoted
 from undertow.audits.dp.settings import ACCESSES, DpConfig, DpData, DpRecipe
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.engine.key import fingerprint
@@ -80,13 +81,18 @@ def audit_dp_pipeline(
     member = np.arange(2 * runs)[:, None] < runs
     reads = {access: scores[:, None], "member": member}
     with clock.stage("bounds"):
-        rows = [*claim_rows(tests, {}, True), *bound_rows(tests, reads), *growth_rows(tests, reads)]
-        controls = control_rows(tests, reads)
+        quote = quoted(tests, reads)
+        rows = [
+            *claim_rows(tests, {}, True),
+            *bound_rows(tests, reads, quote),
+            *growth_rows(tests, reads, quote),
+        ]
+        controls = control_rows(tests, reads, quote)
     return AuditResult(
         audit="dp",
         config=plain(tests.config),
         seed=seed,
-        environment={},
+        environment={"fixed": tests.fixed()},
         data={"name": data.name, "sizes": {"victim": len(data)}, "sha256": fingerprint(data.x), "embedded": False},
         measurements=tuple(replace(m, attack="own") for m in rows),
         controls=tuple(replace(m, attack="own") for m in controls),

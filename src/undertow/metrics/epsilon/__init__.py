@@ -7,13 +7,15 @@ from undertow.metrics.epsilon.one_run import (
     Guesses,
     guess_by_rank,
     one_run,
+    one_run_curve_p_value,
     one_run_from_scores,
     one_run_gdp,
     one_run_p_value,
     one_run_refuses,
+    split_guesses,
 )
 from undertow.metrics.epsilon.sequential import sequential, stopped_at, wealth
-from undertow.metrics.epsilon.thresholds import from_scores, halves, rank_counts
+from undertow.metrics.epsilon.thresholds import from_scores, halves, rank_counts, split_counts
 from undertow.metrics.epsilon.trade_off import (
     Curve,
     approximate_dp_curve,
@@ -60,6 +62,7 @@ __all__ = [
     "least_trials",
     "mu_of_rates",
     "one_run",
+    "one_run_curve_p_value",
     "one_run_from_scores",
     "one_run_gdp",
     "one_run_p_value",
@@ -69,6 +72,8 @@ __all__ = [
     "refutes_by_accuracy",
     "refutes_epsilon",
     "sequential",
+    "split_counts",
+    "split_guesses",
     "stopped_at",
     "subsampled_gaussian_curve",
     "subsampled_gaussian_epsilon",

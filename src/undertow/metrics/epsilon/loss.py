@@ -1,4 +1,4 @@
-"""Privacy loss distributions of Poisson-subsampled Gaussian steps, in arrays: milliseconds instead of tenths of a second.
+"""Privacy loss distributions of Poisson-subsampled Gaussian steps, in arrays: each takes milliseconds.
 
 The construction is dp-accounting's (connect the dots, Doroshenko et al. 2022, arXiv:2207.04380; self-composition by FFT
 with Chernoff tails): losses on a grid of 1e-3, deltas rounded up. Its numbers are those of dp-accounting to 1e-9, which

@@ -34,13 +34,20 @@ def from_scores(
     if threshold == "bonferroni":
         return _best_of_ranks(trials, delta, confidence, bound, independent)
     if threshold == "split":
-        first, second = halves(trials, seed)
-        chosen = choose_threshold(first, delta, confidence, bound)
+        counts = split_counts(trials, delta, confidence, bound=bound, seed=seed, independent=independent)
         said = f"chosen on the other half of the trials (seed {seed})"
-        return bound(_own(second, chosen, independent), delta, confidence, independent=independent, threshold_how=said)
+        return bound(counts, delta, confidence, independent=independent, threshold_how=said)
     said = f"threshold {float(threshold):g}, fixed before the trials"
     counts = trials.counts(float(threshold))
     return bound(counts, delta, confidence, independent=independent, threshold_how=said)
+
+
+def split_counts(
+    trials: Trials, delta: float, confidence: float, *, bound: TwoWorlds, seed: int, independent: bool = False
+) -> Counts:
+    """Counts of a random half of each world at the threshold that is best for `bound` on the other half."""
+    first, second = halves(trials, seed)
+    return _own(second, choose_threshold(first, delta, confidence, bound), independent)
 
 
 def choose_threshold(trials: Trials, delta: float, confidence: float, bound: TwoWorlds = clopper_pearson) -> float:

@@ -88,7 +88,7 @@ def curve_of_deltas(epsilons: Array, deltas: Array) -> Curve:
 
 
 def _upper_envelope(slopes: Array, heights: Array) -> tuple[Array, Array, Array]:
-    """The lines that are the largest somewhere, by growing slope (K,), and where each gives way to the next (K - 1,)."""
+    """The lines that are the largest somewhere, by growing slope (K,), and where each meets the next (K - 1,)."""
     order = np.lexsort((heights, slopes))
     kept: list[int] = []
     corners: list[float] = []
@@ -108,7 +108,7 @@ def _upper_envelope(slopes: Array, heights: Array) -> tuple[Array, Array, Array]
 
 
 def subsampled_gaussian_curve(noise: float, rate: float, steps: int) -> Curve:
-    """f of `steps` Poisson-subsampled Gaussian steps, from their privacy loss distribution (its deltas are upper bounds).
+    """f of `steps` Poisson-subsampled Gaussian steps, from their privacy losses (the deltas are upper bounds).
 
     noise: deviation over the clipping norm. The unit is one record added or removed.
     """
