@@ -6,6 +6,7 @@ from undertow.metrics.epsilon.claim import Refutation, claimed_family, refutes, 
 from undertow.metrics.epsilon.one_run import (
     Guesses,
     guess_by_rank,
+    guess_grid,
     one_run,
     one_run_curve_p_value,
     one_run_from_scores,
@@ -36,6 +37,7 @@ from undertow.metrics.epsilon.two_worlds import (
     least_trials,
     mu_of_rates,
 )
+from undertow.metrics.epsilon.zcdp import zcdp_curve, zcdp_delta, zcdp_epsilon
 
 __all__ = [
     "Bound",
@@ -57,6 +59,7 @@ __all__ = [
     "gdp_epsilon",
     "gdp_mu",
     "guess_by_rank",
+    "guess_grid",
     "halves",
     "joint_beta",
     "least_trials",
@@ -79,4 +82,7 @@ __all__ = [
     "subsampled_gaussian_epsilon",
     "subsampled_gaussian_family",
     "wealth",
+    "zcdp_curve",
+    "zcdp_delta",
+    "zcdp_epsilon",
 ]

@@ -127,13 +127,18 @@ def one_run_refuses(guesses: Guesses, least_fpr: Curve, confidence: float) -> Ar
 def one_run_curve_p_value(guesses: Guesses, curve: Curve) -> float:
     """Largest probability of so many correct guesses if every canary has a trade-off curve of at least `curve`.
 
-    The smallest error at which `one_run_refuses`, from above, to 2 %; not below 1e-30. Nothing else is assumed.
+    The smallest error at which `one_run_refuses`, from above, to 1 %; not below 1e-30. Nothing else is assumed.
     """
-    errors = np.exp(np.linspace(math.log(1e-30), 0.0, 3500))
-    refused = _refuses(guesses, lambda tpr: np.asarray(curve(1 - np.asarray(tpr, float))), errors)
-    kept = np.flatnonzero(~refused)
-    first = int(kept[-1]) + 1 if kept.size else 0  # every larger error refuses too
-    return float(errors[first]) if first < errors.size else 1.0
+    low, high = math.log(1e-30), 0.0
+    for _ in range(2):
+        logs = np.linspace(low, high, 120)
+        refused = _refuses(guesses, lambda tpr: np.asarray(curve(1 - np.asarray(tpr, float))), np.exp(logs))
+        kept = np.flatnonzero(~refused)
+        first = int(kept[-1]) + 1 if kept.size else 0  # every larger error refuses too
+        if first == 0 or first == logs.size:
+            return float(np.exp(logs[min(first, logs.size - 1)]))
+        low, high = float(logs[first - 1]), float(logs[first])
+    return float(np.exp(high))
 
 
 def _refuses(guesses: Guesses, least_fpr: Curve, error: float | Array) -> Array:
