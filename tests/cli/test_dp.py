@@ -14,6 +14,7 @@ pytest.importorskip("opacus")
 from typer.testing import CliRunner
 
 from undertow.cli import app
+from undertow.rng import stream
 
 QUICK = """
 hidden = [8]
@@ -138,7 +139,7 @@ def test_presets_are_listed():
 @pytest.fixture
 def tabular(tmp_path):
     """569 records of 30 values, two classes: more than the finetuning needs, less than the default sizes add up to."""
-    rng = np.random.default_rng(0)
+    rng = stream(0, "tabular")
     y = np.arange(569) % 2
     np.savez(tmp_path / "t.npz", x=np.clip(0.5 + 0.2 * rng.normal(size=(569, 30)) + 0.1 * y[:, None], 0, 1), y=y)
     return tmp_path

@@ -39,7 +39,9 @@ def epsilon(
         Path | None, typer.Option(metavar="FILE", help="A claimed curve: csv with epsilon,delta, any accountant's.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write result.json there.")] = None,
-    fail_if: Annotated[list[str] | None, typer.Option(help="Exit 1 if over, e.g. 'epsilon_lower>3'; 2 if a claim is in doubt.")] = None,
+    fail_if: Annotated[
+        list[str] | None, typer.Option(help="Exit 1 if over, e.g. 'epsilon_lower>3'; 2 if a claim is in doubt.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the split and of ties.")] = 0,
 ) -> None:

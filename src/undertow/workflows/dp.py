@@ -19,7 +19,8 @@ def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Ma
     from undertow.config import override
     from undertow.storage.data.dp_data import sized
 
-    given = frozenset(key for part in (changes, overrides) for key in part.get("data", {}))
+    parts = [part.get("data") for part in (changes, overrides)]
+    given = frozenset(key for part in parts if isinstance(part, Mapping) for key in part)
     return sized(override(override(preset(preset_name or "digits"), changes), overrides), given)
 
 

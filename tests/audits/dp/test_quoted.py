@@ -142,8 +142,8 @@ def test_the_quoted_number_is_above_the_truth_in_at_most_one_of_twenty_audits(na
 
 def result_of(tests, reads):
     quote = quoted(tests, reads)
-    return AuditResult("dp", {"runs": tests.config.runs, "one_run": False, "recipe": {"sampling": "poisson"}}, 0, {}, {},
-                       tuple(bound_rows(tests, reads, quote))), quote  # fmt: skip
+    config = {"runs": tests.config.runs, "one_run": False, "recipe": {"sampling": "poisson"}}
+    return AuditResult("dp", config, 0, {}, {}, tuple(bound_rows(tests, reads, quote))), quote
 
 
 @pytest.mark.parametrize("name", ["gdp-accuracy", "claimed-pld-accuracy"])

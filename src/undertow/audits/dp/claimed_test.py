@@ -67,9 +67,7 @@ def at_points(trials: Trials, ask: Any, unit: str, claim: Claimed) -> list[tuple
         ]
     guesses = _guesses(trials, ask)
     level = 1 - (1 - ask.confidence) / (len(points) * len(guesses))
-    return [
-        (epsilon, max((one_run(g, d, level) for g in guesses), key=lambda b: b.epsilon)) for epsilon, d in points
-    ]
+    return [(epsilon, max((one_run(g, d, level) for g in guesses), key=lambda b: b.epsilon)) for epsilon, d in points]
 
 
 def _counts(trials: Trials, ask: Any) -> Sequence[Counts]:
@@ -77,9 +75,7 @@ def _counts(trials: Trials, ask: Any) -> Sequence[Counts]:
         return [trials.counts(float(ask.threshold))]
     if ask.threshold == "bonferroni":
         return rank_counts(trials)[1]
-    return [
-        split_counts(trials, ask.delta, ask.confidence, bound=clopper_pearson, seed=ask.seed, independent=True)
-    ]
+    return [split_counts(trials, ask.delta, ask.confidence, bound=clopper_pearson, seed=ask.seed, independent=True)]
 
 
 def _guesses(trials: Trials, ask: Any) -> Sequence[Guesses]:

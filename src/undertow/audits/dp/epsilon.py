@@ -69,7 +69,8 @@ def audit_epsilon(
     """Every bound that applies to the scores, the headline first; refuses, in one line, what it may not do.
 
     claim: to hold the scores against, where it is more than `ask.claim` can say (audits.dp.claimed). Its test assumes
-    nothing but the claim; where it rejects, bounds that assume what was claimed have no value. Without a column `run` the trials are read as canaries of one run: that reading is right for runs of their own too.
+    nothing but the claim; where it rejects, bounds that assume what was claimed have no value. Without a column `run`
+    the trials are read as canaries of one run: that reading is right for runs of their own too.
     """
     trials, unit = scores.trials, unit_of_trials(scores.trials, ask)
     headline = headline_of(ask, unit)
@@ -80,7 +81,7 @@ def audit_epsilon(
         p = claim_p_value(trials, ask, unit, headline, claim)
         rows = _without_premise(rows, claim, p, ask, unit)
         headline = next(m.attack for m in rows if m.headline)
-        rows += [*_claimed(ask, trials, claim, unit, p), *_at_points(trials, ask, unit, claim)]
+        rows += [*_claimed(ask, trials, claim, p), *_at_points(trials, ask, unit, claim)]
     config = {**asdict(ask), "bound": headline, "unit": unit, "how": {name: b.threshold_how for name, b in bounds}}
     config |= {"claimed": None if claim is None else claim.said}
     return AuditResult(
@@ -224,7 +225,7 @@ def _without_premise(
     return [replace(m, headline=True if m.attack == quoted else None) for m in rows]
 
 
-def _claimed(ask: EpsilonAsk, trials: Trials, claim: Claimed, unit: str, p: float) -> list[Measurement]:
+def _claimed(ask: EpsilonAsk, trials: Trials, claim: Claimed, p: float) -> list[Measurement]:
     n = trials.scores.size
     test = Measurement(
         "claim", "claim_p_value", p, None, None, n, "trials", delta=ask.delta, bound=claim.kind, assumes="none",

@@ -1,4 +1,4 @@
-"""How the scores of a DP audit are read: thresholds fixed beforehand, the bounds, the test of the claim, the ceiling."""
+"""How the scores of a DP audit are read: thresholds fixed beforehand, bounds, the test of the claim, the ceiling."""
 
 from dataclasses import dataclass
 from functools import cached_property

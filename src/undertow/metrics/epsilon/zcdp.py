@@ -1,6 +1,6 @@
 """Zero-concentrated differential privacy as (epsilon, delta) and as a trade-off curve.
 
-rho-zCDP bounds every Renyi divergence: E[e^((a-1) Z)] <= e^((a-1) a rho) for the privacy loss Z of the one world against
+rho-zCDP bounds every Renyi divergence: E[e^((a-1) Z)] <= e^((a-1) a rho) for the privacy loss Z of one world against
 the other, all orders a > 1, both directions (Bun and Steinke 2016, arXiv:1605.02065). Delta at epsilon is
 E[(1 - e^(epsilon - Z))+]. With u = e^(epsilon - z), (1 - u)+ <= c e^((a-1) z) holds for every z from
 c = max_u (1 - u) u^(a-1) e^(-(a-1) epsilon) on, which is at u = (a-1) / a. So, for every order a,
@@ -15,7 +15,9 @@ import numpy as np
 from undertow.metrics.epsilon.trade_off import _GRID, Curve, curve_of_deltas
 from undertow.types import Array, ConfigError
 
-_ORDERS = 1 + np.exp(np.linspace(-7, 12, 4000))  # any order gives a valid delta; the best of these is 1e-5 above the best of all
+_ORDERS = 1 + np.exp(
+    np.linspace(-7, 12, 4000)
+)  # any order gives a valid delta; the best of these is 1e-5 above the best of all
 
 
 def zcdp_delta(epsilon: Array | float, rho: float) -> Array:

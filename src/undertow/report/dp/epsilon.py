@@ -38,7 +38,15 @@ def _table(rows: list[Measurement], result: AuditResult) -> str:
     for m in rows:
         mark = "> " if m.headline else "  "
         assumes = "a prior" if m.bound == BAYESIAN else ASSUMES[m.assumes or "none"]
-        lines.append([f"{mark}{m.attack}", "premise rejected" if m.value is None else f"{m.value:.3f}", assumes, f"{m.n:,}", m.unit])
+        lines.append(
+            [
+                f"{mark}{m.attack}",
+                "premise rejected" if m.value is None else f"{m.value:.3f}",
+                assumes,
+                f"{m.n:,}",
+                m.unit,
+            ]
+        )
     how = result.config["how"]
     said = "the bound that assumes nothing" if any(m.value is None for m in rows) else "a bound fixed before looking"
     notes = [f"> the headline, {said}; {how[next(m.attack for m in rows if m.headline)]}"]

@@ -117,7 +117,7 @@ def _doubt(main: Measurement, p: float) -> str:
 def _findings(result: AuditResult, main: Measurement, ceiling: float, p: float, state: str) -> Iterator[str]:
     claim, level = main.epsilon or 0.0, 1 - (main.confidence or 0.95)
     if state in ("violated", "repeat"):
-        yield from _accusation(result, main, p, level, state)
+        yield from _accusation(result, main, level, state)
         return
     bound = f"The headline is the bound {main.bound}"
     if main.assumes and main.assumes != "none":
@@ -141,7 +141,7 @@ def _findings(result: AuditResult, main: Measurement, ceiling: float, p: float, 
     yield "A claim that stands is not proved: another canary, access or implementation detail may break it."
 
 
-def _accusation(result: AuditResult, main: Measurement, p: float, level: float, state: str) -> Iterator[str]:
+def _accusation(result: AuditResult, main: Measurement, level: float, state: str) -> Iterator[str]:
     claim, shown = main.epsilon or 0.0, main.value or 0.0
     if shown <= claim and _whole_curve(result, main):
         yield (
@@ -150,11 +150,11 @@ def _accusation(result: AuditResult, main: Measurement, p: float, level: float, 
             "have no value here."
         )
     if shown > claim and _whole_curve(result, main):
-        yield f"Epsilon is above the claimed {claim:.2f} whatever the mechanism is, at {100 * (1 - level):g}% confidence."
+        yield f"Epsilon is above the claimed {claim:.2f} whatever the mechanism is ({100 * (1 - level):g}% confidence)."
     if state == "repeat":
         yield (
             f"A correct trainer comes this far in at most {100 * level:g} of 100 audits. Two seeds that both do so "
-            f"accuse a correct trainer in at most 1 of {round(1 / level**2):,} cases: that is enough to call it refuted."
+            f"accuse a correct trainer in at most 1 of {round(1 / level**2):,} cases: that is enough to refute."
         )
     else:
         yield f"A correct trainer is called refuted in at most {1000 * min(ACCUSES, level):g} of 1,000 audits."

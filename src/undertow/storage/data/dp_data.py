@@ -31,8 +31,8 @@ def load_dp(settings: DpData, seed: int) -> TrapSupply:
         most = int(str(error).split(" different records")[0].split()[-1]) - SPARE
         raise BadInput(
             f"{settings.source}: data.records = {settings.records} and data.auxiliary = {settings.auxiliary} need "
-            f"{settings.records + settings.auxiliary + SPARE} different records, and there are {most + SPARE}: set both "
-            f"(in --config, under [data]) so that they add up to at most {most}"
+            f"{settings.records + settings.auxiliary + SPARE} different records, and there are {most + SPARE}: set "
+            f"both (in --config, under [data]) so that they add up to at most {most}"
         ) from error
 
 
