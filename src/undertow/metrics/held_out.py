@@ -25,6 +25,8 @@ def guesses(scores: Scores, rng: np.random.Generator) -> Array:
     for side in (0, 1):
         here, there = np.flatnonzero(half == side), np.flatnonzero((half != side) | (points == 1))
         order = np.argsort(scores.values[:, there], axis=None, kind="stable")
+        if scores.scored is not None:
+            order = order[scores.scored[:, there].ravel()[order]]
         values, member = (a[:, there].ravel()[order] for a in (scores.values, scores.member))
         owner = part[order // max(1, len(there))]
         for fold in range(min(models, FOLDS)):
