@@ -268,6 +268,9 @@ This page is made from the table in `src/undertow/scanner/rules.py`; a test comp
     UT103 = "info"         # no longer unknown for it
 
 Rules marked *cannot be ignored* would run code, or read or write elsewhere; they keep their severity.
+
+The versions of transformers, peft, sentence-transformers and diffusers were read in their sources or in public reports.
+Those of other loaders are general knowledge that was **not checked** against their sources: take them as a hint.
 """
 
 
