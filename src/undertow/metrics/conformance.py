@@ -90,7 +90,7 @@ def least_count_high(ratio: float, level: float, tolerance: float, most: int = 1
     The null is "at most `tolerance` times the declared variance".
 
     >>> least_count_high(2.2, 1e-4, 1.1), least_count_high(1.2, 1e-4, 1.1)
-    (108, None)
+    (112, None)
     """
     for n in range(8, most + 1, 2):
         if stats.chi2.ppf(0.05, n - 1) * ratio >= tolerance * stats.chi2.isf(level, n - 1):

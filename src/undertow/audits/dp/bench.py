@@ -53,6 +53,7 @@ class Bench:
     louder: Movements | None  # `some` are louder
     halves: Mapping[str, Movements] = field(default_factory=dict)  # the records of one half are loud
     spread: Movements | None = None  # half of the records are loud, others in each training
+    faint: tuple[Movements, int] | None = None  # so few are loud that they move it as far as the noise; how many
     varied: Movements | None = None  # every record is loud in its own way
 
     def corrected(self, p: float, within: int = 1) -> float:
@@ -66,7 +67,8 @@ class Bench:
     @cached_property
     def sets(self) -> tuple[Movements, ...]:
         found = (self.silent, self.full, self.few, self.wild, self.crowd, self.louder, self.spread, self.varied)
-        return (*(m for m in found if m is not None), *self.halves.values())
+        faint = self.faint[:1] if self.faint else ()
+        return (*(m for m in found if m is not None), *self.halves.values(), *faint)
 
     @cached_property
     def moved(self) -> tuple[str, ...]:
@@ -164,7 +166,7 @@ class Bench:
         """Whether the trainer differs from its declaration by a common scale of noise and records.
 
         All tensors have noise of one level, louder records move the model as far as loud ones (they are clipped), and
-        a record's reach over the noise is within what was declared.
+        a record's reach over the noise is nearer to what was declared than to what it were with less noise alone.
         """
         large = [r for name, (r, n) in self.ratios.items() if n >= 500 and not follows_records(name)]
         if not large or min(large) <= 0 or max(large) / min(large) > ALIKE or self.louder is None:
@@ -178,7 +180,17 @@ class Bench:
         any schedule, with SURE standard errors to spare."""
         if self.drift or self.one_noise:
             return False
-        return max(m + SURE * e for m, e in self.reaches) <= SPARE * self.answer.most
+        most = max(m + SURE * e for m, e in self.reaches)
+        return most <= self.answer.most * min(SPARE, max(1.0, self.level_of_noise**-0.5))
+
+    @cached_property
+    def level_of_noise(self) -> float:
+        """Deviation of the noise over the declared: the median tensor's."""
+        return float(np.sqrt(np.median([r for r, _ in self.ratios.values()])))
+
+    def scaled_with_noise(self, measured: float) -> bool:
+        """Whether what was `measured` over the declared is explained by a scale that the noise has too."""
+        return self.only_scaled and measured <= 1.05 * self.level_of_noise
 
     @cached_property
     def grows_with_noise(self) -> bool:

@@ -27,19 +27,23 @@ def find_head(train: Train, checkpoint: Params, data: Examples, claim: DpClaim, 
     """The classifier among the matrices of `checkpoint`, or the one called `name`.
 
     A head with a bias that is named, or the only matrix that can be one, is taken without training. Otherwise
-    2 * PAIRS trainings on one repeated input, with the same seeds, show which matrix answers to the labels.
+    2 * PAIRS trainings show which matrix answers to the labels, and as many on one repeated input what features it sees
+    there, where it has no bias.
     Raises ConfigError where none does.
     """
     able = candidates(checkpoint, data, name)
     if len(able) == 1 and able[0].bias is not None:
         return able[0]
-    change = _answer(train, checkpoint, data, claim, seed, [head.weight for head in able])
+    names = [head.weight for head in able]
+    change = _answer(train, checkpoint, data, claim, seed, names, _many(data, claim.records))
     scores = {head.weight: score(change[head.weight]) for head in able}
     best = max(able, key=lambda head: scores[head.weight])
     if scores[best.weight] < CLEAR and name is None:
         raise ConfigError("no matrix in the checkpoint answers to the labels as a classifier does: name it with head=")
     if best.bias is not None:
         return best
+    still = np.repeat(still_input(data)[None], claim.records, 0)
+    change = _answer(train, checkpoint, data, claim, seed, [best.weight], still)
     direction = change[best.weight][1] - change[best.weight][0]
     length = float(np.linalg.norm(direction))
     if scores[best.weight] < CLEAR or not length:
@@ -78,6 +82,11 @@ def score(change: Array) -> float:
     return -float(zero @ one) / lengths * float(zero @ zero + one @ one) / whole
 
 
+def _many(data: Examples, records: int) -> Array:
+    """Inputs of as many records as claimed."""
+    return np.asarray(data.x[np.arange(records) % len(data)])
+
+
 def still_input(data: Examples) -> Array:
     """One input for all records whose features must be known: the first; texts: one token, repeated."""
     if not data.of_tokens:
@@ -96,12 +105,11 @@ def labelled(data: Examples, rows: Array, label: Array) -> Array:
 
 
 def _answer(
-    train: Train, checkpoint: Params, data: Examples, claim: DpClaim, seed: int, names: list[str]
+    train: Train, checkpoint: Params, data: Examples, claim: DpClaim, seed: int, names: list[str], x: Array
 ) -> dict[str, Array]:
     """Mean change of each named matrix where all labels are 1 instead of 0."""
     total = {name: np.zeros(checkpoint[name].shape) for name in names}
     rows = np.zeros(claim.records, int)
-    x = np.repeat(still_input(data)[None], claim.records, 0)
     for pair in range(PAIRS):
         for label, sign in ((0, -1.0), (1, 1.0)):
             records = Examples(x, labelled(data, rows, np.full(claim.records, label)), "records of one label")

@@ -91,6 +91,8 @@ def make_probe(checkpoint: Params, data: Examples, claim: DpClaim, head: Head, s
     clip = max(1.0, claim.clip)
     crafted = {name: _apart(name, value, checkpoint) for name, value in checkpoint.items()}
     rows = np.zeros((classes, width))
+    if data.of_tokens or len(_same(checkpoint, head.weight)) > 1:
+        rows[3:] = old[3:]  # a tied embedding keeps its other tokens
     if head.bias is not None:
         parts = np.array_split(rng.permutation(width), 2) if classes > 2 else [np.arange(width)]
         for label, part, size in zip((1, 2), parts, (LOUD, LOUDER)):
@@ -100,17 +102,20 @@ def make_probe(checkpoint: Params, data: Examples, claim: DpClaim, head: Head, s
         crafted[head.bias] = level.astype(checkpoint[head.bias].dtype)
     else:
         assert head.features is not None
-        if data.of_tokens:
-            rows[3:] = old[3:]  # a tied embedding keeps its other tokens
         rows[0] = ALONG * clip * head.features
         if classes > 2:
             across = rng.standard_normal(width)
             across -= (across @ head.features) * head.features
             rows[2] = ACROSS * clip * across / np.linalg.norm(across)
-    for name, value in checkpoint.items():
-        if name == head.weight or (value.shape == old.shape and np.array_equal(value, old)):
-            crafted[name] = rows.astype(value.dtype)
+    for name in _same(checkpoint, head.weight):
+        crafted[name] = rows.astype(old.dtype)
     return Probe(crafted, data, claim, seed, head, classes)
+
+
+def _same(checkpoint: Params, name: str) -> list[str]:
+    """Names of tensors with the values of `name`: it, and what it is tied to."""
+    value = checkpoint[name]
+    return [key for key, other in checkpoint.items() if other.shape == value.shape and np.array_equal(other, value)]
 
 
 def _apart(name: str, value: Array, checkpoint: Params) -> Array:

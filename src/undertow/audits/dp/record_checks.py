@@ -23,7 +23,7 @@ from undertow.rng import stream
 from undertow.types import Array
 
 SPREAD_LOW, SPREAD_HIGH = 0.6, 1.7  # of the spread that coins give
-UNEVEN = 1.1  # of the declared reach of one half
+UNEVEN = 1.02  # of the declared reach of one half
 EVEN = 1.05  # of the declared spread of half of the records
 CROWD = 3.0  # times more or less that one record's contribution may be in the company of another
 
@@ -41,10 +41,14 @@ def sensitivity_check(b: Bench) -> Check:
         bound = copies * b.answer.reach
         halves = along_own_mean(b.of(which))
         p = min(mean_above(half, bound) for half in halves)
-        least = min(1 + least_shift(half, b.single(6)) / bound for half in halves)
-        rows.append((b.corrected(p, 6), -float(np.mean([h.mean() for h in halves])) / bound, about, least))
+        least = min(1 + least_shift(half, b.single(7)) / bound for half in halves)
+        rows.append((b.corrected(p, 7), -float(np.mean([h.mean() for h in halves])) / bound, about, least))
+    if b.faint is not None:
+        values, bound = b.of(b.faint[0]) @ unit(b.of(b.few).mean(0)), b.faint[1] * b.answer.reach
+        p, least = b.corrected(mean_above(values, bound), 7), 1 + least_shift(values, b.single(7)) / bound
+        rows.append((p, -float(values.mean()) / bound, f"{b.faint[1]} loud records", least))
     p, ratio, about, _ = min(rows)
-    scaled = p < b.level and b.only_scaled
+    scaled = p < b.level and b.scaled_with_noise(-ratio)
     means = f"records move the model {-ratio:.3g} times as far as clipping and sampling as declared allow"
     means += NOT_WEAKER if scaled else ""
     fix = "clip the gradient of each record to norm clip over all parameters together, before any sum or mean"
@@ -64,7 +68,7 @@ def rates_check(b: Bench) -> Check:
         least = UNEVEN * (1 + least_shift(values, b.single(len(b.halves))) / bound)
         rows.append((p, about, float(values.mean()) / (copies * b.answer.reach), least))
     p, about, ratio, _ = min(rows)
-    scaled = p < b.level and b.only_scaled and max(r[2] for r in rows) < 1.2 * min(r[2] for r in rows)
+    scaled = p < b.level and b.scaled_with_noise(max(row[2] for row in rows))
     means = f"the {about} records move the model {ratio:.3g} times as far as their declared share"
     means += NOT_WEAKER if scaled else ": they take part more often, or count more than once"
     fix = "give every record the same rate and weight 1: shards that do not overlap, each microbatch added once"
@@ -103,14 +107,13 @@ def spread_check(b: Bench) -> Check | str:
     excess = (find * (signal + noise) - noise) / signal if signal else np.inf
     if find * (signal + noise) > 1.05 * (doubled(b) * signal + noise) and p >= b.level:
         return "records that count twice in some steps and never in others: the noise hides them at this size"
-    scaled = p < b.level and b.only_scaled
+    measured = squares / degrees / (signal + noise)
+    scaled = p < b.level and b.scaled_with_noise(np.sqrt(measured))
     means = "which records take part changes more than coins do: some count more than once, others are lost"
     means += NOT_WEAKER if scaled else ""
     fix = "give every record that is drawn the weight 1 in its step; add each microbatch once"
     least = f"{excess:.2f} times the spread of one record's part (a weight of 0 or 2 by chance has {doubled(b):.2f})"
-    return Check(
-        "spread", "half loud", squares / degrees / (signal + noise), p, p < b.level, means, fix, least, not scaled
-    )
+    return Check("spread", "half loud", measured, p, p < b.level, means, fix, least, not scaled)
 
 
 def spread_variance(b: Bench, noise: float) -> tuple[float, float]:
