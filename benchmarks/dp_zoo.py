@@ -30,6 +30,7 @@ from tests.audits.dp.dp_zoo.rows import rows
 from tests.audits.dp.dp_zoo.styles import styles
 
 from undertow.audits.dp.conformance import Conformance, check_pipeline
+from undertow.types import AuditError
 
 KINDS = {"bug": (broken, rows), "report": (reports,), "correct": (correct, styles)}
 
@@ -45,7 +46,11 @@ def checked(kind: str, s: Specimen, seed: int) -> dict:
     begin = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = check_pipeline(s.train, s.checkpoint, s.data, s.claim, seed=seed, head=s.head)
+        try:
+            result = check_pipeline(s.train, s.checkpoint, s.data, s.claim, seed=seed, head=s.head)
+        except AuditError as error:
+            return {"kind": kind, "name": s.name, "seed": seed, "source": s.source, "outcome": "refused", "findings": [],
+                    "differences": [], "smallest_p": 1.0, "not_tested": [str(error)], "seconds": 0.0}  # fmt: skip
     ranked = sorted(result.findings, key=lambda c: (c.test not in s.expected, c.p_value))
     return {
         "kind": kind,

@@ -101,9 +101,15 @@ class Bench:
     @cached_property
     def steady(self) -> tuple[str, ...]:
         """Tensors that move by exactly the same in every silent training: they decay, and have no noise."""
-        return tuple(n for n in self.moved if self.silent.of(n).any() and not np.ptp(self.silent.of(n), axis=0).any())
+        able = [n for n in self.moved if not follows_records(n)]
+        found = tuple(n for n in able if self.silent.of(n).any() and not np.ptp(self.silent.of(n), axis=0).any())
+        return found if len(found) < len(able) else ()
 
     def fine(self, name: str) -> Array:
+        """(size,) which values of a tensor moved in some training, and show a twentieth of the declared noise."""
+        return self.shows(name) & np.any([m.of(name).any(0) for m in self.sets], axis=0)
+
+    def shows(self, name: str) -> Array:
         """(size,) which values of a tensor show a movement of a twentieth of the declared noise."""
         rounds = self.claim.steps if self.claim.weight_decay else 1
         return fine(self.probe.checkpoint[name], self.answer.noise, rounds)
@@ -117,7 +123,8 @@ class Bench:
     @cached_property
     def noisy(self) -> bool:
         """Whether any tensor is noised at all."""
-        return any(np.ptp(self.silent.of(n), axis=0).any() for n in self.moved if not follows_records(n))
+        able = (n for n in self.moved if not follows_records(n) and n not in self.steady)
+        return any(self.silent.of(n).any() for n in able)
 
     def of(self, which: Movements, names: Sequence[str] | None = None) -> Array:
         """(R, d) movements of the tensors `names` (None: those alike) side by side."""

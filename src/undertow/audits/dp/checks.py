@@ -71,7 +71,7 @@ def never_moved(b: Bench) -> list[str]:
     count = 0
     for name in b.moved:
         here = np.any([m.of(name).any(0) for m in b.sets], axis=0)
-        count += int((~here & b.fine(name)).sum()) if not follows_records(name) else 0
+        count += int((~here & b.shows(name)).sum()) if not follows_records(name) else 0
     return [f"{count} numbers of trained tensors that moved in no training: frozen, or without gradient here"] * bool(
         count
     )

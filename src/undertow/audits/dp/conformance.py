@@ -11,7 +11,7 @@ is the work of `undertow audit dp`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,6 @@ from undertow.audits.dp.record_checks import (
     EVEN,
     SPREAD_LOW,
     crowding_check,
-    doubled,
     half,
     mixing_check,
     rates_check,
@@ -34,7 +33,7 @@ from undertow.audits.dp.record_checks import (
     spread_check,
     spread_variance,
 )
-from undertow.audits.dp.response import response
+from undertow.audits.dp.response import Response, response
 from undertow.metrics.conformance import least_count, least_count_high
 from undertow.types import ConfigError, Examples, MissingExtra, Params
 
@@ -135,70 +134,73 @@ def _train_all(
 ) -> tuple[Bench, list[tuple[str, str]]]:
     """All crafted trainings, and the pairs of names that are one tensor."""
     some, more = max(1, claim.records // 4), 3 * runs // 2
+    silent = movements(train, probe, [probe.records(run=r) for r in range(runs)], "silent")
+    pairs = tied(silent, probe)
+    silent = silent.only([name for name in silent.parts if name not in {two for _, two in pairs}])
+    answer = response(claim, sum(silent.of(name).shape[1] for name in silent.parts if silent.of(name).any()))
+    clean = _cleaner(silent, probe, answer)
 
     def played(count: int, purpose: str, **records: object) -> Movements:
         sets = [probe.records(run=r, **records) for r in range(count)]  # type: ignore[arg-type]
-        return movements(train, probe, sets, purpose)
+        return clean(movements(train, probe, sets, purpose))
 
-    silent = played(runs, "silent")
-    pairs = tied(silent, probe)
-    names = [name for name in silent.parts if name not in {two for _, two in pairs}]
-    silent = silent.only(names)
-    size = sum(silent.of(name).shape[1] for name in names if silent.of(name).any())
-    answer = response(claim, size)
     ratio = 1 + 0.7 * claim.records * answer.reach**2 * (answer.counts or 0) / answer.noise**2  # records move it less
     full = max(24, least_count(ratio, level / FAMILIES / 2, SPREAD_LOW) or 24)
     shout, mixed = probe.can_shout, not probe.one_input
+    varied = movements(train, probe, [probe.varied(r) for r in range(VARIED)], "varied")
     bench = Bench(
         probe,
         claim,
         answer,
         level,
         some,
-        silent=silent,
-        full=played(full, "full", loud=claim.records).only(names),
-        few=played(more, "few", loud=some).only(names),
-        wild=played(runs, "wild", loud=some, wild=some).only(names) if mixed else None,
-        crowd=played(more, "crowd", loud=some, louder=some).only(names) if shout else None,
-        louder=played(more, "louder", louder=some).only(names) if shout else None,
-        halves={
-            about: played(3 * runs // 4, about, among=half(about, claim.records)).only(names)
-            for about in (HALVES if claim.records > 1 else ())
-        },
-        varied=movements(train, probe, [probe.varied(r) for r in range(VARIED)], "varied").only(names),
+        silent=clean(silent),
+        full=played(full, "full", loud=claim.records),
+        few=played(more, "few", loud=some),
+        wild=played(runs, "wild", loud=some, wild=some) if mixed else None,
+        crowd=played(more, "crowd", loud=some, louder=some) if shout else None,
+        louder=played(more, "louder", louder=some) if shout else None,
+        halves={about: played(3 * runs // 4, about, among=half(about, claim.records)) for about in HALVES},
+        varied=clean(varied),
     )
-    count = _spread_count(bench, runs)
-    bench = replace(bench, spread=played(count, "spread", loud=claim.records // 2).only(names) if count else None)
     if answer.coins is None:
         copies = min(some, math.ceil(FAINT / answer.ratio))
-        bench = replace(bench, faint=(played(more, "faint", loud=copies).only(names), copies))
-    return _settled(bench), pairs
+        return replace(bench, faint=(played(more, "faint", loud=copies), copies)), pairs
+    count = _spread_count(bench, runs)
+    return replace(bench, spread=played(count, "spread", loud=claim.records // 2) if count else None), pairs
 
 
 def _spread_count(b: Bench, runs: int) -> int:
     """How many trainings with half of the records loud show records that count 0 or 2 by chance."""
-    if not b.answer.coins:
+    if not b.answer.coins or not b.alike:
         return 0
-    signal, noise = spread_variance(b, b.answer.noise**2)
-    ratio = (doubled(b) * signal + noise) / (signal + noise)
+    signal, more = spread_variance(b)
+    noise = b.answer.noise**2
+    ratio = (more + noise) / (signal + noise)
     return max(runs, least_count_high(ratio, b.single(), EVEN) or 0) if ratio > EVEN else 0
 
 
-def _settled(b: Bench) -> Bench:
-    """Movements without the declared decay, and 0 where rounding hides the noise."""
-    kept = b.answer.kept
-    for name in b.silent.parts:
-        before = b.probe.checkpoint[name].astype(float).ravel()
-        lost = (kept - 1) * before
-        mean = b.silent.of(name).mean(0)
-        use = fine(b.probe.checkpoint[name], b.answer.noise, b.claim.steps if b.claim.weight_decay else 1)
-        decays = kept != 1 and np.square(mean - lost)[use].sum() < np.square(mean)[use].sum()
-        for m in b.sets:
-            if decays:
-                m.of(name)[:] -= lost
-            if use.any():
-                m.of(name)[:, ~use] = 0.0
-    return b
+def _cleaner(silent: Movements, probe: Probe, answer: Response) -> Callable[[Movements], Movements]:
+    """What takes the declared decay out of movements, and puts 0 where rounding hides the noise."""
+    rounds = probe.claim.steps if probe.claim.weight_decay else 1
+    lost, hidden = {}, {}
+    for name in silent.parts:
+        use = fine(probe.checkpoint[name], answer.noise, rounds)
+        decay = (answer.kept - 1) * probe.checkpoint[name].astype(float).ravel()
+        mean = silent.of(name).mean(0)
+        if np.square(mean - decay)[use].sum() < np.square(mean)[use].sum():  # biases are often spared
+            lost[name] = decay
+        if use.any():
+            hidden[name] = ~use
+
+    def clean(m: Movements) -> Movements:
+        for name, decay in lost.items():
+            m.of(name)[:] -= decay
+        for name, where in hidden.items():
+            m.of(name)[:, where] = 0.0
+        return m.only(list(silent.parts))
+
+    return clean
 
 
 def _judge(b: Bench) -> tuple[list[Check], list[str]]:
@@ -235,9 +237,9 @@ def _sorted(tests: Sequence[Check | str], done: list[Check], missing: list[str])
 def _hidden(b: Bench) -> str:
     names = []
     for name in b.moved:
-        lost = int((~b.fine(name)).sum())
+        lost = int((~b.shows(name)).sum())
         if lost:
-            names.append(f"{lost} of {b.fine(name).size} numbers of {name}")
+            names.append(f"{lost} of {b.shows(name).size} numbers of {name}")
     return ", ".join(names)
 
 

@@ -37,7 +37,7 @@ def find_head(train: Train, checkpoint: Params, data: Examples, claim: DpClaim, 
     names = [head.weight for head in able]
     change = _answer(train, checkpoint, data, claim, seed, names, _many(data, claim.records))
     scores = {head.weight: score(change[head.weight]) for head in able}
-    best = max(able, key=lambda head: scores[head.weight])
+    best = max(able, key=lambda head: (round(scores[head.weight], 6), head.bias is not None))
     if scores[best.weight] < CLEAR and name is None:
         raise ConfigError("no matrix in the checkpoint answers to the labels as a classifier does: name it with head=")
     if best.bias is not None:

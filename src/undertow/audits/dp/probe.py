@@ -132,7 +132,7 @@ def _apart(name: str, value: Array, checkpoint: Params) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Movements:
-    """How far every floating parameter moved in each training, beyond its decay: rows of one matrix."""
+    """How far every floating parameter moved in each training: rows of one matrix."""
 
     values: Array  # (R, D) float64
     parts: dict[str, slice] = field(default_factory=dict)
@@ -146,10 +146,9 @@ class Movements:
         return Movements(self.values, {name: self.parts[name] for name in names})
 
 
-def movements(train: Train, probe: Probe, sets: list[Examples], purpose: str, kept: float = 1.0) -> Movements:
+def movements(train: Train, probe: Probe, sets: list[Examples], purpose: str) -> Movements:
     """Train once on each of `sets` from the crafted checkpoint, each with a seed of its own.
 
-    `kept` is what the declared decay leaves of a starting value; it is subtracted from tensors that move.
     Raises BadInput where a tensor is missing, has another shape, or is not finite afterwards.
     """
     names = [name for name, value in probe.checkpoint.items() if value.dtype.kind == "f"]
@@ -163,10 +162,7 @@ def movements(train: Train, probe: Probe, sets: list[Examples], purpose: str, ke
             before = probe.checkpoint[name]
             if name not in after or after[name].shape != before.shape:
                 raise BadInput(f"the trainer returned no {name} of shape {before.shape}: return what it was given")
-            moved = after[name].astype(float) - before.astype(float)
-            if kept != 1 and moved.any():
-                moved -= (kept - 1) * before.astype(float)
-            values[r, parts[name]] = moved.ravel()
+            values[r, parts[name]] = (after[name].astype(float) - before.astype(float)).ravel()
         if not np.isfinite(values[r]).all():
             raise BadInput("the trainer returned values that are not finite; train in float32 for this check")
     return Movements(values, parts)
