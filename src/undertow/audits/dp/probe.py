@@ -19,6 +19,7 @@ LOUD, LOUDER = 10.0, 500.0  # norm, times clip, of the head's rows of classes 1 
 ALONG, ACROSS = 3e3, 2.4e4  # norms of rows 0 and 2, times clip, of a head without bias
 WILD = 4.0  # times real records
 FAR = 50.0  # times a real record: louder records of a head with two classes
+SMALL = 0.02  # times the embeddings that are tied to a head with a bias
 SHIFT = 1e-3  # between tensors that start alike: those that end alike nevertheless are one tensor
 
 
@@ -91,8 +92,9 @@ def make_probe(checkpoint: Params, data: Examples, claim: DpClaim, head: Head, s
     clip = max(1.0, claim.clip)
     crafted = {name: _apart(name, value, checkpoint) for name, value in checkpoint.items()}
     rows = np.zeros((classes, width))
-    if data.of_tokens or len(_same(checkpoint, head.weight)) > 1:
-        rows[3:] = old[3:]  # a tied embedding keeps its other tokens
+    twins = len(_same(checkpoint, head.weight)) > 1
+    if data.of_tokens or twins:  # a tied embedding keeps its other tokens; small ones have a large share in the norm
+        rows[3:] = old[3:] * (SMALL if twins and head.bias is not None else 1)
     if head.bias is not None:
         parts = np.array_split(rng.permutation(width), 2) if classes > 2 else [np.arange(width)]
         for label, part, size in zip((1, 2), parts, (LOUD, LOUDER)):

@@ -92,7 +92,7 @@ def half(about: str, records: int) -> Array:
 
 
 def spread_check(b: Bench) -> Check | str:
-    """Do half of the records, others in each training, move it no less evenly than coins make them? Or: why not tested.
+    """Do half of the records, others in each training, move it as evenly as coins make them? A string: why not tested.
 
     A record that counts twice in one training and not at all in the next has the declared mean, and twice the spread.
     """
@@ -107,7 +107,7 @@ def spread_check(b: Bench) -> Check | str:
     squares, degrees = float(np.square(values - values.mean()).sum()), len(values) - 1
     p = b.corrected(too_large(squares / expected, degrees))
     find = least_high(degrees, b.single(), EVEN)
-    if find * (signal + noise) > 1.1 * (more + noise) and p >= b.level:
+    if find * (signal + noise) > more + noise and p >= b.level:
         return "records that count twice in some steps and never in others: the noise hides them at this size"
     excess = (find * (signal + noise) - noise) / (more / doubled(b)) if more else np.inf
     measured = squares / degrees / (signal + noise)
@@ -116,7 +116,7 @@ def spread_check(b: Bench) -> Check | str:
     means += NOT_WEAKER if scaled else ""
     fix = "give every record that is drawn the weight 1 in its step; add each microbatch once"
     least = f"{excess:.2f} times the spread of one record's part (a weight of 0 or 2 by chance has {doubled(b):.2f})"
-    return Check("spread", "half loud", measured, p, p < b.level, means, fix, least, not scaled)
+    return Check("spread", "changing records", measured, p, p < b.level, means, fix, least, not scaled)
 
 
 def spread_variance(b: Bench) -> tuple[float, float]:

@@ -223,12 +223,13 @@ def rows() -> list[Specimen]:
         bug("ranks draw the same strided shard", SameStridedShard, "rates", "spread"),
         bug("half the records at twice the rest's rate", Uneven, "rates"),
         bug("half the records at twice the declared rate", MoreOften, "rates", "sensitivity"),
-        bug("a random half at twice the rate, others never", HalfTwice, "spread"),
         bug("AdamW with decay, no clipping", ClipNothing, "sensitivity", **adamw),
         bug("AdamW with decay, noise at half", Scaled, "sensitivity", **adamw),
         bug("AdamW with decay, noise at a quarter", Quarter, "sensitivity", **adamw),
-        on("tied, head's use alone in the norm", TiedNorms, TiedText, texts(), "sensitivity"),
-        on("tied, each use clipped by itself", TiedEachUse, TiedText, texts(), "sensitivity"),
+        replace(
+            on("tied, each use clipped by itself", TiedEachUse, TiedText, texts(), "sensitivity"),
+            hidden="norms of tied weights",
+        ),
         bug("no bias in the head, noise at half", Scaled, *mixed, build=unbiased),
         bug("no bias in the head, no clipping", ClipNothing, "sensitivity", build=unbiased),
         bug("head first, no clipping", ClipNothing, "sensitivity", build=HeadFirst),
@@ -236,9 +237,13 @@ def rows() -> list[Specimen]:
         on("causal texts, noise at half", Scaled, partial(TiedText, False, True), texts(True), *mixed),
         on("causal texts, no clipping", ClipNothing, partial(TiedText, False, True), texts(True), "sensitivity"),
     ]
+    chance = bug("a random half at twice the rate, others never", HalfTwice, "spread", "rates")
+    once = on("tied, head's use alone in the norm", TiedNorms, TiedText, texts(), "sensitivity")
     small = [replace(bug(f"clip norm {s} times", clip_by(s)), hidden="size") for s in (1.05, 1.1, 1.2)]
     return [
         *found,
+        replace(chance, hidden="random subset"),
+        replace(once, hidden="norms of tied weights"),
         *small,
         replace(bug("noise at 0.97", Noise97), hidden="size"),
         replace(bug("AdamW with decay, shuffled", Shuffles, **adamw), hidden="sampling"),
