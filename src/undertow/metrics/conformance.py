@@ -84,7 +84,7 @@ def least_count(ratio: float, level: float, tolerance: float, most: int = 128) -
     return None
 
 
-def least_count_high(ratio: float, level: float, tolerance: float, most: int = 200) -> int | None:
+def least_count_high(ratio: float, level: float, tolerance: float, most: int = 220) -> int | None:
     """The fewest values that tell, at `level`, a variance larger by `ratio` in 95 % of cases; None: over `most`.
 
     The null is "at most `tolerance` times the declared variance".

@@ -52,7 +52,7 @@ class Bench:
     crowd: Movements | None  # `some` are loud, as many are louder
     louder: Movements | None  # `some` are louder
     halves: Mapping[str, Movements] = field(default_factory=dict)  # the records of one half are loud
-    spread: Movements | None = None  # half of the records are loud, others in each training
+    spread: Movements | None = None  # `some` are loud, others in each training
     faint: tuple[Movements, int] | None = None  # so few are loud that they move it as far as the noise; how many
     varied: Movements | None = None  # every record is loud in its own way
 

@@ -45,6 +45,7 @@ BLIND = (
 )
 HALVES = ("first", "last", "even", "odd")
 FAINT = 5.0  # deviations of the noise that a few loud records move a model by, whose optimiser is not linear
+MOST = 220  # trainings that look for records which count twice
 VARIED = 2  # trainings that only show what moves
 
 
@@ -168,17 +169,19 @@ def _train_all(
         copies = min(some, math.ceil(FAINT / answer.ratio))
         return replace(bench, faint=(played(more, "faint", loud=copies), copies)), pairs
     count = _spread_count(bench, runs)
-    return replace(bench, spread=played(count, "spread", loud=claim.records // 2) if count else None), pairs
+    return replace(bench, spread=played(count, "spread", loud=some) if count else None), pairs
 
 
 def _spread_count(b: Bench, runs: int) -> int:
-    """How many trainings with half of the records loud, in new places, show records that count 0 or 2 by chance."""
+    """How many trainings with a few loud records, in new places, show records that count 0 or 2 by chance."""
     if not b.answer.coins or not b.alike:
         return 0
     signal, more = spread_variance(b)
     noise = b.answer.noise**2
     ratio = 0.95 * (more + noise) / (signal + noise)  # drift takes a little of it away
-    return max(runs, least_count_high(ratio, b.single(), EVEN) or 0) if ratio > EVEN else 0
+    if ratio < 1.5:
+        return 0
+    return max(runs, least_count_high(ratio, b.single(), EVEN, MOST) or MOST)
 
 
 def _cleaner(silent: Movements, probe: Probe, answer: Response) -> Callable[[Movements], Movements]:

@@ -24,7 +24,7 @@ from undertow.types import Array
 
 SPREAD_LOW, SPREAD_HIGH = 0.6, 1.7  # of the spread that coins give
 UNEVEN = 1.02  # of the declared reach of one half
-EVEN = 1.05  # of the declared spread of half of the records
+EVEN = 1.05  # of the declared spread of a few records
 CROWD = 3.0  # times more or less that one record's contribution may be in the company of another
 
 
@@ -92,14 +92,16 @@ def half(about: str, records: int) -> Array:
 
 
 def spread_check(b: Bench) -> Check | str:
-    """Do half of the records, others in each training, move it as evenly as coins make them? A string: why not tested.
+    """Do a few records, others in each training, move it as evenly as coins make them? A string: why not tested.
 
     A record that counts twice in one training and not at all in the next has the declared mean, and twice the spread.
     """
     if b.claim.rate == 1 and b.answer.coins is not None:
         return "records that count twice in some steps and never in others: no coins are declared (rates are tested)"
-    if b.answer.counts is None or b.spread is None:
+    if b.answer.counts is None:
         return "records that count twice in some steps and never in others: Adam hides how many moved it"
+    if b.spread is None:
+        return "records that count twice in some steps and never in others: the noise hides them at this size"
     values = b.of(b.spread) @ unit(b.of(b.full).mean(0))
     noise = float(np.square(unit(b.of(b.full).mean(0))) @ b.scale)
     signal, more = spread_variance(b)
@@ -107,7 +109,7 @@ def spread_check(b: Bench) -> Check | str:
     squares, degrees = float(np.square(values - values.mean()).sum()), len(values) - 1
     p = b.corrected(too_large(squares / expected, degrees))
     find = least_high(degrees, b.single(), EVEN)
-    if find * (signal + noise) > more + noise and p >= b.level:
+    if find * (signal + noise) > 1.1 * (more + noise) and p >= b.level:
         return "records that count twice in some steps and never in others: the noise hides them at this size"
     excess = (find * (signal + noise) - noise) / (more / doubled(b)) if more else np.inf
     measured = squares / degrees / (signal + noise)
@@ -120,20 +122,24 @@ def spread_check(b: Bench) -> Check | str:
 
 
 def spread_variance(b: Bench) -> tuple[float, float]:
-    """Variance along the loud direction by coins of half of the records: at most, and if they counted 0 or 2 by chance.
+    """Variance along the loud direction by coins of the loud records: at most, and if they counted 0 or 2 by chance.
 
     A participation moves it by at most the declared reach, on average by m; the mean square is at most m * reach.
     """
     mean = float((b.of(b.few) @ unit(b.of(b.full).mean(0))).mean()) / b.some
     mean = min(b.answer.reach, max(0.0, mean))
-    one = (b.claim.records // 2) * (b.answer.coins or 0.0) * mean
+    one = b.some * (b.answer.coins or 0.0) * mean
     return one * b.answer.reach, one * mean * doubled(b)
 
 
 def doubled(b: Bench) -> float:
-    """Spread, over the declared, of records that count 0 or 2 by chance in each step."""
+    """Spread, over the declared, of records that count 0 or 2 by chance, half of each batch (Poisson rate q).
+
+    Of B drawn records, B/2 count twice: a loud one's weight has variance 1, and (1 - loud share) with the others' taken
+    into account; coins alone give q (1 - q).
+    """
     rate = b.claim.rate
-    return (2 - rate) / (1 - rate) if rate < 1 else np.inf
+    return 1 + (1 - b.some / b.claim.records) / (1 - rate) if rate < 1 else np.inf
 
 
 def sampling_check(b: Bench) -> Check | str:
