@@ -220,7 +220,7 @@ def rows() -> list[Specimen]:
         bug("last microbatch twice, first lost", LastTwice, "rates", "spread"),
         replace(
             bug("last microbatch twice, shuffled", LastTwiceShuffled, "spread"),
-            hidden="records that count twice in some",
+            hidden="records that count twice",
         ),
         bug("ranks draw the same shard", SameShard, "rates", "spread"),
         bug("ranks draw the same strided shard", SameStridedShard, "rates", "spread"),
