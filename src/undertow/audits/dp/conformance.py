@@ -255,7 +255,7 @@ def _why_drift(b: Bench) -> str:
     share = -float(mean[use] @ before[use]) / max(float(before[use] @ before[use]), 1e-300)
     rest = mean[use] + share * before[use]
     if float(rest @ rest) < 0.5 * float(mean[use] @ mean[use]):
-        rate = share / sum(b.claim.rates)
+        rate = -math.log1p(-min(share, 0.999)) / sum(b.claim.rates)
         return f"weights decay by {share:.3g} of their value: declare weight_decay={rate:.2g}, or turn off weight decay"
     return "records made to have no gradient move the model: turn off weight decay and label smoothing for this check"
 
