@@ -112,7 +112,7 @@ def least_shift(values: Array, level: float) -> float:
     """How far the mean of (n,) values must lie above a bound for `mean_above` at `level` to find it, 19 times in 20."""
     n = len(values)
     error = float(np.std(values, ddof=1)) / np.sqrt(n)
-    return error * float(stats.t.isf(level, n - 1) + stats.t.isf(0.05, n - 1))
+    return float(error * (stats.t.isf(level, n - 1) + stats.t.isf(0.05, n - 1)))
 
 
 def least_sum(samples: Sequence[Array], level: float) -> float:
@@ -134,7 +134,7 @@ def least_distance(a: Array, b: Array, level: float) -> float:
     share = 1 / n + 1 / m
     trace = float(np.trace(gram))
     square = max(float(np.square(gram).sum()) - trace**2 / (n + m - 2), trace**2 / rows.shape[1])
-    sigma = share * np.sqrt(2 * square)
+    sigma = share * float(np.sqrt(2 * square))
     return float(np.sqrt(sigma * (stats.norm.isf(level) + stats.norm.isf(0.05))))
 
 
