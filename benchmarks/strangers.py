@@ -111,7 +111,7 @@ def whole_counts(rng: np.random.Generator) -> Iterator[Row]:
     for n in (100, 200, 700, 1000):
         outside, inside = rng.normal(size=n), np.linspace(-6, 6, 100_001)
         found = tpr_at(np.concatenate([inside, outside]), np.arange(n + len(inside)) < len(inside), 0.01)
-        allowed = int((outside > inside[len(inside) - int(round(found * len(inside)))]).sum())
+        allowed = int((outside > inside[len(inside) - round(found * len(inside))]).sum())
         yield f"{n} non-members at 1 %", f"{allowed} false positives"
 
 
