@@ -12,7 +12,7 @@ import numpy as np
 from tests.oracles import score as slow
 from tests.oracles.blind import blind_by_hand
 
-from undertow.engine import membership
+from real.game import play
 from undertow.report.verdict import verdict
 from undertow.rng import stream
 from undertow.storage.results import load_result
@@ -133,12 +133,16 @@ def describe(row: Row, result: AuditResult) -> None:
 class Rules:
     """The slow attacks on one file, by name."""
 
-    def __init__(self, arrays: Mapping[str, Array], seed: int, constants: Constants) -> None:
-        self.arrays, self.seed = arrays, seed
-        member = arrays["member"]
-        targets = arrays["target"].tolist() if "target" in arrays else None
-        self.game = slow.deal(member, targets, left_out(member, seed))
+    def __init__(
+        self, arrays: Mapping[str, Array], seed: int, constants: Constants, game: slow.Game | None = None
+    ) -> None:
+        self.arrays, self.seed, self.constants = arrays, seed, constants
+        self.game = game if game is not None else play(arrays, seed)
         self.rules = self._rules(constants)
+
+    def only(self, t: int) -> "Rules":
+        """The same attacks on one target."""
+        return Rules(self.arrays, self.seed, self.constants, self.game.only(t))
 
     def _rules(self, c: Constants) -> dict[str, Callable[[list[int]], tuple[Array, ...]]]:
         arrays, game = self.arrays, self.game
@@ -190,45 +194,53 @@ def dealt(member: Array, rng: np.random.Generator) -> Array:
     return fold
 
 
-def left_out(member: Array, seed: int) -> Array:
-    """The model left out beside each target at each point, (M, N), as drawn by the audit; only that draw is taken over.
-
-    ValueError unless it is what the design asks for: the complement; in balanced columns without complements a model
-    of the other side; else nobody.
-    """
-    models, points = member.shape
-    out = membership.left_out(member, stream(seed, "left out"))
-    sums = member.sum(0)
-    opposite = [[k for k in range(models) if (member[k] != member[m]).all()] for m in range(models)]
-    balanced = models > 2 and sums.min() == sums.max() and 0 < sums[0] < models and not all(opposite)
-    for m in range(models):
-        if (out[m] == out[m, 0]).all() and out[m, 0] in opposite[m]:
-            continue
-        right = (member[out[m], np.arange(points)] != member[m]) & (out[m] >= 0) if balanced else out[m] == slow.NOBODY
-        if not right.all():
-            raise ValueError(
-                f"model {m}: {int((~right).sum())} of {points} points leave out a model that they should not"
-            )
-    return out
-
-
 def usable(row: Row, rules: Rules, names: Sequence[str], result: AuditResult) -> None:
-    """Each attack was run on the records with enough shadows for every target, or not run for lack of them."""
-    fewest = [rules.game.fewest(q) for q in range(len(names))]
-    member = rules.arrays["member"][list(rules.game.targets)]
-    run = {scores.attack: scores.ids or result.ids for scores in result.scores}
+    """Each attack was run on the pairs with enough shadows, or not run for lack of them."""
+    targets, points = list(rules.game.targets), range(len(names))
+    remain = np.array([[rules.game.remain(t, q) for q in points] for t in targets])
+    member = rules.arrays["member"][targets]
+    run = {scores.attack: scores for scores in result.scores}
     for attack in rules.rules:
         least = (0, 0) if attack in ALONE else NEEDS.get(attack, (2, 2))
-        kept = [q for q, (inside, outside) in enumerate(fewest) if inside >= least[0] and outside >= least[1]]
-        possible = len(kept) >= 2 and member[:, kept].any() and not member[:, kept].all()
+        can = (remain[..., 0] >= least[0]) & (remain[..., 1] >= least[1])
+        kept = np.flatnonzero(can.any(0))
+        possible = len(kept) >= 2 and bool((member & can).any()) and bool((~member & can).any())
         if (attack in run) != possible and attack not in row.not_run:
             row.faults.append(
                 f"{attack}: {len(kept)} records have enough models, and it was {'' if attack in run else 'not '}run"
             )
-        if attack in row.not_run and possible and "CPU time" not in reason(result, attack):
+        if attack in row.not_run and possible and not excused(reason(result, attack)):
             row.faults.append(f"{attack}: not run ({reason(result, attack)}), although {len(kept)} records allow it")
-        if attack in run and list(run[attack]) != [names[q] for q in kept]:
-            row.faults.append(f"{attack}: run on {len(run[attack])} records, {len(kept)} have enough models")
+        if attack in run and list(run[attack].ids or result.ids) != [names[q] for q in kept]:
+            row.faults.append(f"{attack}: run on other records than the {len(kept)} that have enough models")
+        elif attack in run and not np.array_equal(scored(run[attack]), can[:, kept]):
+            row.faults.append(f"{attack}: other pairs were scored than those with enough models")
+
+
+def excused(why: str) -> bool:
+    """Reasons that the models at hand do not decide: time, the only model, or what the design forbids."""
+    return any(text in why for text in ("CPU time", "one model", "compared within a model"))
+
+
+def scored(scores: Scores) -> Array:
+    """Which pairs have a score, (T, Q) bool."""
+    return np.ones(scores.member.shape, bool) if scores.scored is None else scores.scored
+
+
+def slowly(scores: Scores, rules: Rules, points: list[int]) -> tuple[Array, Array, Array]:
+    """The right scores, and the least and most that rounding allows; target by target where pairs are left out."""
+    if scores.scored is None:
+        exact, *bounds = rules.rules[scores.attack](points)
+        low, high = bounds or (exact, exact)
+        return exact, low, high
+    found = [np.zeros(scores.values.shape) for _ in range(3)]
+    for i, t in enumerate(rules.game.targets):
+        own = np.flatnonzero(scores.scored[i])
+        if len(own) >= 2:
+            exact, *bounds = rules.only(t).rules[scores.attack]([points[q] for q in own])
+            for place, part in zip(found, (exact, *(bounds or (exact, exact)))):
+                place[i, own] = part[0]
+    return found[0], found[1], found[2]
 
 
 def reason(result: AuditResult, attack: str) -> str:
@@ -250,8 +262,7 @@ def compare(row: Row, scores: Scores, rules: Rules, names: Sequence[str], result
     if scores.attack not in rules.rules:
         row.unchecked.append(scores.attack)
         return
-    exact, *bounds = rules.rules[scores.attack](points)
-    low, high = bounds or (exact, exact)
+    exact, low, high = slowly(scores, rules, points)
     scale = np.maximum(np.abs(exact), np.sqrt(np.square(exact).mean()))
     off = np.maximum(np.maximum(scores.values - high, low - scores.values), 0) / np.where(scale > 0, scale, 1)
     row.scores = max(row.scores, float(off.max()))
@@ -264,15 +275,13 @@ def compare(row: Row, scores: Scores, rules: Rules, names: Sequence[str], result
     value = next(m.value for m in rows if m.metric == "auc")
     if value is not None:
         tied = np.array([float(f"{x:.10g}") for x in exact.ravel()]).reshape(exact.shape)
-        row.rounding = max(row.rounding, abs(slow.auc(tied, truth) - value))
+        row.rounding = max(row.rounding, abs(slow.auc(tied[scored(scores)], truth[scored(scores)]) - value))
 
 
 def compare_numbers(row: Row, scores: Scores, rows: Sequence[Measurement]) -> None:
     """AUC and TPRs of the scores that were written, by counting pairs and by trying every threshold."""
     for m in rows:
-        right = (
-            slow.auc(scores.values, scores.member) if m.fpr is None else slow.tpr(scores.values, scores.member, m.fpr)
-        )
+        right = slow.auc(*scores.pairs()) if m.fpr is None else slow.tpr(*scores.pairs(), m.fpr)
         if m.value is None:
             expected = (m.non_members or 0) * (m.fpr or 1)
             if expected >= 1:

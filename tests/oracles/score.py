@@ -13,7 +13,6 @@ from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
 
 STEP = 2.0**-23  # of a float32 number between 1 and 2: no spread below it is believed
-NOBODY = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,22 +23,25 @@ class Game:
     targets: tuple[int, ...]
     sides: dict[tuple[int, int], tuple[list[int], list[int]]]
 
-    def fewest(self, q):
-        """(IN, OUT): the fewest models on a side of point q, over targets."""
-        counts = [tuple(map(len, self.sides[t, q])) for t in self.targets]
-        return min(c[0] for c in counts), min(c[1] for c in counts)
+    def remain(self, t, q):
+        """(IN, OUT): how many models target t may learn from at point q."""
+        inside, outside = self.sides[t, q]
+        return len(inside), len(outside)
+
+    def only(self, t):
+        """The same game with one target."""
+        return Game(self.member, (t,), self.sides)
 
 
-def deal(member, targets, out):
-    """The game of held-out `targets`, or (None) of every model in turn, with model out[m, q] left out beside m at q."""
+def deal(member, targets, gone):
+    """The game of `targets`, who learn at point q from all models but those in gone(t, q)."""
     models, points = member.shape
-    held, sides = set() if targets is None else set(targets), {}
-    for t in range(models) if targets is None else sorted(held):
+    sides = {}
+    for t in targets:
         for q in range(points):
-            gone = held or {t, int(out[t, q])}
-            rest = [m for m in range(models) if m not in gone]
+            rest = [m for m in range(models) if m not in gone(t, q)]
             sides[t, q] = [m for m in rest if member[m, q]], [m for m in rest if not member[m, q]]
-    return Game(member, tuple(range(models)) if targets is None else tuple(sorted(held)), sides)
+    return Game(member, tuple(targets), sides)
 
 
 # --- signals: logits (M, N, A, C) to one number or a vector per model and point
