@@ -150,7 +150,9 @@ def test_coverage_over_models_at_length(models, world):
     for index, true in ((0, truth(**world)), (2, truth(0.01, **world))):
         share = coverage(audits, index, true)
         ceiling = 1 if models == 2 else 0.995  # Student's t_1 of three distinct resamples covers too much
-        assert 0.90 <= share <= ceiling, f"row {index} over {models} models covers {share:.3f}"
+        # Two models that differ as much as points do: their component is often estimated as 0 (docs/sharp_edges.md).
+        floor = 0.75 if models == 2 and world in (MANY, STRONG) else 0.90
+        assert floor <= share <= ceiling, f"row {index} over {models} models covers {share:.3f}"
 
 
 # Degenerate audits.
