@@ -15,7 +15,8 @@ from undertow.metrics.epsilon import Guesses, one_run, one_run_p_value
 from undertow.types import ConfigError
 
 # d' of one pass over a canary, linear in passes (copies x epochs): measured after three epochs of LoRA (r = 8, Adam at
-# 1e-3, one copy) on a decoder of 135 million parameters: 1.19, .86 and .36. Later epochs add more than the first ones.
+# 1e-3, one copy) on a decoder of 135 million parameters: 1.19, .86 and .36. Later epochs add more than the first, so
+# that at one pass this is too high.
 PER_PASS = {"sampled": 0.40, "random": 0.29, "new-token": 0.12}
 _FEWEST = 5  # guesses on each side: fewer cannot show anything
 _CANARIES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)

@@ -104,7 +104,7 @@ def split_of(dataset: Any) -> tuple[Any, Callable[[Any], Any]]:
         return dataset, lambda new: new
     if "train" not in dataset:
         raise BadInput(f"no split 'train' among {sorted(map(str, dataset))}; give the split that is trained on")
-    others = type(dataset)
+    others: Any = type(dataset)
     return dataset["train"], lambda new: others({**dataset, "train": new})
 
 

@@ -21,7 +21,7 @@ def sample_texts(model: Any, count: int, length: int, allowed: Array, seed: int,
     ids = torch.as_tensor(start, device=device)
     model.eval()
     try:
-        parts = [_continue(model, part, length, allowed, generator) for part in ids.split(batch)]
+        parts = [_continue(model, part, length, allowed, generator) for part in torch.split(ids, batch)]
     finally:
         model.train(mode)
     return np.asarray(torch.cat(parts).cpu().numpy())

@@ -46,7 +46,8 @@ class CanaryCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._matcher = CanaryMatcher(key.tokens)
         self._entry: dict[str, Any] | None = None
         self._notes: list[str] = []
-        self._seen, self._prefix, self._hook = Delivered(), np.zeros(0, np.int64), None
+        self._seen, self._prefix = Delivered(), np.zeros(0, np.int64)
+        self._hook: Any = None
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, train_dataloader: Any = None,
@@ -61,12 +62,14 @@ class CanaryCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             self._notes.append(f"Before training: {problem}.")
             self.tell(f"undertow: {problem}")
         self._entry = self._begin(state, model)
+        if self._hook is not None:  # of a training that broke off
+            self._hook.remove()
         self._hook = model.register_forward_pre_hook(self._watch, with_kwargs=True)
 
     def _delivery(self, loader: Any) -> str | None:
         """What is wrong with the rows of the loader; None where nothing is, or they cannot be read beforehand."""
         dataset, collate = getattr(loader, "dataset", None), getattr(loader, "collate_fn", None)
-        if collate is None or not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        if dataset is None or collate is None or not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             self._notes.append("The rows are a stream: they were watched while training, not checked before it.")
             return None
         if hasattr(loader, "__len__") and len(loader) == 0:
@@ -79,7 +82,8 @@ class CanaryCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def _begin(self, state: Any, model: Any) -> dict[str, Any]:
         """The entry with the losses before training: of the checkpoint where there is one, else of the model now."""
         mark = _mark(self.key)
-        for entry in state.log_history:
+        history: list[dict[str, Any]] = state.log_history
+        for entry in history:
             if entry.get("canary_key") == mark and len(entry.get(_ENTRY, ())) == len(self.key.member):
                 self._prefix = np.asarray(entry["canary_prefix"], np.int64)
                 self._seen.trained.update(entry["canaries_seen"])
