@@ -109,3 +109,23 @@ def test_what_the_models_of_one_cross_validation_share_tells_nothing():
         aucs.append((inside[:, None] > outside).mean())
     assert np.mean(aucs) == pytest.approx(0.5, abs=4 * np.std(aucs) / 5)
     assert np.std(aucs) / 5 < 0.01
+
+
+def test_a_model_with_one_usable_record_is_attacked_on_it():
+    rng = stream(2, "edge")
+    member = rng.random((5, 8)) < 0.5
+    evidence = Evidence(member, logits=rng.normal(size=(5, 8, 1, 3)), labels=np.zeros(8, int))
+    names = ("tmi-lda", "tmi-knn", "adapted-lira", "adapted-lira-averaged")
+    found = {s.attack: s for s in attack_in_turn(evidence, names, 0).scores}
+    right = {  # each rule on this one record, the other models as shadows
+        "tmi-lda": {(0, 1): 5.030022157828572},
+        "tmi-knn": {(0, 1): 1.0},
+        "adapted-lira": {(4, 3): -23.354828874419162},
+        "adapted-lira-averaged": {(4, 3): -23.378757008274633},
+    }
+    for name, pairs in right.items():
+        scores = found[name]
+        for (model, point), value in pairs.items():
+            at = scores.ids.index(str(point)) if scores.ids else point
+            assert scores.scored is None or scores.scored[model, at]
+            assert scores.values[model, at] == pytest.approx(value, rel=1e-9)

@@ -88,7 +88,8 @@ def usable(member: Array, out: LeftOut, attack: Attack) -> Array:
         return np.ones(member.shape, bool)
     inside, outside = remaining(member, out)
     least_in, least_out = needs(attack)
-    return (inside >= least_in) & (outside >= least_out)
+    can: Array = (inside >= least_in) & (outside >= least_out)
+    return can & (can.sum(1, keepdims=True) >= attack.least)
 
 
 def needs(attack: Attack) -> tuple[int, int]:
@@ -178,7 +179,7 @@ def _by_folds(attack: Attack, evidence: Evidence, out: LeftOut, can: Array, seed
     for i, block in enumerate(dict.fromkeys(out.block.tolist())):
         targets = everyone[out.block == block]
         keep = can[targets[0]]  # the same for all targets of a block: the others decide
-        if keep.sum() < 2:
+        if not keep.any():
             continue
         some = evidence if keep.all() else at_points(evidence, keep)
         rng = stream(seed, "attack", group or "", attack.name, i)
