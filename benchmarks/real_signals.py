@@ -20,8 +20,9 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # tests.oracles
 
-from real.checking import Constants, Row, check
+from real.checking import Row, check
 from real.making import MANIFEST, make
+from real.slowly import Constants
 
 from undertow.attacks.lira import PER_EXAMPLE
 from undertow.attacks.rmia import GAMMA, A
