@@ -144,7 +144,7 @@ def records(points: int, rng: np.random.Generator, groups: int = 0) -> Records:
 
 @lru_cache(maxsize=1)
 def digits() -> tuple[Array, Array, Array]:
-    """Real signals: membership (64, 600), logits (64, 600, 10) of networks on halves of scanned digits, labels (600,)."""
+    """Real signals: membership (64, 600), logits (64, 600, 10) of networks on halves of digits, and labels (600,)."""
     from sklearn.datasets import load_digits
     from sklearn.neural_network import MLPClassifier
 

@@ -38,7 +38,7 @@ def lira(values: Array, member: Array, out: LeftOut) -> Array:
 
     `out` says who is left out with each target (`engine.membership.left_out`). NaN where too few models remain.
     """
-    inside, outside = (rest(values, member, out, side) for side in (True, False))
+    inside, outside = _both(values, member, out)
     own = _per_example(inside, outside)
     return _log_normal(values, inside, own) - _log_normal(values, outside, own)
 
@@ -52,7 +52,7 @@ def lira_offline(values: Array, member: Array, out: LeftOut) -> Array:
 
 def bavaria(values: Array, member: Array, out: LeftOut) -> Array:
     """`attacks.bavaria.bavaria` in turn, (M, N); higher = member."""
-    inside, outside = (rest(values, member, out, side) for side in (True, False))
+    inside, outside = _both(values, member, out)
     return _predictive(values, inside) - _predictive(values, outside)
 
 
@@ -97,6 +97,17 @@ def rest(values: Array, member: Array, out: LeftOut, side: bool) -> Rest:
         mean = mean + centre
         variance = np.maximum(squares / (count - 1), resolution(mean) ** 2)
     return Rest(count, mean, np.where(count > 1, variance, np.nan))
+
+
+def _both(values: Array, member: Array, out: LeftOut) -> tuple[Rest, Rest]:
+    """IN and OUT of the (target, point) pairs where both have two models: the others say nothing of the target."""
+    inside, outside = (rest(values, member, out, side) for side in (True, False))
+    can = (inside.count > 1) & (outside.count > 1)
+    return _where(inside, can), _where(outside, can)
+
+
+def _where(side: Rest, can: Array) -> Rest:
+    return Rest(np.where(can, side.count, 0), side.mean, np.where(can, side.variance, np.nan))
 
 
 def _without(x: Array, chosen: Array, out: LeftOut) -> Array:
