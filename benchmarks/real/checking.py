@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from real.reading import read
-from real.slowly import Constants, Rules
 from tests.oracles import score as slow
 
+from real.reading import read
+from real.slowly import Constants, Rules
 from undertow.report.verdict import verdict
 from undertow.storage.results import load_result
 from undertow.types import Array, AuditResult, Measurement, Scores
@@ -61,7 +61,7 @@ def check(file: Path, out: Path, null: bool, attacks: Sequence[str], constants: 
     if null and row.badge == "Leak shown":
         row.faults.append("Leak shown, although membership was dealt after training")
     rules = Rules(arrays, result.seed, constants)
-    usable(row, rules, names, result)
+    usable(row, rules, names, result, attacks)
     for scores in result.scores:
         compare(row, scores, rules, names, result)
     return row
@@ -75,10 +75,10 @@ def describe(row: Row, result: AuditResult) -> None:
     row.not_run = sorted({entry["attack"] for entry in result.not_run})
 
 
-def usable(row: Row, rules: Rules, names: Sequence[str], result: AuditResult) -> None:
+def usable(row: Row, rules: Rules, names: Sequence[str], result: AuditResult, asked: Sequence[str]) -> None:
     """Each attack scored the pairs for which enough other models remain, or was not run for lack of them."""
     run = {scores.attack: scores for scores in result.scores}
-    for attack in rules.rules:
+    for attack in [name for name in rules.rules if name in (asked or rules.rules)]:
         can, possible = rules.usable(attack), rules.possible(attack)
         count = f"{int(can.sum())} of {can.size} pairs have enough models"
         if (attack in run) != possible and attack not in row.not_run:

@@ -125,7 +125,9 @@ def drawn(member: Array, seed: int) -> Array:
     alone, points = dealing.loners(member), np.arange(member.shape[1])
     beside = nobody if out.beside is None else out.beside
     if (out.beside is not None) != dealing.balanced(member):
-        raise ValueError("a model is left out at each point where the columns do not ask for it, or the other way round")
+        raise ValueError(
+            "a model is left out at each point where the columns do not ask for it, or the other way round"
+        )
     for m in range(len(member)):
         right = beside[m] == dealing.NOBODY
         if m in alone and out.beside is not None:
