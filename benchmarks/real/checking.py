@@ -40,13 +40,13 @@ class Row:
 
 
 def run(file: Path, out: Path, attacks: Sequence[str]) -> tuple[AuditResult | None, str]:
-    """`undertow score FILE --out OUT` in a process of its own; the result, or the error it gave."""
+    """`undertow score FILE --out OUT` in a process of its own; the result, and the error or the warnings of NumPy."""
     command = [sys.executable, "-m", "undertow", "score", str(file), "--out", str(out), "--quiet"]
     command += ["--attack", ",".join(attacks)] if attacks else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return None, (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return load_result(out), ""
+    return load_result(out), next((line for line in done.stderr.splitlines() if "RuntimeWarning" in line), "")
 
 
 def check(file: Path, out: Path, null: bool, attacks: Sequence[str], constants: Constants) -> Row:
@@ -54,8 +54,9 @@ def check(file: Path, out: Path, null: bool, attacks: Sequence[str], constants: 
     row = Row(file.name, null)
     arrays, names = read(file)
     result, error = run(file, out, attacks)
-    if result is None:
+    if error:
         row.faults.append(error)
+    if result is None:
         return row
     describe(row, result)
     if null and row.badge == "Leak shown":
