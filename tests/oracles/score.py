@@ -154,11 +154,11 @@ def bavaria(values, game, t, points):
     return np.array(row)
 
 
-def rmia(log_p, game, t, points, gamma, a=None, slack=1e-9):
+def rmia(log_p, game, t, points, gamma, a=None, tie=1e-11):
     """Zarifzadeh et al. 2024, online, or (with `a`) offline; (3, K): scores, scores at least, scores at most.
 
-    The count of points that are beaten, plus a number below 1 that grows with the own ratio, over all points. Which
-    points are beaten by exactly gamma is rounding: the bounds allow `slack` either way.
+    The count of points that are beaten, plus a number below 1 that grows with the own ratio, over all points. Ratios
+    as close as `tie` are equal; the bounds are those of a tenth and of ten times that.
     """
     expected = []
     for q in points:
@@ -171,7 +171,7 @@ def rmia(log_p, game, t, points, gamma, a=None, slack=1e-9):
     row = []
     for k in range(len(points)):
         others = np.delete(ratio, k)
-        beaten = [int((ratio[k] >= gamma * others * (1 + s)).sum()) for s in (0, slack, -slack)]
+        beaten = [int((ratio[k] >= gamma * others * (1 - s)).sum()) for s in (tie, tie / 10, tie * 10)]
         row.append([(b + fraction[k]) / len(points) for b in beaten])
     return np.array(row).T
 
