@@ -46,7 +46,8 @@ def lira(values: Array, member: Array, out: LeftOut) -> Array:
 def lira_offline(values: Array, member: Array, out: LeftOut) -> Array:
     """`attacks.lira.lira_offline` in turn, (M, N); higher = member."""
     outside = rest(values, member, out, False)
-    result: Array = -log_ndtr(-(values - outside.mean) / np.sqrt(_spread(outside, _per_example(outside))))
+    with np.errstate(invalid="ignore"):  # NaN below two models
+        result: Array = -log_ndtr(-(values - outside.mean) / np.sqrt(_spread(outside, _per_example(outside))))
     return result
 
 
@@ -59,13 +60,15 @@ def bavaria(values: Array, member: Array, out: LeftOut) -> Array:
 def rmia(values: Array, member: Array, out: LeftOut, gamma: float | None = None) -> Array:
     """`attacks.rmia.rmia` in turn, (M, N) from log-probabilities; higher = member."""
     sides = [_log_mean(values, member, out, side) for side in (True, False)]
-    ratio = values - (np.logaddexp(*sides) - np.log(2))
+    with np.errstate(invalid="ignore"):  # NaN where a side is empty
+        ratio = values - (np.logaddexp(*sides) - np.log(2))
     return population.share_beaten(ratio, population.GAMMA if gamma is None else gamma)
 
 
 def rmia_offline(values: Array, member: Array, out: LeftOut, gamma: float | None = None) -> Array:
     """`attacks.rmia.rmia_offline` in turn, (M, N) from log-probabilities; higher = member."""
-    ratio = values - population.offline_mean(_log_mean(values, member, out, False), population.A)
+    with np.errstate(invalid="ignore"):  # NaN where no model is OUT
+        ratio = values - population.offline_mean(_log_mean(values, member, out, False), population.A)
     return population.share_beaten(ratio, population.GAMMA if gamma is None else gamma)
 
 
@@ -141,7 +144,7 @@ def _kept(chosen: Array, out: LeftOut, m: Array, q: Array) -> Array:
 def _log_mean(log_p: Array, member: Array, out: LeftOut, side: bool) -> Array:
     """log of the mean probability over one side without the target and `out`, (M, N)."""
     log_p, chosen = np.asarray(log_p, float), member if side else ~member
-    top = np.where(chosen, log_p, -np.inf).max(0)
+    top = np.where(chosen.any(0), np.where(chosen, log_p, -np.inf).max(0), 0.0)
     p = np.exp(np.where(chosen, log_p - top, -np.inf))
     count, left = _without(np.ones_like(p), chosen, out), _without(p, chosen, out)
     lost = (count > 0) & (left < CANCELS * p.sum(0))

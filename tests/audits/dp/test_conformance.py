@@ -56,7 +56,12 @@ def test_correct_pipelines_are_not_accused(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in BROKEN if name not in QUICK_BUGS])
 def test_every_bug_is_found_by_a_test_that_is_meant_for_it(name):
-    assert names(check(BROKEN[name], 12)) & set(BROKEN[name].expected)
+    found, refused = set(), ""
+    try:
+        found = names(check(BROKEN[name], 12))
+    except BadInput as error:  # a loud record blows the weights up where nothing clips it: refused, and said
+        refused = str(error)
+    assert found & set(BROKEN[name].expected) or ("no clipping" in name and "does it clip?" in refused)
 
 
 @pytest.mark.slow

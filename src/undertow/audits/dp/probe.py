@@ -166,7 +166,9 @@ def movements(train: Train, probe: Probe, sets: list[Examples], purpose: str) ->
                 raise BadInput(f"the trainer returned no {name} of shape {before.shape}: return what it was given")
             values[r, parts[name]] = (after[name].astype(float) - before.astype(float)).ravel()
         if not np.isfinite(values[r]).all():
-            raise BadInput("the trainer returned values that are not finite; train in float32 for this check")
+            raise BadInput(
+                "the trainer returned values that are not finite: does it clip? If it does, train in float32"
+            )
     return Movements(values, parts)
 
 
