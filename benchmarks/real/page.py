@@ -1,6 +1,7 @@
 """The page that says what was found: a row for each file, its versions without a leak counted beside it."""
 
 from collections.abc import Sequence
+from textwrap import fill
 
 from real.checking import TOLERANCE, Row
 
@@ -11,19 +12,20 @@ COLUMNS = (
 
 INTRO = """# Scores of real models, computed twice
 
-`undertow score` was run on the outputs of {sets} sets of trained models (random forests, gradient boosting, convolutional
-networks, a regression on texts; 1 to 64 models) and on {again} versions with membership dealt again after training, so that
-there is no leak. A slow implementation, which takes over only the package's constants and what it drew at random, found
-anew who may attack whom and which pairs of model and record can be scored; it computed the scores of {compared} of {attacks}
-runs of an attack on a file again, and the AUC (by pairs) and TPRs (by every threshold) of all. Not computed again: the
-scores of {unchecked}; intervals; balanced accuracy. A fault is a number that differs by more than {tolerance:.0e} of its
-size, a wrong choice of pairs or records, or a leak shown where there is none. Faults: {faults}. Of the {again} versions
-without a leak, {shown} have the verdict "Leak shown". The largest difference is that over a file and its versions.
+`undertow score` was run on the outputs of {sets} sets of trained models (random forests, gradient boosting,
+convolutional networks, a regression on texts; 1 to 64 models) and on {again} versions with membership dealt again
+after training, so that there is no leak. A slow implementation, which takes over only the package's constants and
+what it drew at random, found anew who may attack whom and which pairs of model and record can be scored; it
+computed the scores of {compared} of {attacks} runs of an attack on a file again, and the AUC (by pairs) and TPRs
+(by every threshold) of all. Not computed again: the scores of {unchecked}; intervals; balanced accuracy. A fault is
+a number that differs by more than {tolerance:.0e} of its size, a wrong choice of pairs or records, or a leak shown
+where there is none. Faults: {faults}. Of the {again} versions without a leak, {shown} have the verdict "Leak
+shown". The largest difference is that over a file and its versions.
 
     python benchmarks/real_signals.py make --out DIR --nulls {each}
     python benchmarks/real_signals.py check DIR --markdown docs/real_signals.md
 
-"""  # noqa: E501
+"""
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -42,10 +44,12 @@ def page(rows: Sequence[Row]) -> str:
         again=len(again),
         unchecked=", ".join(f"`{name}`" for name in sorted({name for row in rows for name in row.unchecked})),
     )
+    title, said, *commands = intro.split("\n\n")
+    intro = "\n\n".join([title, fill(said, 120, break_on_hyphens=False), *commands])
     head = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
     faults = [f"- {row.file}: {fault}" for row in rows for fault in row.faults]
-    said = ["", "Faults:", "", *faults] if faults else []
-    return intro + head + "\n".join([*(line(row, versions(row, again)) for row in own), *said]) + "\n"
+    listed = ["", "Faults:", "", *faults] if faults else []
+    return intro + head + "\n".join([*(line(row, versions(row, again)) for row in own), *listed]) + "\n"
 
 
 def versions(row: Row, again: Sequence[Row]) -> list[Row]:
