@@ -1,13 +1,14 @@
 """Every number of `undertow score` on signals of real models, against an independent slow implementation.
 
     python benchmarks/real_signals.py make --out DIR [--data DATA] [--seed 0] [--nulls 1] [--only NAME]
-    python benchmarks/real_signals.py check DIR [--only NAME] [--attack NAMES]
+    python benchmarks/real_signals.py check DIR [--only NAME] [--attack NAMES] [--markdown FILE]
 
 `make` trains random forests and gradient boosting on tables, convolutional networks on pictures and a regression on
 texts (1, 4, 16 and 64 models of each) and writes what people keep of them, in several designs and encodings; each file
 has versions whose membership was dealt again after training. `check` runs the command on every file, computes scores
-(tests/oracles/score.py), AUC by pairs and TPR by every threshold, prints one row per file and exits with 1 if anything
-differs by more than 1e-9 of its size, or if a version without a leak is called one.
+(tests/oracles/score.py), who may attack whom (tests/oracles/dealing.py), AUC by pairs and TPR by every threshold,
+prints one row per file and exits with 1 if anything differs by more than 1e-9 of its size, or if a version without a
+leak is called one. `--markdown` also writes the page docs/real_signals.md.
 """
 
 import argparse
@@ -20,14 +21,16 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # tests.oracles
 
-from real.checking import Constants, Row, check
+from real.checking import Row, check
 from real.making import MANIFEST, make
+from real.page import page
+from real.slowly import Constants
 
 from undertow.attacks.lira import PER_EXAMPLE
 from undertow.attacks.rmia import GAMMA, A
 
 COLUMNS = (
-    "file", "badge", "design", "n", "effective n", "attacks", "not compared", "not run",
+    "file", "badge", "design", "n", "effective n", "attacks", "not compared", "not run", "not scored",
     "scores differ by", "AUC, TPR differ by", "AUC, rounding", "faults",
 )  # fmt: skip
 
@@ -35,7 +38,7 @@ COLUMNS = (
 def cells(row: Row) -> list[str]:
     """The row as text."""
     effective = "" if row.effective is None else f"{row.effective:.0f}"
-    words = [", ".join(row.unchecked), str(len(row.not_run))]
+    words = [", ".join(row.unchecked), str(len(row.not_run)), f"{row.unscored:.1%}"]
     numbers = [f"{value:.1g}" for value in (row.scores, row.numbers, row.rounding)]
     return [row.file, row.badge, row.design, row.n, effective, str(row.attacks), *words, *numbers, str(len(row.faults))]
 
@@ -66,6 +69,7 @@ def main() -> None:
     checking.add_argument("folder", type=Path)
     checking.add_argument("--only", default="")
     checking.add_argument("--attack", default="")
+    checking.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     if options.command == "make":
         listed = make(options.out, options.data, options.seed, options.nulls, options.only)
@@ -76,6 +80,8 @@ def main() -> None:
     print(
         "\n".join(["", *faults, f"{len(rows)} files, {sum(row.attacks for row in rows)} attacks, {len(faults)} faults"])
     )
+    if options.markdown:
+        options.markdown.write_text(page(rows), encoding="utf8")
     sys.exit(1 if faults else 0)
 
 

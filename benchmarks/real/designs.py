@@ -59,11 +59,25 @@ def held_out(models: int, points: int, rng: np.random.Generator) -> Dealt:
     return np.concatenate([member, victims]), list(range(shadows, models))
 
 
+def paired_targets(models: int, points: int, rng: np.random.Generator) -> Dealt:
+    """Complementary pairs, of which the last quarter is named as targets, one model of each pair."""
+    return pairs(models, points, rng)[0], list(range(models - models // 4 + 1, models, 2))
+
+
+def balanced_targets(models: int, points: int, rng: np.random.Generator) -> Dealt:
+    """Each record is in exactly half of the models, and the last quarter of these is named as targets."""
+    return columns(models, points, rng)[0], list(range(models - models // 4, models))
+
+
 def one(models: int, points: int, rng: np.random.Generator) -> Dealt:
     """One model, trained on one half."""
     return np.array([half(points, rng) for _ in range(models)]), None
 
 
 DESIGNS: dict[str, Callable[[int, int, np.random.Generator], Dealt]] = {
-    rule.__name__: rule for rule in (pairs, independent, rare, folds, repeated, columns, held_out, one)
+    rule.__name__: rule
+    for rule in (
+        *(pairs, independent, rare, folds, repeated, columns, held_out, one),
+        *(paired_targets, balanced_targets),
+    )
 }

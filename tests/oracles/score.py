@@ -1,11 +1,11 @@
 """The attacks of `undertow score`, target by target and record by record, from the papers; nothing of undertow is used.
 
-`Game` says who learns from whom. Every attack takes single signals or logits of all models and gives (T, K) scores of
-the points it was asked for, higher = member. Constants of the package (gamma, counts, ridges) are arguments.
+`dealing.Game` says who learns from whom. Every attack takes single signals or logits of all models, one target and the
+K points at which it can be attacked, and gives (K,) scores, higher = member. What is pooled over points (variances,
+priors, populations) is pooled over these K. Constants of the package (gamma, counts, ridges) are arguments.
 """
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -13,35 +13,6 @@ from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
 
 STEP = 2.0**-23  # of a float32 number between 1 and 2: no spread below it is believed
-
-
-@dataclass(frozen=True, eq=False)
-class Game:
-    """Membership (M, N), the targets, and for each target and point the IN and the OUT models it may learn from."""
-
-    member: np.ndarray
-    targets: tuple[int, ...]
-    sides: dict[tuple[int, int], tuple[list[int], list[int]]]
-
-    def remain(self, t, q):
-        """(IN, OUT): how many models target t may learn from at point q."""
-        inside, outside = self.sides[t, q]
-        return len(inside), len(outside)
-
-    def only(self, t):
-        """The same game with one target."""
-        return Game(self.member, (t,), self.sides)
-
-
-def deal(member, targets, gone):
-    """The game of `targets`, who learn at point q from all models but those in gone(t, q)."""
-    models, points = member.shape
-    sides = {}
-    for t in targets:
-        for q in range(points):
-            rest = [m for m in range(models) if m not in gone(t, q)]
-            sides[t, q] = [m for m in rest if member[m, q]], [m for m in rest if not member[m, q]]
-    return Game(member, tuple(targets), sides)
 
 
 # --- signals: logits (M, N, A, C) to one number or a vector per model and point
@@ -119,19 +90,16 @@ def log_normal(x, mean, variance):
     return -((x - mean) ** 2) / (2 * variance) - math.log(2 * math.pi * variance) / 2
 
 
-def lira(values, game, points, per_example):
+def lira(values, game, t, points, per_example):
     """Carlini et al. 2022, Algorithm 1; own variances where every point has `per_example` models on each side."""
-    result = []
-    for t in game.targets:
-        sides = [described(values, game, t, points, side) for side in (0, 1)]
-        own = min(n for side in sides for _, _, n in side) >= per_example
-        shared = [pooled(side) for side in sides]
-        row = []
-        for k, q in enumerate(points):
-            log_p = [log_normal(values[t, q], s[k][0], s[k][1] if own else v) for s, v in zip(sides, shared)]
-            row.append(log_p[0] - log_p[1])
-        result.append(row)
-    return np.array(result)
+    sides = [described(values, game, t, points, side) for side in (0, 1)]
+    own = min(n for side in sides for _, _, n in side) >= per_example
+    shared = [pooled(side) for side in sides]
+    row = []
+    for k, q in enumerate(points):
+        log_p = [log_normal(values[t, q], s[k][0], s[k][1] if own else v) for s, v in zip(sides, shared)]
+        row.append(log_p[0] - log_p[1])
+    return np.array(row)
 
 
 def log_survival(z):
@@ -142,18 +110,15 @@ def log_survival(z):
     return -(z**2) / 2 - math.log(z * math.sqrt(2 * math.pi)) + math.log(series)
 
 
-def lira_offline(values, game, points, per_example):
+def lira_offline(values, game, t, points, per_example):
     """-log(1 - Phi(z)) with z standardised by the OUT models."""
-    result = []
-    for t in game.targets:
-        side = described(values, game, t, points, 1)
-        own, shared = min(n for _, _, n in side) >= per_example, pooled(side)
-        row = []
-        for k, q in enumerate(points):
-            mean, variance, _ = side[k]
-            row.append(-log_survival((values[t, q] - mean) / math.sqrt(variance if own else shared)))
-        result.append(row)
-    return np.array(result)
+    side = described(values, game, t, points, 1)
+    own, shared = min(n for _, _, n in side) >= per_example, pooled(side)
+    row = []
+    for k, q in enumerate(points):
+        mean, variance, _ = side[k]
+        row.append(-log_survival((values[t, q] - mean) / math.sqrt(variance if own else shared)))
+    return np.array(row)
 
 
 def prior(side):
@@ -178,120 +143,100 @@ def log_predictive(x, mean, variance, n, d0, s0):
     return constant - (nu + 1) / 2 * math.log1p((x - mean) ** 2 / (nu * scale))
 
 
-def bavaria(values, game, points):
+def bavaria(values, game, t, points):
     """Ratio of the predictive densities of IN and OUT with a prior on the variance that all points share."""
-    result = []
-    for t in game.targets:
-        sides = [described(values, game, t, points, side) for side in (0, 1)]
-        priors = [prior(side) for side in sides]
-        row = []
-        for k, q in enumerate(points):
-            log_p = [log_predictive(values[t, q], *s[k], *p) for s, p in zip(sides, priors)]
-            row.append(log_p[0] - log_p[1])
-        result.append(row)
-    return np.array(result)
+    sides = [described(values, game, t, points, side) for side in (0, 1)]
+    priors = [prior(side) for side in sides]
+    row = []
+    for k, q in enumerate(points):
+        log_p = [log_predictive(values[t, q], *s[k], *p) for s, p in zip(sides, priors)]
+        row.append(log_p[0] - log_p[1])
+    return np.array(row)
 
 
-def rmia(log_p, game, points, gamma, a=None, slack=1e-9):
-    """Zarifzadeh et al. 2024, online, or (with `a`) offline; (scores, scores at least, scores at most), each (T, K).
+def rmia(log_p, game, t, points, gamma, a=None, tie=1e-11):
+    """Zarifzadeh et al. 2024, online, or (with `a`) offline; (3, K): scores, scores at least, scores at most.
 
-    The count of points that are beaten, plus a number below 1 that grows with the own ratio, over all points. Which
-    points are beaten by exactly gamma is rounding: the bounds allow `slack` either way.
+    The count of points that are beaten, plus a number below 1 that grows with the own ratio, over all points. Ratios
+    as close as `tie` are equal; the bounds are those of a tenth and of ten times that.
     """
-    result = []
-    for t in game.targets:
-        expected = []
-        for q in points:
-            means = [math.fsum(math.exp(log_p[m, q]) for m in side) / max(len(side), 1) for side in game.sides[t, q]]
-            expected.append(sum(means) / 2 if a is None else ((1 + a) * means[1] + 1 - a) / 2)
-        ratio = np.array([math.exp(log_p[t, q]) / p for q, p in zip(points, expected)])
-        # A ratio of logs, so that probabilities below the smallest float keep their order.
-        own = np.array([log_p[t, q] - math.log(p) for q, p in zip(points, expected)])
-        fraction = [(1 + r / (1 + abs(r))) / 2 for r in own]
-        row = []
-        for k in range(len(points)):
-            others = np.delete(ratio, k)
-            beaten = [int((ratio[k] >= gamma * others * (1 + s)).sum()) for s in (0, slack, -slack)]
-            row.append([(b + fraction[k]) / len(points) for b in beaten])
-        result.append(row)
-    found = np.array(result)
-    return found[..., 0], found[..., 1], found[..., 2]
+    expected = []
+    for q in points:
+        means = [math.fsum(math.exp(log_p[m, q]) for m in side) / max(len(side), 1) for side in game.sides[t, q]]
+        expected.append(sum(means) / 2 if a is None else ((1 + a) * means[1] + 1 - a) / 2)
+    ratio = np.array([math.exp(log_p[t, q]) / p for q, p in zip(points, expected)])
+    # A ratio of logs, so that probabilities below the smallest float keep their order.
+    own = np.array([log_p[t, q] - math.log(p) for q, p in zip(points, expected)])
+    fraction = [(1 + r / (1 + abs(r))) / 2 for r in own]
+    row = []
+    for k in range(len(points)):
+        others = np.delete(ratio, k)
+        beaten = [int((ratio[k] >= gamma * others * (1 - s)).sum()) for s in (tie, tie / 10, tie * 10)]
+        row.append([(b + fraction[k]) / len(points) for b in beaten])
+    return np.array(row).T
 
 
-def tmi_lda(logits, game, points, ridge):
+def tmi_lda(logits, game, t, points, ridge):
     """Log-likelihood ratio of two normals with one covariance on phi averaged over views."""
     every = phi(logits).mean(2)
-    result = []
-    for t in game.targets:
-        row = []
-        for q in points:
-            inside, outside = (np.array([every[m, q] for m in side]) for side in game.sides[t, q])
-            means = inside.mean(0), outside.mean(0)
-            covariance = (np.cov(inside.T) + np.cov(outside.T)) / 2
-            floor = (STEP * max(1.0, np.abs(means[1]).max())) ** 2
-            covariance += (ridge * np.diag(covariance).mean() + floor) * np.eye(len(covariance))
-            inverse = np.linalg.inv(covariance)
-            quadratic = [(every[t, q] - mean) @ inverse @ (every[t, q] - mean) for mean in means]
-            row.append((quadratic[1] - quadratic[0]) / 2)
-        result.append(row)
-    return np.array(result)
+    row = []
+    for q in points:
+        inside, outside = (np.array([every[m, q] for m in side]) for side in game.sides[t, q])
+        means = inside.mean(0), outside.mean(0)
+        covariance = (np.cov(inside.T) + np.cov(outside.T)) / 2
+        floor = (STEP * max(1.0, np.abs(means[1]).max())) ** 2
+        covariance += (ridge * np.diag(covariance).mean() + floor) * np.eye(len(covariance))
+        inverse = np.linalg.inv(covariance)
+        quadratic = [(every[t, q] - mean) @ inverse @ (every[t, q] - mean) for mean in means]
+        row.append((quadratic[1] - quadratic[0]) / 2)
+    return np.array(row)
 
 
-def adapted_lira(logits, game, points, ridge):
+def adapted_lira(logits, game, t, points, ridge):
     """LiRA on the vector of views of phi, at the class where the target's is largest in each view."""
     every = phi(logits)
-    result = []
-    for t in game.targets:
-        row = []
-        for q in points:
-            label = every[t, q].argmax(-1)
-            x = np.array([every[t, q, a, c] for a, c in enumerate(label)])
-            log_p = []
-            for side in game.sides[t, q]:
-                values = np.array([[every[m, q, a, c] for a, c in enumerate(label)] for m in side])
-                mean, covariance = values.mean(0), np.atleast_2d(np.cov(values.T))
-                floor = (STEP * max(1.0, np.abs(mean).max())) ** 2
-                covariance = covariance + (ridge * np.diag(covariance).mean() + floor) * np.eye(len(x))
-                quadratic = (x - mean) @ np.linalg.inv(covariance) @ (x - mean)
-                log_p.append(-quadratic / 2 - np.linalg.slogdet(covariance)[1] / 2)
-            row.append(log_p[0] - log_p[1])
-        result.append(row)
-    return np.array(result)
+    row = []
+    for q in points:
+        label = every[t, q].argmax(-1)
+        x = np.array([every[t, q, a, c] for a, c in enumerate(label)])
+        log_p = []
+        for side in game.sides[t, q]:
+            values = np.array([[every[m, q, a, c] for a, c in enumerate(label)] for m in side])
+            mean, covariance = values.mean(0), np.atleast_2d(np.cov(values.T))
+            floor = (STEP * max(1.0, np.abs(mean).max())) ** 2
+            covariance = covariance + (ridge * np.diag(covariance).mean() + floor) * np.eye(len(x))
+            quadratic = (x - mean) @ np.linalg.inv(covariance) @ (x - mean)
+            log_p.append(-quadratic / 2 - np.linalg.slogdet(covariance)[1] / 2)
+        row.append(log_p[0] - log_p[1])
+    return np.array(row)
 
 
-def adapted_lira_averaged(logits, game, points, per_example):
+def adapted_lira_averaged(logits, game, t, points, per_example):
     """LiRA on phi averaged over views, at the class where the target's is largest."""
     every = phi(logits).mean(2)
-    result = []
-    for t in game.targets:
-        label = every[t].argmax(-1)
-        values = np.array([[every[m, q, label[q]] for q in range(every.shape[1])] for m in range(len(every))])
-        alone = Game(game.member, (t,), game.sides)
-        result.append(lira(values, alone, points, per_example)[0])
-    return np.array(result)
+    label = every[t].argmax(-1)
+    values = np.array([[every[m, q, label[q]] for q in range(every.shape[1])] for m in range(len(every))])
+    return lira(values, game, t, points, per_example)
 
 
-def tmi_knn(logits, game, points, k=15, tie=1e-12):
+def tmi_knn(logits, game, t, points, k=15, tie=1e-12):
     """Share of IN among the k nearest shadow outputs on phi clipped to the unit ball; those as far share the rest."""
     every = phi(logits)
     every = every / np.maximum(1, np.sqrt((every**2).sum(-1, keepdims=True)))
-    result = []
-    for t in game.targets:
-        row = []
-        for q in points:
-            inside, outside = game.sides[t, q]
-            rows = np.concatenate([every[m, q] for m in (*inside, *outside)])
-            truth = np.repeat([1.0] * len(inside) + [0.0] * len(outside), every.shape[2])
-            few, share = max(1, min(k, len(rows) // 2)), []
-            for view in every[t, q]:
-                far = ((rows - view) ** 2).sum(-1)
-                last = np.sort(far)[few - 1]
-                equal = np.abs(far - last) <= tie
-                near = (far < last) & ~equal
-                share.append((truth[near].sum() + (few - near.sum()) * truth[equal].mean()) / few)
-            row.append(np.mean(share))
-        result.append(row)
-    return np.array(result)
+    row = []
+    for q in points:
+        inside, outside = game.sides[t, q]
+        rows = np.concatenate([every[m, q] for m in (*inside, *outside)])
+        truth = np.repeat([1.0] * len(inside) + [0.0] * len(outside), every.shape[2])
+        few, share = max(1, min(k, len(rows) // 2)), []
+        for view in every[t, q]:
+            far = ((rows - view) ** 2).sum(-1)
+            last = np.sort(far)[few - 1]
+            equal = np.abs(far - last) <= tie
+            near = (far < last) & ~equal
+            share.append((truth[near].sum() + (few - near.sum()) * truth[equal].mean()) / few)
+        row.append(np.mean(share))
+    return np.array(row)
 
 
 # --- metrics
