@@ -7,6 +7,7 @@
     ├── MissingExtra    an optional dependency is not installed
     ├── StoreError      the run folder cannot be read or written
     ├── WorkerDied      a worker process ended before its work did
+    ├── TrainingFailed  the user's own training function raised; its traceback is kept
     ├── UnsafeCheckpoint  a checkpoint that did not pass its scan
     └── GateUndecided   a --fail-if condition this audit has too little data to decide
 
@@ -58,6 +59,10 @@ class StoreError(AuditError):
 
 class WorkerDied(AuditError):
     """A worker process ended before its work did; what was finished is kept."""
+
+
+class TrainingFailed(AuditError):
+    """A user's own training raised; the message says which one, the cause or a note holds its traceback."""
 
 
 class UnsafeCheckpoint(AuditError):

@@ -1,0 +1,147 @@
+"""A person's own training from Python: `undertow.audit_mia(train=..., records=...)`. The files are handled here."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from undertow.audits.own.answers import Kind
+from undertow.audits.own.identity import identity
+from undertow.audits.own.mia import OwnTraining, Place, Plan, audit_own_mia
+from undertow.audits.own.pool import Pool, as_pool
+from undertow.audits.own.training import check_function, of_function
+from undertow.engine.executor import Serial
+from undertow.engine.forks import Forks
+from undertow.storage.run import environment, open_run, open_store
+from undertow.storage.store import MemoryStore
+from undertow.types import AuditResult, ConfigError, Progress, Store, StoreError
+
+
+def audit_mia(
+    config: Any = None,
+    supply: Any = None,
+    host: Any = None,
+    *,
+    train: Callable[..., Any] | None = None,
+    records: Any = None,
+    shadows: int = 32,
+    seed: int = 0,
+    out: str | Path | None = None,
+    store: str | Path | None = None,
+    workers: int = 1,
+    groups: Any = None,
+    ids: Sequence[Any] | None = None,
+    features: Any = None,
+    attacks: Sequence[str] = (),
+    answers: Kind = "auto",
+    batch: int | None = None,
+    name: str | None = None,
+    drop_duplicates: bool = False,
+    progress: Progress | None = None,
+) -> AuditResult:
+    """Membership inference against your own training, or (config, supply, host) against models that Undertow trains.
+
+    train(records, seed) -> predict is run on `shadows` random halves of `records`, in complementary pairs; records
+    are `Examples` (len, .x, .y), and predict(x) answers (n, classes) probabilities or logits, or, where there are no
+    labels or answers="scores", (n,) numbers (higher = member). Any framework; tensors, tables and lists are unwrapped.
+
+    records: (x, y), {"x": x, "y": y}, `Examples`, or x alone. groups: records of one value (one person) are members
+    together. out: a folder for result, report and the answers; the same call again resumes. store: keeps the answers
+    elsewhere. workers: that many copies of this process (fork). batch: so many records are asked about at once.
+    features: numbers that describe the records, for the blind guess; default x. name: names the training where its
+    code cannot be read. Raises ConfigError, BadInput, TrainingFailed (caused by the user's error), StoreError or
+    WorkerDied: the answers that were finished are kept.
+    """
+    if train is None:
+        if config is None or supply is None or host is None:
+            raise ConfigError("audit_mia needs train= and records= (your own training), or (config, supply, host)")
+        from undertow.audits.membership.mia import audit_mia as with_ours
+
+        return with_ours(config, supply, host)
+    if config is not None or supply is not None or host is not None:
+        raise ConfigError("audit_mia: give train= with records=, or (config, supply, host), not both")
+    check_function(train)
+    plan = Plan(shadows, seed, tuple(attacks), answers, batch)
+    pool = as_pool(records, ids=ids, groups=groups, features=features, drop_duplicates=drop_duplicates)
+    training = OwnTraining(of_function(train, pool, answers, batch), identity(train, name), called(train, name))
+    return run_own(training, pool, plan, out=out, store=store, workers=workers, progress=progress)
+
+
+def run_own(
+    training: OwnTraining,
+    pool: Pool,
+    plan: Plan,
+    *,
+    out: str | Path | None = None,
+    store: str | Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> AuditResult:
+    """Run the audit; with `out`, write result.json, scores.npz, records.csv and report.html there."""
+    executor = Serial() if workers == 1 else Forks(workers)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        open_run(folder, "mia")
+        _refuse_another(folder, training, pool, plan)
+    with _store(folder, None if store is None else Path(store), workers) as kept:
+        seen = {**environment(), "workers": workers}
+        result = audit_own_mia(training, pool, plan, Place(kept, executor, seen, progress))
+    if folder is not None:
+        from undertow.storage.results import save_result
+        from undertow.workflows.audit import write_report
+
+        save_result(result, folder)
+        write_report(result, folder, None)
+    return result
+
+
+def called(train: Any, name: str | None = None) -> str:
+    """What a function is called, for people."""
+    if name:
+        return name
+    while isinstance(train, partial):
+        train = train.func
+    own = getattr(train, "__qualname__", type(train).__qualname__).replace("<locals>.", "")
+    module = getattr(train, "__module__", None)
+    return own if module in (None, "__main__") else f"{module}.{own}"
+
+
+@contextmanager
+def _store(out: Path | None, store: Path | None, workers: int) -> Iterator[Store]:
+    """Where the answers are kept: a folder, or memory; several processes need a folder, if only for a while."""
+    folder = store or (None if out is None else out / "store")
+    if folder is not None:
+        yield open_store(folder)
+    elif workers == 1:
+        yield MemoryStore()
+    else:
+        with tempfile.TemporaryDirectory(prefix="undertow-") as scratch:
+            yield open_store(Path(scratch))
+
+
+def _refuse_another(out: Path, training: OwnTraining, pool: Pool, plan: Plan) -> None:
+    """StoreError where `out` holds the finished result of another audit: what decides the result must agree."""
+    if not (out / "result.json").is_file():
+        return
+    from undertow.audits.own.mia import OWN
+    from undertow.storage.results import load_result
+
+    old = load_result(out)
+    of = old.environment.get(OWN, {})
+    pairs = {
+        "train": (of.get("identity"), training.who.digest),
+        "records": (old.data.get("sha256", {}).get("audited"), pool.sha),
+        "shadows": (old.config.get("shadows"), plan.shadows),
+        "seed": (old.seed, plan.seed),
+        "attacks": (tuple(old.config.get("attacks", ())), plan.attacks),
+        "answers": (old.config.get("answers"), plan.answers),
+    }
+    differ = [key for key, (before, now) in pairs.items() if before != now]
+    if differ:
+        raise StoreError(
+            f"{out} holds the finished result of another audit: {', '.join(differ)} differ{'s' * (len(differ) == 1)}; "
+            "choose another out (--out), or the same settings; to use its answers again, store (--store) names "
+            f"{out / 'store'}"
+        )
