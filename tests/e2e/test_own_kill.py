@@ -21,7 +21,7 @@ import numpy as np
 import undertow as ut
 
 def train(records, seed):
-    time.sleep(0.05)
+    time.sleep(0.2)
     rng = np.random.RandomState(seed)
     seen = {{row.tobytes() for row in records.x}}
     def predict(x):
@@ -41,6 +41,11 @@ def start(script, out, workers):
     return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
+def ended_well(process):
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+
+
 def finished(out):
     """Every stored answer: name, content, and when it was written."""
     files = sorted((out / "store").rglob("*.safetensors"))
@@ -55,8 +60,7 @@ def scores(out):
 def survive(tmp_path, trials):
     script, reference = tmp_path / "own.py", tmp_path / "reference"
     script.write_text(SCRIPT)
-    process = start(script, reference, 1)
-    assert process.wait() == 0, process.stderr.read()
+    ended_well(start(script, reference, 1))
     rng, counts = stream(0, "kill own"), []
     lost, again, differing = 0, 0, 0
     for trial in range(trials):
@@ -67,12 +71,11 @@ def survive(tmp_path, trials):
             time.sleep(0.002)
         time.sleep(float(rng.uniform(0, 0.1)))
         process.kill()
-        process.wait()
+        process.communicate()
         time.sleep(0.8)  # copies notice that their parent is gone
         before = finished(out)
         counts.append(len(before))
-        process = start(script, out, workers)
-        assert process.wait() == 0, process.stderr.read()
+        ended_well(start(script, out, workers))
         after = finished(out)
         lost += sum(name not in after for name in before)
         again += sum(after[name] != value for name, value in before.items() if name in after)

@@ -5,6 +5,7 @@ from typing import Any
 import typer
 
 from undertow.cli import options as opt
+from undertow.cli import own
 from undertow.cli.options import RUN, Options
 from undertow.cli.screen import apply, errors, gates, progress, show
 from undertow.types import ConfigError
@@ -36,9 +37,12 @@ def mia(
     data: opt.Data = None, shadows: opt.Shadows = None, seed: opt.Seed = None, out: opt.Out = RUN,
     store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False, quiet: opt.Quiet = False,
     fail_if: opt.FailIf = None, drop_duplicates: opt.DropDuplicates = False, include_examples: opt.Include = False,
+    train: own.Train = None, train_cmd: own.TrainCommand = None, answers: own.Answers = None, name: own.Name = None,
 ) -> None:  # fmt: skip
-    """Who was in the finetuning data? Classical membership inference against the finetuned model."""
-    _audit(("mia",), Options(**locals()))
+    """Who was in the finetuning data? Classical membership inference; --train audits your own training."""
+    options = Options(**locals())
+    if not own.own_training(options):
+        _audit(("mia",), options)
 
 
 @audit_app.command()

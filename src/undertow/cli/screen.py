@@ -1,13 +1,14 @@
 """What every command does with the screen: results, errors in one line, a progress bar, the exit code."""
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 
-from undertow.types import AuditError, AuditResult, GateUndecided, Progress
+from undertow.types import AuditError, AuditResult, GateUndecided, Progress, TrainingFailed
 
 OK, OVER, ERROR = 0, 1, 2
 
@@ -56,11 +57,19 @@ def errors() -> Iterator[None]:
     try:
         yield
     except AuditError as error:
+        if isinstance(error, TrainingFailed):
+            typer.echo(_theirs(error), err=True)
         typer.echo(f"undertow: {error}", err=True)
         raise typer.Exit(ERROR) from error
     except KeyboardInterrupt as error:
         typer.echo("undertow: interrupted; what was finished is kept, the same command resumes", err=True)
         raise typer.Exit(130) from error
+
+
+def _theirs(error: TrainingFailed) -> str:
+    """The traceback of the user's own code, as it was where it ran."""
+    notes = getattr(error, "__notes__", [])
+    return "".join(notes or traceback.format_exception(error.__cause__ or error)).rstrip()
 
 
 @contextmanager

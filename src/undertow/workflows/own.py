@@ -9,13 +9,13 @@ from typing import Any
 
 from undertow.audits.own.answers import Kind
 from undertow.audits.own.identity import identity
-from undertow.audits.own.mia import OwnTraining, Place, Plan, audit_own_mia
+from undertow.audits.own.mia import OwnTraining, Place, Plan, audit_own_mia, planned
 from undertow.audits.own.pool import Pool, as_pool
 from undertow.audits.own.training import check_function, of_function
 from undertow.engine.executor import Serial
 from undertow.engine.forks import Forks
 from undertow.storage.run import environment, open_run, open_store
-from undertow.storage.store import MemoryStore
+from undertow.storage.store import DiskStore, MemoryStore
 from undertow.types import AuditResult, ConfigError, Progress, Store, StoreError
 
 
@@ -62,11 +62,30 @@ def audit_mia(
         return with_ours(config, supply, host)
     if config is not None or supply is not None or host is not None:
         raise ConfigError("audit_mia: give train= with records=, or (config, supply, host), not both")
-    check_function(train)
     plan = Plan(shadows, seed, tuple(attacks), answers, batch)
     pool = as_pool(records, ids=ids, groups=groups, features=features, drop_duplicates=drop_duplicates)
-    training = OwnTraining(of_function(train, pool, answers, batch), identity(train, name), called(train, name))
+    training = of_train(train, pool, plan, name)
     return run_own(training, pool, plan, out=out, store=store, workers=workers, progress=progress)
+
+
+def of_train(train: Callable[..., Any], pool: Pool, plan: Plan, name: str | None, place: str = "") -> OwnTraining:
+    """The training that a function is; `place` is where the user says it stands."""
+    check_function(train)
+    answer = of_function(train, pool, plan.answers, plan.batch)
+    return OwnTraining(answer, identity(train, name), name or place or called(train))
+
+
+def plan_own(training: OwnTraining, pool: Pool, plan: Plan, out: Path, store: Path | None) -> str:
+    """What the audit will run, in one sentence; nothing is trained or written."""
+    trainings = planned(training, pool, plan)
+    there = DiskStore(store or out / "store")
+    have = sum(there.has(t.key) for t in trainings)
+    sizes = sorted({len(t.rows) for t in trainings})
+    each = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    return (
+        f"mia: {len(trainings)} runs of {training.called}, each on {each} of {len(pool)} records; {have} answers are "
+        f"in the store, so {len(trainings) - have} are to be run. How long one takes is for your training to say."
+    )
 
 
 def run_own(
@@ -97,10 +116,8 @@ def run_own(
     return result
 
 
-def called(train: Any, name: str | None = None) -> str:
+def called(train: Any) -> str:
     """What a function is called, for people."""
-    if name:
-        return name
     while isinstance(train, partial):
         train = train.func
     own = getattr(train, "__qualname__", type(train).__qualname__).replace("<locals>.", "")

@@ -4,7 +4,7 @@ The classical game (Carlini et al. 2022, arXiv:2112.03570) with the training as 
 it. Undertow deals who is a member, runs the training, keeps the answers and judges them as `undertow score` does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from undertow.audits.membership.score import audit_score
 from undertow.audits.own.answers import KINDS, ROUNDING, Kind
 from undertow.audits.own.identity import Identity
 from undertow.audits.own.pool import Pool
-from undertow.audits.own.training import Answer, Answers, dealt, run_all
+from undertow.audits.own.training import Answer, Answers, Training, dealt, run_all
 from undertow.engine.key import digest
 from undertow.engine.pairs import pairs, training_seeds
 from undertow.types import Array, AuditResult, ConfigError, Evidence, Executor, Progress, Store
@@ -70,8 +70,7 @@ def audit_own_mia(training: OwnTraining, pool: Pool, plan: Plan, place: Place) -
     Raises ConfigError, BadInput, TrainingFailed, StoreError or WorkerDied; the answers that were finished stay in the
     store.
     """
-    member = pairs(plan.seed, len(pool), plan.shadows, pool.groups)
-    trainings = dealt(member, training_seeds(plan.seed, plan.shadows), pool, training.who, plan.batch)
+    member, trainings = dealing(pool, plan), planned(training, pool, plan)
     changed = _changes(training.who, pool, place.store)
     clock = Stopwatch()
     with clock.stage("train"):
@@ -91,6 +90,16 @@ def audit_own_mia(training: OwnTraining, pool: Pool, plan: Plan, place: Place) -
         warnings=(*notes, *result.warnings),
         design={**result.design, "about": _about(str(result.design["about"]), plan.shadows), "trained": "own"},
     )
+
+
+def dealing(pool: Pool, plan: Plan) -> Array:
+    """Which records each run is trained on, (M, N) bool."""
+    return pairs(plan.seed, len(pool), plan.shadows, pool.groups)
+
+
+def planned(training: OwnTraining, pool: Pool, plan: Plan) -> list[Training]:
+    """The trainings of an audit, whether they were run or not."""
+    return dealt(dealing(pool, plan), training_seeds(plan.seed, plan.shadows), pool, training.who, plan.batch)
 
 
 def _changes(who: Identity, pool: Pool, store: Store) -> tuple[str, ...]:
@@ -202,8 +211,3 @@ def _about(about: str, runs: int) -> str:
     """
     rest = about.removeprefix(f"{runs} models").strip()
     return f"Your own training, {runs} runs of it{'' if rest.startswith(';') else ', '}{rest}"
-
-
-def named(names: Sequence[str]) -> tuple[str, ...]:
-    """Attacks as asked for, comma-separated or one by one."""
-    return tuple(name.strip() for part in names for name in part.split(",") if name.strip())
