@@ -155,7 +155,7 @@ def test_a_wrong_file_is_one_line(name, tmp_path):
 
 
 def test_a_folder_is_read_as_its_finetune_npz(tmp_path):
-    with pytest.raises(AuditError, match="no finetune.npz there"):
+    with pytest.raises(AuditError, match=r"no finetune\.npz there"):
         read_own(tmp_path)
     np.savez(tmp_path / "finetune.npz", x=np.arange(12, dtype=np.uint8).reshape(6, 2), y=np.arange(6) % 2)
     assert read_own(tmp_path).x.dtype == np.uint8  # as it is: nothing is scaled

@@ -9,6 +9,7 @@ import typer.core
 
 from undertow.cli import options as opt
 from undertow.cli.audit import audit_app
+from undertow.cli.design import design
 from undertow.cli.epsilon import epsilon
 from undertow.cli.scan import clean, scan
 from undertow.cli.screen import ERROR, OK, apply, errors, gates, progress, show
@@ -16,7 +17,7 @@ from undertow.types import ConfigError
 
 UsageProblem = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
 # in the order a newcomer needs them
-COMMANDS = ("audit", "scan", "clean", "score", "epsilon", "report", "theory", "init-config", "doctor")
+COMMANDS = ("audit", "scan", "clean", "score", "design", "epsilon", "report", "theory", "init-config", "doctor")
 
 
 class _InOrder(typer.core.TyperGroup):
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(audit_app, name="audit", invoke_without_command=True)
 app.command()(scan)
 app.command()(clean)
+app.command()(design)
 app.command()(epsilon)
 
 
@@ -64,6 +66,7 @@ def score(
     out: Annotated[Path | None, typer.Option(help="Write result.json, scores and report.html there.")] = None,
     seed: Annotated[int, typer.Option(help="Everything random descends from it.")] = 0,
     fail_if: opt.FailIf = None, drop_duplicates: opt.DropDuplicates = False, quiet: opt.Quiet = False,
+    dealt: Annotated[Path | None, typer.Option("--design", help="Check that they fit `undertow design`.")] = None,
 ) -> None:  # fmt: skip
     """Apply the attacks to signals made anywhere; nothing is trained, torch is not needed."""
     from undertow.workflows.audit import run_score
@@ -72,7 +75,7 @@ def score(
     with errors():
         conditions = gates(fail_if)
         with progress(quiet) as told:
-            result = run_score(signals, names, seed, out, drop_duplicates, told)
+            result = run_score(signals, names, seed, out, drop_duplicates, told, dealt)
         show(result, quiet)
         if out is not None and not quiet:
             typer.echo(f"report: {out / 'report.html'}")

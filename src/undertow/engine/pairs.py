@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from undertow.engine.key import fingerprint
 from undertow.rng import seed_for, stream
 from undertow.types import Array, ConfigError
 
+DESIGN = "undertow-design/1"  # begins the name of a design in files
 LEAST = 4  # records or groups: with fewer, a half is hardly random
 
 
@@ -35,3 +37,42 @@ def pairs(seed: int, population: int, models: int, groups: Array | None = None) 
 def training_seeds(seed: int, models: int) -> list[int]:
     """A seed for each training, 31 bits, which every library takes; growing `models` appends."""
     return [seed_for(seed, "own training", m) % 2**31 for m in range(models)]
+
+
+def design_name(member: Array) -> str:
+    """What a design is called in files: a checksum of its membership, so that another is told apart."""
+    return f"{DESIGN}:{fingerprint(np.ascontiguousarray(member, bool))}"
+
+
+def misfit(given: Array, design: Array) -> str | None:
+    """How the membership `given` (m, N) differs from that of a design (M, N), with the fix; None where it fits.
+
+    The first m models of a design are a design.
+    """
+    (m, n), (models, records) = given.shape, design.shape
+    if given.shape != design.shape and given.shape == design.shape[::-1]:
+        return f"has shape {given.shape}, the design {design.shape}: models come first, swap the axes (.T)"
+    if n != records:
+        return f"is of {n} records, the design of {records}"
+    if m > models:
+        return f"is of {m} models, the design of {models}; deal a design for as many"
+    design = design[:m]
+    if np.array_equal(given, design):
+        return None
+    if np.array_equal(given, ~design):
+        return "is the opposite of the design; True means that the model was trained on the record"
+    if _same_sets(given, design):
+        return "has the models of the design in another order; keep its rows as they were dealt"
+    if _same_sets(given.T, design.T):
+        return "has the records of the design in another order; keep its columns as they were dealt"
+    differ = (given != design).sum(1)
+    first = int(np.flatnonzero(differ)[0])
+    return (
+        f"differs from the design in {int((differ > 0).sum())} of {m} models, first in model {first} "
+        f"({int(differ[first])} of {n} records); train each model on the records of its row, and on no others"
+    )
+
+
+def _same_sets(one: Array, other: Array) -> bool:
+    rows = (sorted(row.tobytes() for row in np.packbits(a, axis=1)) for a in (one, other))
+    return next(rows) == next(rows)

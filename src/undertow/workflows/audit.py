@@ -107,15 +107,28 @@ def plan_audit(audit: str, config: "LeakageConfig", workers: int) -> "Estimate":
 
 
 def run_score(
-    signals: Path, attacks: Sequence[str], seed: int, out: Path | None, drop_duplicates: bool, progress: Progress | None
+    signals: Path,
+    attacks: Sequence[str],
+    seed: int,
+    out: Path | None,
+    drop_duplicates: bool,
+    progress: Progress | None,
+    design: Path | None = None,
 ) -> AuditResult:
-    """Apply the rules to a signals file; with `out`, write the same result and report as an audit."""
+    """Apply the rules to a signals file; with `out`, write the same result and report as an audit.
+
+    `design`: the file of `undertow design` that the models were trained by; BadInput where the signals do not fit it.
+    """
     from undertow.audits.membership.score import audit_score
     from undertow.storage.results import save_result
     from undertow.storage.run import environment, open_run
     from undertow.storage.signals_file import read_signals
 
     signal_set = read_signals(signals)
+    if design is not None:
+        from undertow.storage.design_file import fitted, read_design
+
+        signal_set = fitted(signal_set, read_design(design))
     if out is not None:
         open_run(out, "score")
     result = audit_score(

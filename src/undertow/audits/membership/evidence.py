@@ -8,6 +8,7 @@ import numpy as np
 from undertow.audits.membership.copies import check_copies
 from undertow.audits.membership.outputs import aligned, numbers, outputs, whole_floats
 from undertow.audits.membership.precision import lost_order
+from undertow.engine.pairs import design_name
 from undertow.types import Array, BadInput, Evidence
 
 MODELS_AXIS = (
@@ -19,7 +20,8 @@ MODELS_AXIS = (
     "pretrained_probabilities",
 )
 RECORDS_AXIS = ("labels", "pretrained_labels", "features", "group", "hash")
-KEYS = ("member", *MODELS_AXIS, *RECORDS_AXIS, "id", "target")
+KEYS = ("member", *MODELS_AXIS, *RECORDS_AXIS, "id", "target", "design")
+_ASIDE = ("target", "design")  # not of every model or record
 _TRUTH = {
     **dict.fromkeys(("1", "1.0", "true", "member", "in", "yes"), True),
     **dict.fromkeys(("0", "0.0", "false", "non-member", "nonmember", "non_member", "non member", "out", "no"), False),
@@ -45,12 +47,13 @@ def check_evidence(
     One model needs no axis of its own; probabilities become logits; copies of a record, known by its content,
     are named or removed. Raises BadInput: one line with the file, the key, the shape found and the fix.
     """
-    name, arrays = signals.name, {k: v for k, v in signals.arrays.items() if k != "target"}
+    name, arrays = signals.name, {k: v for k, v in signals.arrays.items() if k not in _ASIDE}
     told = list(signals.notes)
     for key, value in arrays.items():
         if value.dtype.kind == "O":
             raise BadInput(f"{name}: {key} holds Python objects (dtype object); save plain numbers or text")
     member = _member(name, arrays, told)
+    _check_design(name, signals.arrays.get("design"), member)
     count = member.shape[1]
     for key in RECORDS_AXIS:
         if key in arrays:
@@ -165,6 +168,19 @@ def _groups(name: str, given: Array, told: list[str]) -> Array:
     if len(labels) == len(given):
         told.append("every record is in a group of its own; `group` changes nothing")
     return groups.astype(int)
+
+
+def _check_design(name: str, design: Array | None, member: Array) -> None:
+    """BadInput where `member` is not that of the design which the file names (`undertow design`)."""
+    if design is None:
+        return
+    if design.ndim != 0 or design.dtype.kind not in "US":
+        raise BadInput(f"{name}: design is {design.dtype} {design.shape}; it is the text `design` of undertow design")
+    if str(design) != design_name(member):
+        raise BadInput(
+            f"{name}: member is not that of the design the file names; to see where they differ, give the design's "
+            "file: --design design.npz"
+        )
 
 
 def _check_target(name: str, target: Array | None, count: int) -> None:
