@@ -28,6 +28,6 @@ def design(
         models, count = dealt.member.shape
         typer.echo(
             f"{out}: {models} models in {models // 2} complementary pairs, {count} records. Train model m on the "
-            f"records where member[m] is True, with seeds[m] as its seed, and ask every model about all {count} records; then: "
-            f"undertow score signals.npz --design {out}"
+            f"records where member[m] is True, with seeds[m] as its seed, and ask every model about all {count} "
+            f"records; then: undertow score signals.npz --design {out}"
         )

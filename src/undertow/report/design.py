@@ -25,6 +25,11 @@ def _design_lines(result: AuditResult) -> Iterator[str]:
         )
     if design.get("groups"):
         yield f"The records form {int(design['groups']):,} groups."
+    if (people := design.get("people")) and people.get("low") is not None:
+        yield (
+            f"Asked about all records of a group together, {people['attack']} tells groups in the training data from "
+            f"others with AUC {people['auc']:.3f} (95% interval {people['low']:.3f} to {people['high']:.3f})."
+        )
     m = next((m for m in measured(result) if m.metric == "auc" and m.effective is not None), None)
     if m is not None:
         unit = {"models": "the model", "points": "the record"}.get(m.unit, m.unit)

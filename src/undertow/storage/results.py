@@ -57,6 +57,19 @@ def save_result(result: AuditResult, out: Path) -> None:
         write_atomic(out / "records.csv", _records_csv(result).encode(), PRIVATE)
 
 
+def save_people(people: Sequence[Scores], out: Path) -> None:
+    """Write people.csv: id, score, rank, attack: how exposed each person (group) is, as in records.csv."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("id", "score", "rank", "attack"))
+    for scores in people:
+        exposed = exposure(scores)
+        known = np.flatnonzero(~np.ma.getmaskarray(exposed))
+        for rank, g in enumerate(known[np.argsort(-exposed.data[known], kind="stable")], 1):
+            writer.writerow(((scores.ids or ())[g], f"{exposed.data[g]:.6g}", rank, scores.attack))
+    write_atomic(out / "people.csv", text.getvalue().encode(), PRIVATE)
+
+
 def load_result(path: str | Path) -> AuditResult:
     """The result in a run folder, or in a `result.json`; with its scores where they lie beside it.
 

@@ -10,6 +10,7 @@ from typing import Any
 from undertow.audits.own.answers import Kind
 from undertow.audits.own.identity import identity
 from undertow.audits.own.mia import OwnTraining, Place, Plan, audit_own_mia, planned
+from undertow.audits.own.people import by_person
 from undertow.audits.own.pool import Pool, as_pool
 from undertow.audits.own.training import check_function, of_function
 from undertow.engine.executor import Serial
@@ -108,10 +109,12 @@ def run_own(
         seen = {**environment(), "workers": workers}
         result = audit_own_mia(training, pool, plan, Place(kept, executor, seen, progress))
     if folder is not None:
-        from undertow.storage.results import save_result
+        from undertow.storage.results import save_people, save_result
         from undertow.workflows.audit import write_report
 
         save_result(result, folder)
+        if pool.groups is not None:
+            save_people([by_person(s, pool.people) for s in result.scores], folder)
         write_report(result, folder, None)
     return result
 

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from toys import N, leaky, records
 
 import undertow as ut
+from undertow.audits.own.people import by_person
 from undertow.engine.design import Design
 
 
@@ -143,7 +144,7 @@ def test_scores_need_no_labels_and_no_classes():
     assert {s.attack for s in result.scores} == {"threshold", "lira", "lira-offline", "bavaria", "blind"}
 
 
-def test_records_of_a_person_are_members_together():
+def test_records_of_a_person_are_members_together(tmp_path):
     person = np.repeat(np.arange(N // 3), 3)
 
     def train(part, seed):
@@ -153,9 +154,18 @@ def test_records_of_a_person_are_members_together():
         assert inside.all(1).sum() == N // 6
         return leaky()(part, seed)
 
-    result = audited(train, groups=person, shadows=8)
+    names = [f"p{i}" for i in person]
+    result = audited(train, groups=names, shadows=8, out=tmp_path / "run")
     assert result.design["groups"] == N // 3
-    assert result.find("lira", "auc").low > 0.7
+    record = result.find("lira", "auc")
+    assert record.low > 0.7
+    people = result.design["people"]
+    assert people["attack"] == "lira"
+    assert people["auc"] > record.value  # three records of a person say more than one
+    lines = (tmp_path / "run" / "people.csv").read_text().splitlines()
+    assert lines[0] == "id,score,rank,attack"
+    assert {line.split(",")[0] for line in lines[1:]} == set(names)
+    assert "Asked about all records of a group together" in " ".join(ut.summary(result).split())
 
 
 def test_forked_workers_answer_the_same_as_one(tmp_path):
@@ -178,3 +188,14 @@ def test_one_door_or_the_other():
         ut.audit_mia()
     with pytest.raises(ut.ConfigError, match="not both"):
         ut.audit_mia(object(), train=leaky(), records=records())
+
+
+def test_a_person_scores_the_mean_of_the_records_that_were_scored():
+    values = np.array([[1.0, 3.0, 10.0, 7.0]])
+    scored = np.array([[True, True, False, True]])
+    member = np.array([[True, True, False, False]])
+    scores = ut.Scores("lira", values, member, groups=np.array([0, 0, 1, 1]), scored=scored)
+    found = by_person(scores, ["a", "b"])
+    assert found.values.tolist() == [[2.0, 7.0]]
+    assert found.member.tolist() == [[True, False]]
+    assert found.ids == ("a", "b")

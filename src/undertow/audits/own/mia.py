@@ -14,6 +14,7 @@ from undertow.audits.membership.evidence import SignalSet
 from undertow.audits.membership.score import audit_score
 from undertow.audits.own.answers import KINDS, ROUNDING, Kind
 from undertow.audits.own.identity import Identity
+from undertow.audits.own.people import people_row
 from undertow.audits.own.pool import Pool
 from undertow.audits.own.training import Answer, Answers, Training, dealt, run_all
 from undertow.engine.key import digest
@@ -88,7 +89,12 @@ def audit_own_mia(training: OwnTraining, pool: Pool, plan: Plan, place: Place) -
         timing={**clock.seconds, **result.timing},
         utility=_utility(member, found.values, pool),
         warnings=(*notes, *result.warnings),
-        design={**result.design, "about": _about(str(result.design["about"]), plan.shadows), "trained": "own"},
+        design={
+            **result.design,
+            "about": _about(str(result.design["about"]), plan.shadows),
+            "trained": "own",
+            **_people(result, pool, plan.seed),
+        },
     )
 
 
@@ -158,6 +164,12 @@ def _signals(member: Array, values: Array, pool: Pool) -> SignalSet:
     if pool.groups is not None:
         arrays["group"] = pool.groups
     return SignalSet(pool.examples.name, pool.sha, arrays, pool.ids)
+
+
+def _people(result: AuditResult, pool: Pool, seed: int) -> dict[str, Any]:
+    """How well persons are told apart, where the records have groups."""
+    row = None if pool.groups is None else people_row(result.scores, pool.people, seed)
+    return {} if row is None else {"people": row}
 
 
 def _key(values: Array) -> str:
