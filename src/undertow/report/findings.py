@@ -6,7 +6,7 @@ from undertow.report.best import Best, best_at, rates, tail
 from undertow.report.checks import SURELY, upside_down
 from undertow.report.direct import against_direct
 from undertow.report.doubt import above_chance, apart, below_chance, chance, flipped
-from undertow.report.rows import Row, realistic
+from undertow.report.rows import Row, realistic, spoken_of
 from undertow.report.spoken import accused, crowd, found, heads, listed, stated
 from undertow.report.together import about_together
 from undertow.types import AuditResult, Measurement
@@ -14,9 +14,10 @@ from undertow.types import AuditResult, Measurement
 ACCESS = {
     "mia": "queries the finetuned models",
     "tmi": "queries only the finetuned models",
+    "own": "queries your models",
     "score": "sees these signals of it",
 }
-SECRET = {"mia": "in the finetuning data", "tmi": "in the pretraining data"}
+SECRET = {"mia": "in the finetuning data", "tmi": "in the pretraining data", "own": "in your training data"}
 
 
 def findings(result: AuditResult, state: str) -> Iterator[str]:
@@ -36,7 +37,7 @@ def findings(result: AuditResult, state: str) -> Iterator[str]:
 
 def can_tell(result: AuditResult, row: Row, shown: bool = True) -> str:
     """Who can do what, with what access: the first half of a headline."""
-    access = ACCESS.get(result.audit, "queries the audited models")
+    access = ACCESS.get(spoken_of(result), "queries the audited models")
     if row.together > 1:
         holds = [f"holds {row.together:,} records", f"{access.removesuffix(' of it')} about all of them together"]
     else:
@@ -44,7 +45,7 @@ def can_tell(result: AuditResult, row: Row, shown: bool = True) -> str:
     own = ["has shadow models of its own"] if row.kind == "attack" else []
     tells = "can tell" if shown else "was not shown to tell"
     which = "which of them were" if row.together > 1 else "whether the record was"
-    secret = SECRET.get(result.audit, "in the training data")
+    secret = SECRET.get(spoken_of(result), "in the training data")
     return f"An adversary who {listed([*holds, *own])} {tells}, better than by guessing, {which} {secret}"
 
 

@@ -26,6 +26,7 @@ from undertow.report.rows import (
     promised,
     scores_of,
     sections,
+    spoken_of,
 )
 from undertow.report.together import legend, table
 from undertow.report.verdict import Verdict, verdict
@@ -76,7 +77,7 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
         .get_template("page.html")
         .render(
             result=result,
-            title=TITLES.get(result.audit, "Audit"),
+            title=TITLES.get(spoken_of(result), "Audit"),
             data_name=plain(result.data["name"]) if result.data.get("name") else None,
             verdict=verdict(result),
             cards=list(_cards(result)),
@@ -106,7 +107,7 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
 def index_page(results: Mapping[str, AuditResult]) -> str:
     """One page over several audits, keyed by the relative link to the page of each."""
     entries: list[tuple[str, AuditResult, str, Verdict, list[Card]]] = [
-        (_relative(link), r, TITLES.get(r.audit, "Audit"), found, cards[:4])
+        (_relative(link), r, TITLES.get(spoken_of(r), "Audit"), found, cards[:4])
         for link, r in results.items()
         for found, cards in [_brief(r)]
     ]

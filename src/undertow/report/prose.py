@@ -1,10 +1,19 @@
 """The standing text of the page: what the adversary sees in each audit, and how to read the numbers."""
 
-from undertow.report.rows import realistic
+from undertow.report.rows import realistic, spoken_of
 from undertow.report.spoken import listed
 from undertow.types import AuditResult
 
 THREATS = {
+    "own": (
+        "The adversary holds a record and its label, queries a model that your training made, and sees what it "
+        "answers. It guesses whether the record was in the training data.",
+        "It can run your training as you do, on records of the same kind, and so has shadow models of its own. It sees "
+        "no weights, no gradients and nothing of the audited models' own training data.",
+        "This is close to the worst case. Your training was run as it is, on random halves of your records: a model "
+        "trained on all of them has twice the records and may leak less. The baselines show one with no shadow "
+        "models at all.",
+    ),
     "mia": (
         "The adversary holds a record and its label, queries the finetuned model, and sees its output "
         "scores for every class. It guesses whether the record was in the finetuning data.",
@@ -232,7 +241,7 @@ HOW_TO_READ_TRAPS = (
 
 def threat_model(result: AuditResult) -> tuple[str, ...]:
     """Paragraphs on what the adversary sees and knows, and how many records it holds."""
-    first, *rest = THREATS.get(result.audit, ("The adversary is described by the configuration of the audit.",))
+    first, *rest = THREATS.get(spoken_of(result), ("The adversary is described by the configuration of the audit.",))
     choice = realistic(result) if result.audit in ("mia", "tmi", "score") else ()
     many = [row for row in choice if row.together > 1]
     if not many:

@@ -7,9 +7,11 @@ from undertow.attacks.catalog import ATTACKS
 from undertow.report.words import count, sample
 from undertow.types import AuditResult, Measurement, Scores
 
+OWN = "own"  # of words about a person's own training, as against one of Undertow's
 TITLES = {
     "mia": "Membership in the finetuning data",
     "tmi": "Membership in the pretraining data",
+    "own": "Membership in your training data",
     "score": "Membership from given signals",
     "poisoning": "Leakage that a base model adds",
     "datatrap": "Data traps in the weights",
@@ -29,6 +31,11 @@ STRATEGIES = {
 }
 DIRECT = "direct-"  # how the names of rules begin that ask the pretrained model itself
 CONTROLS = {"no-pretraining": "models that never saw the pretraining data: must be at chance"}
+
+
+def spoken_of(result: AuditResult) -> str:
+    """What an audit is called where words differ: its name, or "own" where the training was the user's own."""
+    return OWN if result.design.get("trained") == OWN else result.audit
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from rich.text import Text
 
 from undertow.report.design import design_lines, left_out, not_run
 from undertow.report.lines import WIDTH, aligned, block, checked, warned, warnings
-from undertow.report.rows import TITLES, Row, columns, counted, finetuned, measured, promised, sections
+from undertow.report.rows import TITLES, Row, columns, counted, finetuned, measured, promised, sections, spoken_of
 from undertow.report.together import legend
 from undertow.report.together import table as together_table
 from undertow.report.verdict import verdict
@@ -71,7 +71,7 @@ def _head(result: AuditResult) -> str:
 
 
 def _title(result: AuditResult) -> str:
-    return f"{TITLES.get(result.audit, 'Audit')} ({result.audit})"
+    return f"{TITLES.get(spoken_of(result), 'Audit')} ({result.audit})"
 
 
 def _shown(result: AuditResult) -> tuple[str, ...]:
