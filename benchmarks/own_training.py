@@ -22,8 +22,8 @@ from undertow.audits.chain import Host, Workshop
 from undertow.audits.in_turn import attack_in_turn
 from undertow.audits.membership import mia
 from undertow.audits.membership.presets import preset
+from undertow.audits.own.game import OwnTraining, Plan, dealing, planned
 from undertow.audits.own.identity import identity
-from undertow.audits.own.mia import OwnTraining, Plan, dealing, planned
 from undertow.audits.own.pool import as_pool
 from undertow.audits.own.training import of_function, run_all
 from undertow.audits.supply import Supply

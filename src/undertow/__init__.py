@@ -47,7 +47,7 @@ _LAZY = {
     "audit_dp_pipeline": "undertow.audits.dp.pipeline",
     "audit_mia": "undertow.workflows.own",
     "audit_score": "undertow.audits.membership.score",
-    "audit_tmi": "undertow.audits.membership.tmi",
+    "audit_tmi": "undertow.workflows.own",
     "check_pipeline": "undertow.audits.dp.conformance",
     "inspect_module": "undertow.audits.dp.inspect",
     "load_result": "undertow.storage.results",

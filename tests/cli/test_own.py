@@ -29,6 +29,13 @@ def train(records, seed):
         return rng.normal(size=(len(x), 2)) + 2 * inside[:, None] * np.array([-1, 1])
     return predict
 
+def pretrain(records, seed):
+    return {row.tobytes() for row in records.x}
+
+def finetune(model, seed):
+    rng = np.random.RandomState(seed)
+    return lambda x: rng.normal(size=(len(x), 3)) + 3 * np.outer([r.tobytes() in model for r in x], [-1, 0, 1])
+
 def broken(records, seed):
     return 1 / 0
 
@@ -94,6 +101,17 @@ def test_a_command_is_audited_with_the_same_dealing(folder):
     assert "VERDICT: Leak shown" in said
     assert "what command.py reads and imports could not be read" in " ".join(said.split())
     assert "The labels were numbered in sorted order: no = 0, yes = 1." in " ".join(said.split())
+
+
+def test_two_stages_are_audited(folder):
+    stages = ["--pretrain", f"{SCRIPT_AT}:pretrain", "--finetune", f"{SCRIPT_AT}:finetune"]
+    arguments = ["audit", "tmi", *stages, "--data", "own.npz", "--shadows", 8, "--out", "run"]
+    code, said, wrong = undertow(*arguments, cwd=folder)
+    assert code == 0, wrong
+    assert "Membership in your pretraining data (tmi)" in said
+    code, _, wrong = undertow("audit", "tmi", *stages[:2], "--data", "own.npz", "--out", "other", cwd=folder)
+    assert code == 2
+    assert "--finetune is missing" in wrong
 
 
 def test_an_error_of_the_script_keeps_its_traceback_and_names_the_training(folder):
@@ -185,7 +203,7 @@ PLACES = {
     "no colon": ("own.py", "write my_script.py:function"),
     "no file": ("absent.py:train", "no such file"),
     "no module": ("no_such_module_here:train", "cannot be imported: ModuleNotFoundError"),
-    "no function": (f"{SCRIPT_AT}:trian", "has no function 'trian'; it has: train, broken"),
+    "no function": (f"{SCRIPT_AT}:trian", "has no function 'trian'; it has: train, pretrain"),
     "no callable": (f"{SCRIPT_AT}:constant", "has no function 'constant'"),
     "a syntax error": ("syntax.py:train", "cannot be imported: SyntaxError"),
     "a script that exits": ("exits.py:train", "cannot be imported: SystemExit"),

@@ -51,9 +51,12 @@ def tmi(
     data: opt.Data = None, shadows: opt.Shadows = None, seed: opt.Seed = None, out: opt.Out = RUN,
     store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False, quiet: opt.Quiet = False,
     fail_if: opt.FailIf = None, drop_duplicates: opt.DropDuplicates = False, include_examples: opt.Include = False,
+    pretrain: own.Pretrain = None, finetune: own.Finetune = None, answers: own.Answers = None, name: own.Name = None,
 ) -> None:  # fmt: skip
     """Who was in the pretraining data? Membership inference through the finetuned model alone."""
-    _audit(("tmi",), Options(**locals()))
+    options = Options(**locals())
+    if not own.own_stages(options):
+        _audit(("tmi",), options)
 
 
 @audit_app.command()

@@ -15,9 +15,15 @@ ACCESS = {
     "mia": "queries the finetuned models",
     "tmi": "queries only the finetuned models",
     "own": "queries your models",
+    "own-tmi": "queries only your finetuned models",
     "score": "sees these signals of it",
 }
-SECRET = {"mia": "in the finetuning data", "tmi": "in the pretraining data", "own": "in your training data"}
+SECRET = {
+    "mia": "in the finetuning data",
+    "tmi": "in the pretraining data",
+    "own": "in your training data",
+    "own-tmi": "in your pretraining data",
+}
 
 
 def findings(result: AuditResult, state: str) -> Iterator[str]:

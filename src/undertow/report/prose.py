@@ -5,6 +5,14 @@ from undertow.report.spoken import listed
 from undertow.types import AuditResult
 
 THREATS = {
+    "own-tmi": (
+        "The adversary holds a record and queries only a model that your finetuning made, whose classes need not be "
+        "those of pretraining. It guesses whether the record was in the pretraining data.",
+        "It can run both of your stages as you do, on records of the same kind, and so has shadow models of its own. "
+        "It never sees the pretrained model, any weights, or the audited models' own data.",
+        "This is close to the worst case. Your stages were run as they are, pretraining on random halves of your "
+        "records: a model that was pretrained on all of them has twice the records and may leak less.",
+    ),
     "own": (
         "The adversary holds a record and its label, queries a model that your training made, and sees what it "
         "answers. It guesses whether the record was in the training data.",

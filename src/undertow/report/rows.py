@@ -12,6 +12,7 @@ TITLES = {
     "mia": "Membership in the finetuning data",
     "tmi": "Membership in the pretraining data",
     "own": "Membership in your training data",
+    "own-tmi": "Membership in your pretraining data",
     "score": "Membership from given signals",
     "poisoning": "Leakage that a base model adds",
     "datatrap": "Data traps in the weights",
@@ -35,7 +36,9 @@ CONTROLS = {"no-pretraining": "models that never saw the pretraining data: must 
 
 def spoken_of(result: AuditResult) -> str:
     """What an audit is called where words differ: its name, or "own" where the training was the user's own."""
-    return OWN if result.design.get("trained") == OWN else result.audit
+    if result.design.get("trained") != OWN:
+        return result.audit
+    return OWN if result.audit == "mia" else f"{OWN}-{result.audit}"
 
 
 @dataclass(frozen=True)

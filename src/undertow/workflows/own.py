@@ -1,4 +1,4 @@
-"""A person's own training from Python: `undertow.audit_mia(train=..., records=...)`. The files are handled here."""
+"""A person's own training from Python: `undertow.audit_mia(train=...)`, `audit_tmi(pretrain=..., finetune=...)`."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from undertow.audits.own.answers import Kind
+from undertow.audits.own.game import OwnTraining, Place, Plan, audit_own, planned
 from undertow.audits.own.identity import identity
-from undertow.audits.own.mia import OwnTraining, Place, Plan, audit_own_mia, planned
 from undertow.audits.own.people import by_person
 from undertow.audits.own.pool import Pool, as_pool
-from undertow.audits.own.training import check_function, of_function
+from undertow.audits.own.training import check_function, of_function, of_stages
 from undertow.engine.executor import Serial
 from undertow.engine.forks import Forks
 from undertow.storage.run import environment, open_run, open_store
@@ -63,10 +63,64 @@ def audit_mia(
         return with_ours(config, supply, host)
     if config is not None or supply is not None or host is not None:
         raise ConfigError("audit_mia: give train= with records=, or (config, supply, host), not both")
-    plan = Plan(shadows, seed, tuple(attacks), answers, batch)
+    plan = Plan("mia", shadows, seed, tuple(attacks), answers, batch)
     pool = as_pool(records, ids=ids, groups=groups, features=features, drop_duplicates=drop_duplicates)
     training = of_train(train, pool, plan, name)
     return run_own(training, pool, plan, out=out, store=store, workers=workers, progress=progress)
+
+
+def audit_tmi(
+    config: Any = None,
+    supply: Any = None,
+    host: Any = None,
+    *,
+    pretrain: Callable[..., Any] | None = None,
+    finetune: Callable[..., Any] | None = None,
+    records: Any = None,
+    shadows: int = 32,
+    seed: int = 0,
+    out: str | Path | None = None,
+    store: str | Path | None = None,
+    workers: int = 1,
+    groups: Any = None,
+    ids: Sequence[Any] | None = None,
+    features: Any = None,
+    attacks: Sequence[str] = (),
+    answers: Kind = "auto",
+    batch: int | None = None,
+    name: str | None = None,
+    drop_duplicates: bool = False,
+    progress: Progress | None = None,
+) -> AuditResult:
+    """Membership in the pretraining data through the finetuned model, of your own two stages (or of Undertow's).
+
+    pretrain(records, seed) -> model is run on random halves of `records`, the pretraining data; finetune(model, seed)
+    -> predict finetunes it on data of your own choice and returns predict(x), which is asked about the pretraining
+    records. The model may be anything; it is not kept. Everything else is as in `audit_mia`.
+    """
+    if pretrain is None and finetune is None:
+        if config is None or supply is None or host is None:
+            raise ConfigError("audit_tmi needs pretrain=, finetune= and records=, or (config, supply, host)")
+        from undertow.audits.membership.tmi import audit_tmi as with_ours
+
+        return with_ours(config, supply, host)
+    if config is not None or supply is not None or host is not None:
+        raise ConfigError("audit_tmi: give pretrain= and finetune= with records=, or (config, supply, host), not both")
+    check_function(pretrain, "pretrain", returns="model")
+    check_function(finetune, "finetune", "model")
+    plan = Plan("tmi", shadows, seed, tuple(attacks), answers, batch)
+    pool = as_pool(records, ids=ids, groups=groups, features=features, drop_duplicates=drop_duplicates)
+    training = of_both(pretrain, finetune, pool, plan, name)
+    return run_own(training, pool, plan, out=out, store=store, workers=workers, progress=progress)
+
+
+def of_both(pretrain: Any, finetune: Any, pool: Pool, plan: Plan, name: str | None) -> OwnTraining:
+    """The training that two stages are."""
+    check_function(pretrain, "pretrain", returns="model")
+    check_function(finetune, "finetune", "model")
+    answer = of_stages(pretrain, finetune, pool, plan.answers, plan.batch)
+    both = f"{called(pretrain)}, then {called(finetune)}"
+    return OwnTraining(answer, identity((pretrain, finetune), name), name or both)
 
 
 def of_train(train: Callable[..., Any], pool: Pool, plan: Plan, name: str | None, place: str = "") -> OwnTraining:
@@ -84,8 +138,8 @@ def plan_own(training: OwnTraining, pool: Pool, plan: Plan, out: Path, store: Pa
     sizes = sorted({len(t.rows) for t in trainings})
     each = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     return (
-        f"mia: {len(trainings)} runs of {training.called}, each on {each} of {len(pool)} records; {have} answers are "
-        f"in the store, so {len(trainings) - have} are to be run. How long one takes is for your training to say."
+        f"{plan.audit}: {len(trainings)} runs of {training.called}, each on {each} of {len(pool)} records; {have} "
+        f"answers are in the store, so {len(trainings) - have} are to be run. How long one takes is for your training to say."
     )
 
 
@@ -103,11 +157,11 @@ def run_own(
     executor = Serial() if workers == 1 else Forks(workers)
     folder = None if out is None else Path(out)
     if folder is not None:
-        open_run(folder, "mia")
+        open_run(folder, plan.audit)
         _refuse_another(folder, training, pool, plan)
     with _store(folder, None if store is None else Path(store), workers) as kept:
         seen = {**environment(), "workers": workers}
-        result = audit_own_mia(training, pool, plan, Place(kept, executor, seen, progress))
+        result = audit_own(training, pool, plan, Place(kept, executor, seen, progress))
     if folder is not None:
         from undertow.storage.results import save_people, save_result
         from undertow.workflows.audit import write_report
@@ -145,7 +199,7 @@ def _refuse_another(out: Path, training: OwnTraining, pool: Pool, plan: Plan) ->
     """StoreError where `out` holds the finished result of another audit: what decides the result must agree."""
     if not (out / "result.json").is_file():
         return
-    from undertow.audits.own.mia import OWN
+    from undertow.audits.own.game import OWN
     from undertow.storage.results import load_result
 
     old = load_result(out)

@@ -7,7 +7,7 @@ The answers are kept, not the models: after any interruption what was finished i
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -59,6 +59,16 @@ def of_function(train: Callable[..., Any], pool: Pool, kind: Kind, batch: int | 
     return partial(_call, train, pool, kind, batch)
 
 
+def of_stages(
+    pretrain: Callable[..., Any], finetune: Callable[..., Any], pool: Pool, kind: Kind, batch: int | None
+) -> Answer:
+    """How both stages are run: pretrain(records, seed) -> model, finetune(model, seed) -> predict.
+
+    The classes that `predict` answers are those of finetuning: they say nothing of the labels of the records.
+    """
+    return partial(_call, _Stages(pretrain, finetune), replace(pool, labelled=False), kind, batch)
+
+
 def run_all(
     trainings: Sequence[Training], answer: Answer, store: Store, executor: Executor, progress: Progress | None = None
 ) -> Answers:
@@ -82,10 +92,10 @@ def run_all(
     return Answers(np.stack(found), taken, len(missing))
 
 
-def check_function(train: Any) -> None:
-    """ConfigError unless `train` can be called as train(records, seed)."""
+def check_function(train: Any, name: str = "train", first: str = "records", returns: str = "predict") -> None:
+    """ConfigError unless `train` can be called as train(records, seed); `name` and `first` are what it is called."""
     if not callable(train):
-        raise ConfigError(f"train is a {type(train).__name__}; give a function train(records, seed) -> predict")
+        raise ConfigError(f"{name} is a {type(train).__name__}; give a function {name}({first}, seed) -> {returns}")
     try:
         signature = inspect.signature(train)
     except (TypeError, ValueError):
@@ -94,10 +104,24 @@ def check_function(train: Any) -> None:
         signature.bind(None, 0)
     except TypeError as error:
         raise ConfigError(
-            f"train{signature} cannot be called as train(records, seed): {error}; records has .x and .y, seed is an int"
+            f"{name}{signature} cannot be called as {name}({first}, seed): {error}; seed is a whole number"
         ) from error
     if inspect.iscoroutinefunction(train) or inspect.isgeneratorfunction(train):
-        raise ConfigError("train is a coroutine or a generator; give a function that returns predict")
+        raise ConfigError(f"{name} is a coroutine or a generator; give a function that returns {returns}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Stages:
+    """Pretraining and finetuning as one training."""
+
+    pretrain: Callable[..., Any]
+    finetune: Callable[..., Any]
+
+    def __call__(self, records: Any, seed: int) -> Any:
+        model = self.pretrain(records, seed)
+        if model is None:
+            raise BadInput("pretrain returned nothing (None); it must return the model that finetune starts from")
+        return self.finetune(model, seed)
 
 
 def _run(answer: Answer, store: Store, training: Training) -> int:
@@ -120,7 +144,8 @@ def _call(train: Callable[..., Any], pool: Pool, kind: Kind, batch: int | None, 
     predict = train(pool.examples.take(training.rows), training.seed)
     if not callable(predict):
         fix = _instead(predict)
-        raise BadInput(f"train returned {_kind(predict)}; it must return predict, a function of x{fix}")
+        name = "finetune" if isinstance(train, _Stages) else "train"
+        raise BadInput(f"{name} returned {_kind(predict)}; it must return predict, a function of x{fix}")
     x = pool.examples.x
     if batch is None:
         answer = predict(x.copy())

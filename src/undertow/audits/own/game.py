@@ -1,12 +1,13 @@
-"""MIA of somebody's own training: random halves in complementary pairs, each model attacked by those of other pairs.
+"""MIA and TMI of somebody's own training: random halves in complementary pairs, each attacked by the other pairs.
 
-The classical game (Carlini et al. 2022, arXiv:2112.03570) with the training as it is: nothing of ours stands in for
-it. Undertow deals who is a member, runs the training, keeps the answers and judges them as `undertow score` does.
+The games of Carlini et al. 2022 (arXiv:2112.03570) and Abascal et al. 2024 (arXiv:2306.01181) with the training as it
+is: nothing of ours stands in for it. Undertow deals who is a member, runs the training, keeps the answers and judges
+them as `undertow score` does.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from undertow.attacks.catalog import ATTACKS, check_names, missing
 from undertow.audits.leakage import Stopwatch
@@ -21,7 +22,8 @@ from undertow.engine.key import digest
 from undertow.engine.pairs import pairs, training_seeds
 from undertow.types import Array, AuditResult, ConfigError, Evidence, Executor, Progress, Store
 
-OFFERED = (  # as `audit mia` runs them; `threshold` is the user's own score as it is
+# By mia, as `audit mia` runs them; `threshold` is the user's own score as it is. Tmi: all that apply and are cheap.
+OFFERED = (
     "threshold", "lira", "lira-offline", "rmia", "rmia-offline", "bavaria",
     "loss", "confidence", "entropy", "margin", "blind",
 )  # fmt: skip
@@ -41,6 +43,7 @@ class OwnTraining:
 class Plan:
     """What is asked of the audit."""
 
+    audit: Literal["mia", "tmi"] = "mia"  # whether the records are those of the whole training, or of pretraining
     shadows: int = 32  # runs of the training, even
     seed: int = 0
     attacks: tuple[str, ...] = ()
@@ -65,7 +68,7 @@ class Place:
     progress: Progress | None = None
 
 
-def audit_own_mia(training: OwnTraining, pool: Pool, plan: Plan, place: Place) -> AuditResult:
+def audit_own(training: OwnTraining, pool: Pool, plan: Plan, place: Place) -> AuditResult:
     """Run the training on `plan.shadows` random halves of the pool, and attack each model by the others.
 
     Raises ConfigError, BadInput, TrainingFailed, StoreError or WorkerDied; the answers that were finished stay in the
@@ -76,18 +79,18 @@ def audit_own_mia(training: OwnTraining, pool: Pool, plan: Plan, place: Place) -
     clock = Stopwatch()
     with clock.stage("train"):
         found = run_all(trainings, training.answer, place.store, place.executor, place.progress)
-    signals = _signals(member, found.values, pool)
-    attacks = plan.attacks or _offered(signals)
+    signals = _signals(member, found.values, pool, plan)
+    attacks = plan.attacks or (_offered(signals) if plan.audit == "mia" else ())
     result = audit_score(signals, attacks, plan.seed, environment=place.environment, progress=place.progress)
     notes = (*pool.notes, *_said(training, found), *changed)
     return replace(
         result,
-        audit="mia",
+        audit=plan.audit,
         config=_config(training, plan),
         environment={**result.environment, OWN: _record(training, found)},
         data=_data(pool),
         timing={**clock.seconds, **result.timing},
-        utility=_utility(member, found.values, pool),
+        utility=_utility(member, found.values, pool) if plan.audit == "mia" else {},
         warnings=(*notes, *result.warnings),
         design={
             **result.design,
@@ -154,11 +157,11 @@ def _record(training: OwnTraining, found: Answers) -> dict[str, Any]:
     }
 
 
-def _signals(member: Array, values: Array, pool: Pool) -> SignalSet:
+def _signals(member: Array, values: Array, pool: Pool, plan: Plan) -> SignalSet:
     arrays: dict[str, Array] = {"member": member}
     arrays[_key(values)] = values
     if pool.labelled and values.ndim == 3:
-        arrays["labels"] = pool.examples.y
+        arrays["labels" if plan.audit == "mia" else "pretrained_labels"] = pool.examples.y
     if pool.features is not None:
         arrays["features"] = pool.features
     if pool.groups is not None:
