@@ -139,7 +139,8 @@ def plan_own(training: OwnTraining, pool: Pool, plan: Plan, out: Path, store: Pa
     each = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     return (
         f"{plan.audit}: {len(trainings)} runs of {training.called}, each on {each} of {len(pool)} records; {have} "
-        f"answers are in the store, so {len(trainings) - have} are to be run. How long one takes is for your training to say."
+        f"answers are in the store, so {len(trainings) - have} are to be run. How long one takes is for your training "
+        "to say."
     )
 
 

@@ -6,8 +6,10 @@ import sys
 import threading
 
 import numpy as np
+import pytest
 
 from undertow.audits.own.identity import identity
+from undertow.rng import stream
 
 
 def of(source, **values):
@@ -86,6 +88,24 @@ def test_what_cannot_be_read_is_named_and_a_name_stands_for_it():
     assert found.unread[0].startswith("lock (a _thread.lock")
     assert identity(train, "first").known
     assert identity(train, "first").digest != identity(train, "second").digest
+
+
+def test_states_of_generators_count_and_open_files_cannot_be_read(tmp_path):
+    def of_state(state):
+        return identity(lambda records, seed: state)
+
+    for make in (np.random.RandomState, stream):
+        assert of_state(make(1)).digest == of_state(make(1)).digest
+        assert of_state(make(1)).digest != of_state(make(2)).digest
+        assert of_state(make(1)).known
+    with (tmp_path / "file").open("w") as file:
+        assert "TextIOWrapper" in of_state(file).unread[0]
+
+
+def test_what_shows_only_a_part_of_itself_is_not_taken_for_read():
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"a": list(range(1000))})
+    assert not identity(lambda records, seed: table).known
 
 
 def test_cycles_end():

@@ -15,6 +15,7 @@ import logging
 import site
 import sys
 import sysconfig
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -30,6 +31,8 @@ PLAIN = (
     bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range, slice,
     PurePath, enum.Enum, np.generic, np.dtype,
 )  # fmt: skip
+SHOWN = ("builtins", "datetime", "decimal", "fractions", "uuid", "zoneinfo", "array", "torch", "types")  # repr is all
+HIDDEN = ("_io", "ctypes", "_ctypes")  # what they hold does not show in their attributes
 _INSTALLED = (
     *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
     *site.getsitepackages(),
@@ -104,7 +107,7 @@ class _Reader:
         if isinstance(value, Mapping):
             items = [(f"{k!r}", self.read(v, f"{where}[{k!r}]", depth + 1)) for k, v in value.items()]
             return ["mapping", *map(list, items)]
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple | deque):
             return [type(value).__name__, *(self.read(v, f"{where}[{i}]", depth + 1) for i, v in enumerate(value))]
         if isinstance(value, set | frozenset):
             return ["set", *sorted(digest(self.read(v, where, depth + 1)) for v in value)]
@@ -167,11 +170,15 @@ class _Reader:
             return f"logger {value.name}"
         if isinstance(value, np.random.Generator):
             return self.read(value.bit_generator.state, where, depth + 1)
+        if isinstance(value, np.random.RandomState):
+            return self.read(value.get_state(), where, depth + 1)
+        if kind.__module__ in HIDDEN:
+            return self.cannot(where, f"a {kind.__module__}.{kind.__qualname__}")
         state = getattr(value, "__dict__", None)
         slots = [s for c in kind.__mro__ for s in _slots(c) if hasattr(value, s)]
         if state is None and not slots:
             shown = repr(value)
-            if " at 0x" in shown or shown.startswith("<_io."):
+            if " at 0x" in shown or kind.__module__ not in SHOWN:
                 return self.cannot(where, f"a {kind.__module__}.{kind.__qualname__}")
             return f"{kind.__module__}.{kind.__qualname__} {shown}"
         whole = {**(state or {}), **{s: getattr(value, s) for s in slots}}
