@@ -15,7 +15,7 @@ from undertow.audits.own.pool import Pool, as_pool
 from undertow.audits.own.training import check_function, of_function, of_stages
 from undertow.engine.executor import Serial
 from undertow.engine.forks import Forks
-from undertow.storage.run import environment, open_run, open_store
+from undertow.storage.run import environment, open_run
 from undertow.storage.store import DiskStore, MemoryStore
 from undertow.types import AuditResult, ConfigError, Progress, Store, StoreError
 
@@ -160,7 +160,7 @@ def run_own(
     if folder is not None:
         open_run(folder, plan.audit)
         _refuse_another(folder, training, pool, plan)
-    with _store(folder, None if store is None else Path(store), workers) as kept:
+    with store_of(folder, None if store is None else Path(store), workers) as kept:
         seen = {**environment(), "workers": workers}
         result = audit_own(training, pool, plan, Place(kept, executor, seen, progress))
     if folder is not None:
@@ -184,16 +184,16 @@ def called(train: Any) -> str:
 
 
 @contextmanager
-def _store(out: Path | None, store: Path | None, workers: int) -> Iterator[Store]:
+def store_of(out: Path | None, store: Path | None, workers: int) -> Iterator[Store]:
     """Where the answers are kept: a folder, or memory; several processes need a folder, if only for a while."""
     folder = store or (None if out is None else out / "store")
     if folder is not None:
-        yield open_store(folder)
+        yield openstore_of(folder)
     elif workers == 1:
         yield MemoryStore()
     else:
         with tempfile.TemporaryDirectory(prefix="undertow-") as scratch:
-            yield open_store(Path(scratch))
+            yield openstore_of(Path(scratch))
 
 
 def _refuse_another(out: Path, training: OwnTraining, pool: Pool, plan: Plan) -> None:

@@ -87,7 +87,7 @@ def audit_own(training: OwnTraining, pool: Pool, plan: Plan, place: Place) -> Au
         result,
         audit=plan.audit,
         config=_config(training, plan),
-        environment={**result.environment, OWN: _record(training, found)},
+        environment={**result.environment, OWN: recorded(training, found)},
         data=_data(pool),
         timing={**clock.seconds, **result.timing},
         utility=_utility(member, found.values, pool) if plan.audit == "mia" else {},
@@ -144,8 +144,8 @@ def _said(training: OwnTraining, found: Answers) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _record(training: OwnTraining, found: Answers) -> dict[str, Any]:
-    """What was trained, by whom, for the result."""
+def recorded(training: OwnTraining, found: Answers) -> dict[str, Any]:
+    """What was trained, by whom, and how many answers came out of the store: for the result."""
     return {
         "trained": training.called,
         "by": "your own training, not a stand-in",

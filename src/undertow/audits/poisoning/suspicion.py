@@ -72,7 +72,7 @@ def audit_checkpoint(game: Game, suspect: str, reference: str | None) -> AuditRe
     same = reference is not None and identical(*(game.host.store.get(key) for key in files.values()))
     if reference is None:
         looks = [anomaly(loss[SUSPECT], own)]
-        looks += [_not_run("reference shift"), _not_run("membership game"), _not_run("weight distance")]
+        looks += [not_run("reference shift"), not_run("membership game"), not_run("weight distance")]
     else:
         with clock.stage("membership game"):
             found, rows = played(game, keys, base)
@@ -148,7 +148,7 @@ def anomaly(loss: Array, own: Array, trusted: Array | None = None) -> Look:
     """
     test = "own-data loss"
     if not _comparable(own):
-        return _not_run(test, "give look-alikes: records of the same kind that the attacker cannot have known")
+        return not_run(test, "give look-alikes: records of the same kind that the attacker cannot have known")
     p = apart(loss[own], loss[~own])
     found = (
         f"p = {p:.2g} (n = {own.sum()} and {(~own).sum()} records); mean loss {loss[own].mean():.3f} of yours, "
@@ -253,7 +253,7 @@ def amplification(rows: list[Measurement], gained: Array, own: Array, usable: bo
     ]
     measured = [row for row in wanted if row.value is not None]
     if not measured:
-        return _not_run(test, "give more models or records")
+        return not_run(test, "give more models or records")
     compared = _comparable(own)
     p = apart(gained[own], gained[~own]) if compared else 1.0
     mine = p if usable else 1.0
@@ -285,5 +285,6 @@ def far(game: Game, keys: Mapping[str, str]) -> Look:
     return Look("weight distance", "safe", f"relative L2 {gap:.3f} to the reference", explanation)
 
 
-def _not_run(test: str, fix: str = "give a trusted reference checkpoint (--reference)") -> Look:
+def not_run(test: str, fix: str = "give a trusted reference checkpoint (--reference)") -> Look:
+    """A look that could not be taken, and what it needs."""
     return Look(test, "unknown", "not run", f"To run it, {fix}.")
