@@ -188,12 +188,12 @@ def store_of(out: Path | None, store: Path | None, workers: int) -> Iterator[Sto
     """Where the answers are kept: a folder, or memory; several processes need a folder, if only for a while."""
     folder = store or (None if out is None else out / "store")
     if folder is not None:
-        yield openstore_of(folder)
+        yield open_store(folder)
     elif workers == 1:
         yield MemoryStore()
     else:
         with tempfile.TemporaryDirectory(prefix="undertow-") as scratch:
-            yield openstore_of(Path(scratch))
+            yield open_store(Path(scratch))
 
 
 def _refuse_another(out: Path, training: OwnTraining, pool: Pool, plan: Plan) -> None:
