@@ -15,7 +15,7 @@ from undertow.audits.own.pool import Pool, as_pool
 from undertow.audits.own.training import check_function, of_function, of_stages
 from undertow.engine.executor import Serial
 from undertow.engine.forks import Forks
-from undertow.storage.run import environment, open_run
+from undertow.storage.run import environment, open_run, open_store
 from undertow.storage.store import DiskStore, MemoryStore
 from undertow.types import AuditResult, ConfigError, Progress, Store, StoreError
 
