@@ -22,16 +22,21 @@ class Measured:
     tensor: str
     kind: Hashable  # equal for the same layer of other blocks
     value: Array = field(repr=False)  # (R,)
+    sparse: bool = False  # most of it may be zero, and what is not is no measure of itself: changes of a few units
 
     @property
     def middle(self) -> float:
-        """The median of what is not zero; NaN where all is."""
+        """The median of what is not zero; NaN where all is. Where it is `sparse`, of all, and the least where that is 0."""
         alive = self.value[self.value > 0]
+        if self.sparse and 2 * len(alive) < len(self.value):
+            return 0.0
         return float(np.median(alive)) if len(alive) else float("nan")
 
     @property
     def spread(self) -> float:
         """Standard deviation of the logarithms of what is not zero, in decades, from their median deviation."""
+        if self.middle == 0:
+            return 0.0
         alive = np.log10(self.value[self.value > 0])
         return float(NORMAL * np.median(np.abs(alive - np.median(alive)))) if len(alive) else 0.0
 

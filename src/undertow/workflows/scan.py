@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor, Verdict, inspect, of_arrays, worst
+from undertow.scanner import (
+    ENOUGH,
+    Coverage,
+    Finding,
+    ScannedFile,
+    ScanResult,
+    Tensor,
+    Verdict,
+    inspect,
+    of_arrays,
+    worst,
+)
+from undertow.scanner.coverage import floor, together
 from undertow.storage.opening import Limits, Opened, Signer, check_signature, open_checkpoint, verdict_of
 from undertow.types import Array, BadInput, ConfigError, Params, Progress, UnsafeCheckpoint
 
@@ -23,6 +35,7 @@ PLANTED = "undertow.planted"
 SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
 OTHER = "other"  # kind of a file without weights
 CONFIG_BYTES = 1 << 20
+LITTLE = "not-examined"  # finding: less of a model was examined than was asked for
 PICTURES = 12  # findings that get a picture
 
 
@@ -37,6 +50,7 @@ class ScanRequest:
     pictures: bool = False
     progress: Progress | None = None
     signer: Signer | None = None  # who must have signed the folder
+    coverage: float = ENOUGH  # share of the parameters that must have been examined for a verdict of safe
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +78,16 @@ def scan_checkpoint(
     prove: "Proving | None" = None,
     allow: Sequence[str] = (),
     signer: Signer | None = None,
+    coverage: float = ENOUGH,
 ) -> ScanResult:
     """Is it safe to finetune from this? A file, a folder, a Hugging Face repository id, or weights by name.
 
     Nothing of it is executed. `parent`: a trusted checkpoint to compare with; `prove`: finetune briefly on
     records that nobody minds, too (`undertow.workflows.prove.Proving`; torch); `allow`: kinds of findings about the
-    weights that you have looked into and accept; `signer`: who must have signed the folder (model.sig). BadInput
-    where there is no such path, or the parent cannot be read.
+    weights that you have looked into and accept; `signer`: who must have signed the folder (model.sig); `coverage`:
+    share of the parameters that must have been examined for a verdict of safe, else it is unknown. BadInput where there is no such path, or the parent cannot be read.
     """
-    return scan(source, ScanRequest(parent, prove, allow, signer=signer)).result
+    return scan(source, ScanRequest(parent, prove, allow, signer=signer, coverage=coverage)).result
 
 
 def require_safe(
@@ -82,12 +97,14 @@ def require_safe(
     allow: Sequence[str] = (),
     allow_unknown: bool = False,
     signer: Signer | None = None,
+    coverage: float = ENOUGH,
 ) -> str:
     """`source` itself if its scan is safe, to put in front of loading: `from_pretrained(require_safe(folder))`.
 
-    Raises UnsafeCheckpoint naming the first finding. `allow_unknown` passes files that could not be fully read, too.
+    Raises UnsafeCheckpoint naming the first finding. `allow_unknown` passes files that could not be fully read, too, and
+    those of which less than `coverage` of the parameters was examined.
     """
-    result = scan_checkpoint(source, parent=parent, allow=allow, signer=signer)
+    result = scan_checkpoint(source, parent=parent, allow=allow, signer=signer, coverage=coverage)
     if result.verdict == "safe" or (result.verdict == "unknown" and allow_unknown and result.files):
         return str(source)
     worst_first = sorted(result.findings, key=lambda found: found.severity != "critical")
@@ -109,6 +126,7 @@ def scan_paths(paths: Sequence[str | Path], request: ScanRequest) -> Scan:
         tuple(dict.fromkeys(text for one in results for text in one.not_tested)),
         tuple(file for one in results for file in one.files),
         _settings(results),
+        _coverage(results),
     )
     norms = {key: value for one in scans for key, value in one.norms.items()}
     return Scan(merged, frozenset().union(*(one.weights for one in scans)), norms)
@@ -125,17 +143,22 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         if request.signer:
             raise ConfigError("weights in memory have no signature; scan the folder they came from")
         weighed = _weigh(Checkpoint((), of_arrays(source), None), request, parent)
-        verdict: Verdict = "unsafe" if _critical(weighed.findings) else "safe"
+        little = _little(weighed, request, "")
+        verdict: Verdict = "unsafe" if _critical(weighed.findings) else "unknown" if little else "safe"
+        weighed = replace(weighed, findings=(*weighed.findings, *little))
         return Scan(replace(weighed, verdict=verdict), frozenset({""}))
     with open_checkpoint(source, request.limits) as opened:
         checkpoints = list(checkpoints_of(opened))
         parts = [_weigh(one, request, parent) for one in checkpoints]
-        findings = [*opened.findings, *(found for part in parts for found in part.findings), *_planted(opened)]
+        little = [_little(part, request, one.files[0]) for one, part in zip(checkpoints, parts, strict=True)]
+        findings = [*opened.findings, *(found for several in little for found in several)]
+        findings += [*(found for part in parts for found in part.findings), *_planted(opened)]
         findings += [check_signature(source, request.signer)] if request.signer else []
         norms = _norms(checkpoints, findings) if request.pictures else {}
         files = opened.files
     notes = [text for text in opened.not_tested if not (request.signer and text.startswith("signature "))]
     broken = {found.file for found in findings if found.kind == "unreadable"}
+    broken |= {file for one, found in zip(checkpoints, little, strict=True) if found for file in one.files}
     files = tuple(replace(file, complete=file.complete and file.path not in broken) for file in files)
     scanned = tuple(ScannedFile(file.path, file.sha256, verdict_of(file, findings)) for file in files)
     others = {file.path for file in files if file.kind == OTHER}
@@ -146,15 +169,19 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         tuple(dict.fromkeys([*notes, *(text for part in parts for text in part.not_tested)])),
         scanned,
         _settings(parts),
+        _coverage(parts),
     )
     return Scan(result, frozenset(file.path for file in judged), norms)
 
 
 def checkpoints_of(opened: Opened) -> Iterator[Checkpoint]:
-    """What belongs together: shards that are numbered alike are one model, every other file is one by itself."""
+    """What belongs together: shards that are numbered alike are one model, and the .npy of a folder, whose names are
+    those of the tensors; every other file is one by itself."""
     groups: dict[str, list[Tensor]] = {}
     for tensor in opened.tensors.values():
-        groups.setdefault(SHARD.sub("", tensor.file), []).append(tensor)
+        alone = Path(tensor.file).suffix == ".npy"
+        key = str(Path(tensor.file).parent / "*.npy") if alone else SHARD.sub("", tensor.file)
+        groups.setdefault(key, []).append(tensor.renamed(Path(tensor.file).stem) if alone else tensor)
     for tensors in groups.values():
         files = tuple(sorted({tensor.file for tensor in tensors}))
         yield Checkpoint(files, {tensor.name: tensor for tensor in tensors}, _config(Path(files[0]).parent))
@@ -194,7 +221,25 @@ def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Sca
         not_tested += proof.not_tested
         settings |= {"prove": {next(iter(one.files), "weights"): proof.settings}} if proof.settings else {}
     allowed = [_accepted(each) if each.kind in request.allow else each for each in findings]
-    return ScanResult("unknown", tuple(allowed), tuple(not_tested), (), settings)
+    return ScanResult("unknown", tuple(allowed), tuple(not_tested), (), settings, found.coverage)
+
+
+def _little(part: ScanResult, request: ScanRequest, file: str) -> list[Finding]:
+    """A finding where less of a model was examined than `request` asks for."""
+    seen = part.coverage
+    if seen is None or not seen.total or seen.share >= request.coverage:
+        return []
+    why = (
+        f"{floor(seen.share)} of its {seen.total:,} parameters were examined, less than the {request.coverage:.0%} "
+        f"that a verdict of safe asks for; not examined: {seen.missing}"
+    )
+    return [Finding(LITTLE, "warning", why, file, score=seen.share)]
+
+
+def _coverage(parts: Iterable[ScanResult]) -> Coverage | None:
+    """Of all models that were read; None where none was."""
+    several = [part.coverage for part in parts if part.coverage is not None]
+    return together(several) if several else None
 
 
 def _settings(parts: Iterable[ScanResult]) -> dict[str, object]:

@@ -126,7 +126,7 @@ def _read_safetensors(reading: Reading, source: Source, limits: Limits) -> None:
 def _drop_long_rows(reading: Reading, limits: Limits) -> None:
     """Tensors are read by rows, so a row must fit into memory."""
     for name, tensor in list(reading.tensors.items()):
-        if tensor.columns * WIDTHS[tensor.dtype] > limits.row_bytes:
+        if tensor.columns * WIDTHS.get(tensor.dtype, 0) > limits.row_bytes:
             reading.stop("limit", f"one row of {name[:80]!a} is longer than {limits.row_bytes:,} bytes: not read")
             del reading.tensors[name]
 
