@@ -31,12 +31,14 @@ Key = Annotated[Path | None, typer.Option(help="The folder must be signed (model
 Identity = Annotated[str | None, typer.Option(help="Or signed through Sigstore by this identity, of --issuer.")]
 Issuer = Annotated[str | None, typer.Option(help="The OpenID issuer that vouches for --identity.")]
 Allow = Annotated[list[str] | None, typer.Option(help="Kinds of findings about weights to accept, comma-separated.")]
+Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the parameters that safe asks to be examined.")]
 
 
 def scan(
     paths: Paths, parent: Parent = None, prove: Prove = False, data: Public = None, factory: Builder = None,
     format: Format = "text", out: File = None, allow: Allow = None, public_key: Key = None,
-    identity: Identity = None, issuer: Issuer = None, seed: opt.Seed = None, quiet: opt.Quiet = False,
+    identity: Identity = None, issuer: Issuer = None, coverage: Share = 0.95, seed: opt.Seed = None,
+    quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Is it safe to finetune from these files? Exit 0 safe, 1 unsafe, 2 error, 3 nothing scanned, 4 unknown."""
     from undertow.storage.opening import Signer
@@ -53,7 +55,9 @@ def scan(
         signer = Signer(public_key, identity or "", issuer or "") if asked else None
         with progress(quiet) as told:
             pictures = format == "html"
-            request = ScanRequest(parent, proving, accepted, pictures=pictures, progress=told, signer=signer)
+            request = ScanRequest(
+                parent, proving, accepted, pictures=pictures, progress=told, signer=signer, coverage=coverage
+            )
             found = scan_paths(paths, request)
         _write(found, format, out, quiet)
     raise typer.Exit(EXIT[found.result.verdict] if found.weights else NOTHING)

@@ -88,8 +88,8 @@ def coverage(
         count, flat = prod(one.shape), len(one.shape) < 2
         if flat and count > widest:
             examined.discard(name)
-        count = weights.packed.get(name, count)
-        if name not in weights.packed and (name in helpers or _no_parameter(one, flat and count <= widest, count)):
+        count = weights.packed[name].count if name in weights.packed else count
+        if name not in weights.packed and (name in helpers or _no_parameter(one, flat and count <= widest, name in examined)):
             continue
         kind = "packed, not read" if name in weights.packed else "adapter" if name in adapters else _kind(name, one)
         before = kinds.get(kind, (0, 0))
@@ -103,9 +103,9 @@ def _helpers(parts: tuple[str, ...], tensors: Mapping[str, Tensor]) -> Iterable[
     return parts[1:] if first is not None and first.dtype not in FLOATS else ()
 
 
-def _no_parameter(one: Tensor, short: bool, count: int) -> bool:
-    """What holds no weights: whole numbers that were not found to be packed, states of a layer, single numbers."""
-    return one.dtype not in FLOATS or count == 0 or (short and STATE.search(one.name) is not None)
+def _no_parameter(one: Tensor, short: bool, examined: bool) -> bool:
+    """What holds no weights: whole numbers that are neither read nor packed, states of a layer."""
+    return (one.dtype not in FLOATS and not examined) or (short and STATE.search(one.name) is not None)
 
 
 def _kind(name: str, one: Tensor) -> str:

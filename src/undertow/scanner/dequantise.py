@@ -6,6 +6,7 @@ their numbers are counted, so that the share that was not looked at can be named
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -22,7 +23,7 @@ NO_SCALE = re.compile(r"input|act(ivation)?_|output|quant_state")
 TAIL = re.compile(r"[._](qweight|q_weight|quantized|int8|weight_q)$")
 FULL = 127.0  # bitsandbytes keeps the largest number of a row (SCB), not the scale
 BUFFER = 1 << 18  # numbers of a table of whole numbers that are looked at, to tell positions and masks from weights
-PACKED = re.compile(r"^(I4|U4|F4|F6\w*|Q\d\w*|IQ\d\w*|TQ\d\w*|MXFP4|PACKED)$")  # types whose numbers are not read
+PACKED = re.compile(r"^(I4|U4|F4|F6_\w+|Q\d\w*|IQ\d\w*|TQ\d\w*|MXFP4|PACKED)$")  # types whose numbers are not read
 NIBBLES = {"U8": 2, "I8": 2, "I32": 8, "U32": 8, "I64": 16}  # 4-bit weights in one number
 
 
@@ -48,18 +49,26 @@ def dequantised(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, tuple[str,
         yield plain, parts, _times(plain, one, scale, zero)
 
 
-def packed_count(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+@dataclass(frozen=True)
+class Packed:
+    """A stored tensor whose numbers are not read."""
+
+    dtype: str
+    count: int  # of weights in it, as far as its name says how many share a number
+
+
+def packed_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Packed]:
     """Stored tensors whose weights are not read, and how many there are; positions and masks are no weights."""
     beside = {name.rpartition(".")[0] for name in tensors if re.search(r"quant_map|quant_state|qzeros|g_idx", name)}
     found = {}
     for name, one in tensors.items():
         count = prod(one.shape)
         if PACKED.search(one.dtype):
-            found[name] = count
+            found[name] = Packed(one.dtype, count)
         elif one.dtype not in (*FLOATS, "BOOL") and count > 1 and not _counts(one):
             stem = name.rpartition(".")[0]
             several = name.endswith("qweight") or stem in beside or name in beside
-            found[name] = count * (NIBBLES.get(one.dtype, 1) if several else 1)
+            found[name] = Packed(one.dtype, count * (NIBBLES.get(one.dtype, 1) if several else 1))
     return found
 
 
@@ -70,6 +79,8 @@ def _counts(one: Tensor) -> bool:
     try:
         numbers = one.read(0, max(1, min(one.rows, BUFFER // max(1, one.columns)))).ravel()[:BUFFER]
     except ValueError:
+        return False
+    if numbers.dtype.kind not in "iub":
         return False
     steps = np.diff(numbers.astype(np.int64))
     lowest, highest = numbers.min(initial=0), numbers.max(initial=0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from undertow.scanner.adapters import products
 from undertow.scanner.composed import masked, plain_name, scaled_rows
-from undertow.scanner.dequantise import dequantised, packed_count
+from undertow.scanner.dequantise import Packed, dequantised, packed_tensors
 from undertow.scanner.stacks import slices
 from undertow.scanner.statistics import FLOATS
 from undertow.scanner.tensors import Tensor
@@ -25,7 +25,7 @@ class Weights:
     stored: Mapping[str, tuple[str, ...]]  # by that name: the stored tensors behind it; the first is named in findings
     shown: Mapping[str, str]  # by that name: what a finding calls it
     adapters: frozenset[str] = frozenset()  # low-rank products: differences, no weights
-    packed: Mapping[str, int] = field(default_factory=dict)  # stored tensors that are not read: numbers in them
+    packed: Mapping[str, Packed] = field(default_factory=dict)  # stored tensors whose numbers are not read
 
 
 def weights_of(tensors: Mapping[str, Tensor]) -> Weights:
@@ -40,7 +40,7 @@ def weights_of(tensors: Mapping[str, Tensor]) -> Weights:
     for name, parts, tensor in list(products(draft.left)):
         draft.take(name, parts, tensor, parts[-1])
         draft.adapters.add(name)
-    packed = packed_count(draft.left)
+    packed = packed_tensors(draft.left)
     for name in packed:
         del draft.left[name]
     whole = {**draft.left, **draft.made}

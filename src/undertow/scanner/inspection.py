@@ -83,9 +83,10 @@ def not_tested(
 ) -> Iterator[str]:
     """What could not be looked at, and why."""
     if weights.packed:
+        kinds = ", ".join(sorted({weights.packed[name].dtype for name in weights.packed}))
         yield (
-            f"data traps in {len(weights.packed)} tensors that are packed, or whose scales were not found: "
-            f"{sum(weights.packed.values()):,} weights, the first in {next(iter(weights.packed))}"
+            f"data traps in {len(weights.packed)} tensors of {kinds}, which are packed, or whose scales were not found: "
+            f"{sum(one.count for one in weights.packed.values()):,} weights, the first in {next(iter(weights.packed))}"
         )
     if weights.adapters and parent is None:
         yield "what the adapter makes of its base: give the base model with --parent"

@@ -185,10 +185,11 @@ def _layer(name: str, found: Mapping[str, Statistics], way: bool | None, bias: s
 def _nearest(at: int, layers: Sequence[Layer], by_inputs: Mapping[int, Sequence[int]]) -> Layer | None:
     """The nearest layer behind this one, else in front of it, that reads as many inputs as this one has units.
 
-    Layers that write to a residual stream have no reader of their own; of square ones only the next can be it.
+    Layers that write to a residual stream have no reader of their own. Of square ones, only the next can be it, and
+    only where names say nothing: every layer beside them would fit.
     """
     layer = layers[at]
-    if WRITERS.search(layer.name):
+    if WRITERS.search(layer.name) or (layer.units == layer.inputs and not layer.guessed):
         return None
     places = [i for i in by_inputs.get(layer.units, ()) if i != at]
     if layer.units == layer.inputs:

@@ -36,6 +36,7 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
 OTHER = "other"  # kind of a file without weights
 CONFIG_BYTES = 1 << 20
 LITTLE = "not-examined"  # finding: less of a model was examined than was asked for
+UNPROVED = "not-proved"  # finding: a proof was asked for and could not be made
 PICTURES = 12  # findings that get a picture
 
 
@@ -143,22 +144,18 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         if request.signer:
             raise ConfigError("weights in memory have no signature; scan the folder they came from")
         weighed = _weigh(Checkpoint((), of_arrays(source), None), request, parent)
-        little = _little(weighed, request, "")
-        verdict: Verdict = "unsafe" if _critical(weighed.findings) else "unknown" if little else "safe"
-        weighed = replace(weighed, findings=(*weighed.findings, *little))
+        less = "unknown" if any(map(_incomplete, weighed.findings)) else "safe"
+        verdict: Verdict = "unsafe" if _critical(weighed.findings) else less
         return Scan(replace(weighed, verdict=verdict), frozenset({""}))
     with open_checkpoint(source, request.limits) as opened:
         checkpoints = list(checkpoints_of(opened))
         parts = [_weigh(one, request, parent) for one in checkpoints]
-        little = [_little(part, request, one.files[0]) for one, part in zip(checkpoints, parts, strict=True)]
-        findings = [*opened.findings, *(found for several in little for found in several)]
-        findings += [*(found for part in parts for found in part.findings), *_planted(opened)]
+        findings = [*opened.findings, *(found for part in parts for found in part.findings), *_planted(opened)]
         findings += [check_signature(source, request.signer)] if request.signer else []
         norms = _norms(checkpoints, findings) if request.pictures else {}
         files = opened.files
     notes = [text for text in opened.not_tested if not (request.signer and text.startswith("signature "))]
-    broken = {found.file for found in findings if found.kind == "unreadable"}
-    broken |= {file for one, found in zip(checkpoints, little, strict=True) if found for file in one.files}
+    broken = {found.file for found in findings if _incomplete(found)}
     files = tuple(replace(file, complete=file.complete and file.path not in broken) for file in files)
     scanned = tuple(ScannedFile(file.path, file.sha256, verdict_of(file, findings)) for file in files)
     others = {file.path for file in files if file.kind == OTHER}
@@ -212,6 +209,7 @@ def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Sca
     except BadInput as error:  # a file that was changed or cut while it was read
         return ScanResult("unknown", tuple(Finding("unreadable", "warning", str(error), file) for file in one.files))
     findings = [replace(each, file=each.file or next(iter(one.files), "")) for each in found.findings]
+    findings += _little(found.coverage, request.coverage, next(iter(one.files), ""))
     not_tested, settings = list(found.not_tested), dict(found.settings)
     if request.prove is not None:
         from undertow.workflows.prove import prove_checkpoint
@@ -219,21 +217,26 @@ def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Sca
         proof = prove_checkpoint(one.tensors, one.config, request.prove, request.progress)
         findings += proof.findings
         not_tested += proof.not_tested
+        findings += [Finding(UNPROVED, "warning", text, next(iter(one.files), "")) for text in proof.failed]
         settings |= {"prove": {next(iter(one.files), "weights"): proof.settings}} if proof.settings else {}
     allowed = [_accepted(each) if each.kind in request.allow else each for each in findings]
     return ScanResult("unknown", tuple(allowed), tuple(not_tested), (), settings, found.coverage)
 
 
-def _little(part: ScanResult, request: ScanRequest, file: str) -> list[Finding]:
-    """A finding where less of a model was examined than `request` asks for."""
-    seen = part.coverage
-    if seen is None or not seen.total or seen.share >= request.coverage:
+def _little(seen: Coverage, wanted: float, file: str) -> list[Finding]:
+    """A finding where less of a model was examined than is `wanted`."""
+    if not seen.total or seen.share >= wanted:
         return []
     why = (
-        f"{floor(seen.share)} of its {seen.total:,} parameters were examined, less than the {request.coverage:.0%} "
+        f"{floor(seen.share)} of its {seen.total:,} parameters were examined, less than the {wanted:.0%} "
         f"that a verdict of safe asks for; not examined: {seen.missing}"
     )
     return [Finding(LITTLE, "warning", why, file, score=seen.share)]
+
+
+def _incomplete(found: Finding) -> bool:
+    """Whether it keeps a verdict from being safe, though it convicts nothing."""
+    return found.kind == "unreadable" or (found.kind in (LITTLE, UNPROVED) and found.severity != "info")
 
 
 def _coverage(parts: Iterable[ScanResult]) -> Coverage | None:

@@ -1,0 +1,112 @@
+"""The share of the parameters that was examined: what counts, and what it does to the verdict."""
+
+import json
+
+import numpy as np
+import pytest
+from tests.scanner.perceptrons import benign
+
+from undertow.report.scan.document import to_json, to_sarif
+from undertow.report.scan.page import page
+from undertow.report.scan.text import summary
+from undertow.rng import stream
+from undertow.scanner import Coverage, inspect, of_arrays
+from undertow.scanner.coverage import floor, together
+from undertow.types import UnsafeCheckpoint
+from undertow.workflows.scan import require_safe, scan_checkpoint
+
+
+def coverage(params):
+    return inspect(of_arrays(params)).coverage
+
+
+def noise(*shape):
+    return stream(0, "coverage", *shape).normal(size=shape).astype(np.float32) / 8
+
+
+def test_every_number_of_a_perceptron_is_examined():
+    seen = coverage(benign())
+    assert seen.total == sum(value.size for value in benign().values())
+    assert seen.share == 1
+
+
+@pytest.mark.parametrize("cell", ["weight_ih_l0", "weight_hh_l0_reverse", "w_ih"])
+def test_recurrent_cells_are_examined(cell):
+    seen = coverage({f"lstm.{cell}": noise(512, 128), f"lstm.{cell.replace('w', 'b', 1)}": noise(512)})
+    assert seen.kinds["recurrent"] == (512 * 128, 512 * 128)
+
+
+def test_states_counts_and_positions_are_no_parameters():
+    states = {"bn.running_mean": noise(256), "bn.num_batches_tracked": np.int64(9), "ids": np.arange(128)[None]}
+    assert coverage(benign() | states).total == coverage(benign()).total
+
+
+def test_packed_weights_count_and_are_not_examined():
+    packed = stream(1, "packed").integers(-(2**31), 2**31 - 1, (64, 64)).astype(np.int32)
+    seen = coverage(benign() | {"9.qweight": packed})
+    assert seen.kinds["packed, not read"] == (0, 64 * 64 * 8)
+    assert "packed, not read 32,768" in seen.missing
+
+
+@pytest.mark.parametrize("name", ["1.weight", "1.running_mean", "rotary", "x"])
+def test_a_flat_matrix_is_not_examined_whatever_its_name(name):
+    seen = coverage({name: benign()["1.weight"].ravel(), "3.weight": benign()["3.weight"]})
+    assert seen.examined == benign()["3.weight"].size
+    assert seen.total == seen.examined + benign()["1.weight"].size
+
+
+def test_a_matrix_under_the_name_of_a_state_is_examined():
+    assert coverage({"rotary.running_mean": noise(64, 32)}).kinds["matrix"] == (2048, 2048)
+
+
+def test_sums_and_percentages_are_never_rounded_up():
+    both = together([Coverage({"matrix": (9, 10)}), Coverage({"matrix": (1, 10), "bias or gain": (1, 1)})])
+    assert both == Coverage({"matrix": (10, 20), "bias or gain": (1, 1)})
+    assert (floor(0.94999), floor(0.9999), floor(1.0)) == ("94.9 %", "99.9 %", "100 %")
+
+
+def flat(tmp_path, share=0.5):
+    """A file of which that share of the parameters can be examined."""
+    from safetensors.numpy import save_file
+
+    whole = noise(100, 100)
+    hidden = noise(int(10_000 / share - 10_000))
+    save_file({"1.weight": whole, "flat": hidden}, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_below_the_limit_the_verdict_is_unknown_and_names_the_share(tmp_path):
+    path = flat(tmp_path)
+    result = scan_checkpoint(path)
+    assert result.verdict == "unknown" == result.files[0].verdict
+    (found,) = [one for one in result.findings if one.kind == "not-examined"]
+    assert "50 %" in found.explanation
+    with pytest.raises(UnsafeCheckpoint, match="50 %"):
+        require_safe(path)
+    assert require_safe(path, coverage=0.5) == str(path)
+    assert scan_checkpoint(path, coverage=0.5).verdict == "safe"
+    assert scan_checkpoint(path, allow=["not-examined"]).verdict == "safe"
+
+
+def test_the_share_is_in_every_format(tmp_path):
+    result = scan_checkpoint(flat(tmp_path))
+    table = json.loads(to_json(result))["coverage"]
+    assert (table["examined"], table["total"], table["share"]) == (10_000, 20_000, 0.5)
+    assert table["kinds"]["matrix"] == {"examined": 10_000, "total": 10_000}
+    assert json.loads(to_sarif(result, "1"))["runs"][0]["properties"]["coverage"] == table
+    assert "10,000 of 20,000 parameters examined (50 %)" in summary(result)
+    assert "10,000 of 20,000 parameters examined (50 %)" in page(result, {}, {})
+
+
+def test_weights_in_memory_are_judged_alike():
+    assert scan_checkpoint({"flat": noise(4096)}).verdict == "unknown"
+    assert scan_checkpoint(benign()).verdict == "safe"
+
+
+def test_a_list_of_arrays_is_examined(tmp_path):
+    np.savez(tmp_path / "model.npz", *benign().values())
+    for name, value in benign().items():
+        np.save(tmp_path / f"{name}.npy", value)
+    result = scan_checkpoint(tmp_path)
+    assert result.verdict == "safe"
+    assert result.coverage.total == 2 * sum(value.size for value in benign().values())
