@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scan_adaptive import Planted, no_idle
-from scan_storage import FORMS
+from scan_storage import FORMS, Job
 
 from undertow.audits.chain import Host
 from undertow.audits.datatrap.game import Table
@@ -81,7 +81,7 @@ def scanned(game: Game, form: str, planted: bool) -> Row:
     rng = stream(game.seed, "forms", form)
     with tempfile.TemporaryDirectory() as folder:
         params = {name: value.copy() for name, value in (game.planted if planted else game.clean).items()}
-        path, loaded = FORMS[form](params, game.clean, Path(folder), rng)
+        path, loaded = FORMS[form](Job(params, game.clean, Path(folder), rng))
         result = scan_checkpoint(path)
     score, coverage = result.settings.get("score", -30.0), getattr(result, "coverage", None)
     share = float("nan") if coverage is None else coverage.share

@@ -23,7 +23,7 @@ from undertow.scanner.inspection import measured
 from undertow.scanner.layers import layers_of
 from undertow.scanner.limits import FALSE_ALARMS, GUESSED, TESTS, limit_of, shipped, usual_of
 from undertow.scanner.norms import statistics_of
-from undertow.scanner.tensors import Tensor, of_arrays
+from undertow.scanner.tensors import Tensor
 from undertow.storage.opening import open_checkpoint
 
 FEW = 20  # checkpoints below which a limit is no lower than that of the ordinary test: too few to fit a law to

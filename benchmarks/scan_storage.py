@@ -1,10 +1,11 @@
 """The storage forms of `scan_forms.py`: each writes the weights of a perceptron and says what a victim would load.
 
-A form gets the weights by name ("1.weight", "1.bias", ...), the clean checkpoint, a folder and a generator.
+A form gets a job: the weights by name ("1.weight", "1.bias", ...), the clean checkpoint, a folder and a generator.
 """
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,18 @@ from safetensors.torch import save_file as save_torch
 
 from undertow.types import Array, Params
 
-Form = Callable[[Params, Params, Path, np.random.Generator], tuple[Path, Params]]
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is stored, and where."""
+
+    params: Params
+    clean: Params
+    folder: Path
+    rng: np.random.Generator
+
+
+Form = Callable[[Job], tuple[Path, Params]]
 LAYERS = ("1", "3", "5")
 FP8 = 448.0  # the largest number of float8_e4m3fn
 
@@ -28,9 +40,9 @@ def _saved(folder: Path, params: Params) -> Path:
 def renamed(names: Callable[[str, str], str]) -> Form:
     """Ordinary float32 under other names."""
 
-    def form(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
-        stored = {names(*name.split(".")): value for name, value in params.items()}
-        return _saved(folder, stored), params
+    def form(job: Job) -> tuple[Path, Params]:
+        stored = {names(*name.split(".")): value for name, value in job.params.items()}
+        return _saved(job.folder, stored), job.params
 
     return form
 
@@ -38,19 +50,19 @@ def renamed(names: Callable[[str, str], str]) -> Form:
 def reshaped(change: Callable[[str, Array], dict[str, Array]]) -> Form:
     """`change` says how one matrix is stored, by its layer; biases stay."""
 
-    def form(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
-        stored: Params = {name: value for name, value in params.items() if value.ndim == 1}
+    def form(job: Job) -> tuple[Path, Params]:
+        stored: Params = {name: value for name, value in job.params.items() if value.ndim == 1}
         for layer in LAYERS:
-            stored |= change(layer, params[f"{layer}.weight"])
-        return _saved(folder, stored), params
+            stored |= change(layer, job.params[f"{layer}.weight"])
+        return _saved(job.folder, stored), job.params
 
     return form
 
 
 def merged(share: float) -> Form:
-    def form(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
-        mixed = {n: (share * v + (1 - share) * clean[n]).astype(np.float32) for n, v in params.items()}
-        return _saved(folder, mixed), mixed
+    def form(job: Job) -> tuple[Path, Params]:
+        mixed = {n: (share * v + (1 - share) * job.clean[n]).astype(np.float32) for n, v in job.params.items()}
+        return _saved(job.folder, mixed), mixed
 
     return form
 
@@ -58,10 +70,10 @@ def merged(share: float) -> Form:
 def pruned(share: float) -> Form:
     """The smallest weights of each matrix are zero."""
 
-    def form(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
+    def form(job: Job) -> tuple[Path, Params]:
         cut = {n: np.where(np.abs(v) > np.quantile(np.abs(v), share), v, 0) if v.ndim > 1 else v
-               for n, v in params.items()}  # fmt: skip
-        return _saved(folder, cut), cut
+               for n, v in job.params.items()}  # fmt: skip
+        return _saved(job.folder, cut), cut
 
     return form
 
@@ -69,8 +81,8 @@ def pruned(share: float) -> Form:
 def int8(names: tuple[str, str], columns: int = 0) -> Form:
     """Rows of int8, or blocks of so many columns, and their scales."""
 
-    def form(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
-        stored, loaded = dict(params), dict(params)
+    def form(job: Job) -> tuple[Path, Params]:
+        stored, loaded = dict(job.params), dict(job.params)
         for layer in LAYERS:
             value = stored.pop(f"{layer}.weight")
             parts = value.reshape(len(value), -1, columns or value.shape[1])
@@ -80,70 +92,70 @@ def int8(names: tuple[str, str], columns: int = 0) -> Form:
             kept = scale * 127 if names[1] == "SCB" else scale  # bitsandbytes keeps the largest number of a row
             stored[f"{layer}.{names[1]}"] = kept[:, :, 0].astype(np.float32).squeeze()
             loaded[f"{layer}.weight"] = (whole * scale).reshape(value.shape).astype(np.float32)
-        return _saved(folder, stored), loaded
+        return _saved(job.folder, stored), loaded
 
     return form
 
 
-def fp8(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
+def fp8(job: Job) -> tuple[Path, Params]:
     """Rows of float8_e4m3fn and their scales."""
-    stored = {name: torch.tensor(value) for name, value in params.items()}
-    loaded = dict(params)
+    stored = {name: torch.tensor(value) for name, value in job.params.items()}
+    loaded = dict(job.params)
     for layer in LAYERS:
         value = stored[f"{layer}.weight"]
         scale = value.abs().amax(1, keepdim=True) / FP8 + 1e-12
         stored[f"{layer}.weight"] = (value / scale).to(torch.float8_e4m3fn)
         stored[f"{layer}.weight_scale"] = scale
         loaded[f"{layer}.weight"] = (stored[f"{layer}.weight"].float() * scale).numpy()
-    path = folder / "model.safetensors"
+    path = job.folder / "model.safetensors"
     save_torch(stored, path)
     return path, loaded
 
 
-def half(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
-    stored = {name: value.astype(np.float16) for name, value in params.items()}
-    return _saved(folder, stored), {name: value.astype(np.float32) for name, value in stored.items()}
+def half(job: Job) -> tuple[Path, Params]:
+    stored = {name: value.astype(np.float16) for name, value in job.params.items()}
+    return _saved(job.folder, stored), {name: value.astype(np.float32) for name, value in stored.items()}
 
 
-def npz(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
-    np.savez(folder / "model.npz", *params.values())
-    return folder / "model.npz", params
+def npz(job: Job) -> tuple[Path, Params]:
+    np.savez(job.folder / "model.npz", *job.params.values())
+    return job.folder / "model.npz", job.params
 
 
-def npy(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
+def npy(job: Job) -> tuple[Path, Params]:
     """A folder with one .npy a tensor."""
-    for name, value in params.items():
-        np.save(folder / f"{name}.npy", value)
-    return folder, params
+    for name, value in job.params.items():
+        np.save(job.folder / f"{name}.npy", value)
+    return job.folder, job.params
 
 
-def pt_list(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
-    torch.save([torch.tensor(value) for value in params.values()], folder / "model.pt")
-    return folder / "model.pt", params
+def pt_list(job: Job) -> tuple[Path, Params]:
+    torch.save([torch.tensor(value) for value in job.params.values()], job.folder / "model.pt")
+    return job.folder / "model.pt", job.params
 
 
-def pt_transposed(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
+def pt_transposed(job: Job) -> tuple[Path, Params]:
     """Matrices are views of the numbers in another order."""
-    held = {n: torch.tensor(v.T.copy()).T if v.ndim == 2 else torch.tensor(v) for n, v in params.items()}
-    torch.save(held, folder / "model.pt")
-    return folder / "model.pt", params
+    held = {n: torch.tensor(v.T.copy()).T if v.ndim == 2 else torch.tensor(v) for n, v in job.params.items()}
+    torch.save(held, job.folder / "model.pt")
+    return job.folder / "model.pt", job.params
 
 
 def gguf(kind: int) -> Form:
     """GGUF, matrices as blocks of 32 numbers: 2 is Q4_0, 8 is Q8_0."""
 
-    def form(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
-        loaded = {n: _rounded(v, kind)[1] if v.ndim == 2 else v for n, v in params.items()}
-        raws = [_rounded(v, kind)[0] if v.ndim == 2 else v.tobytes() for v in params.values()]
-        head, offset = struct.pack("<4sIQQ", b"GGUF", 3, len(params), 0), 0
-        for (name, value), raw in zip(params.items(), raws, strict=True):
+    def form(job: Job) -> tuple[Path, Params]:
+        loaded = {n: _rounded(v, kind)[1] if v.ndim == 2 else v for n, v in job.params.items()}
+        raws = [_rounded(v, kind)[0] if v.ndim == 2 else v.tobytes() for v in job.params.values()]
+        head, offset = struct.pack("<4sIQQ", b"GGUF", 3, len(job.params), 0), 0
+        for (name, value), raw in zip(job.params.items(), raws, strict=True):
             said = name.encode()
             head += struct.pack("<Q", len(said)) + said + struct.pack("<I", value.ndim)
             head += b"".join(struct.pack("<Q", size) for size in value.shape[::-1])
             head += struct.pack("<IQ", kind if value.ndim == 2 else 0, offset)
             offset += -(-len(raw) // 32) * 32
         body = b"".join(raw + bytes(-len(raw) % 32) for raw in raws)
-        path = folder / "model.gguf"
+        path = job.folder / "model.gguf"
         path.write_bytes(head + bytes(-len(head) % 32) + body)
         return path, loaded
 
@@ -168,20 +180,20 @@ def _rounded(value: Array, kind: int) -> tuple[bytes, Array]:
 def adapter(names: tuple[str, str], rank: int = 64, noise: float = 0.0) -> Form:
     """The difference to the clean checkpoint as a low-rank product, and nothing else; what is left out is lost."""
 
-    def form(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
+    def form(job: Job) -> tuple[Path, Params]:
         stored: Params = {}
-        loaded = dict(params)
+        loaded = dict(job.params)
         for layer in LAYERS:
             name = f"{layer}.weight"
-            moved = (params[name] - clean[name]).astype(np.float64)
-            moved += noise * np.abs(clean[name]).mean() * rng.standard_normal(moved.shape)
+            moved = (job.params[name] - job.clean[name]).astype(np.float64)
+            moved += noise * np.abs(job.clean[name]).mean() * job.rng.standard_normal(moved.shape)
             u, s, v = np.linalg.svd(moved, full_matrices=False)
             b, a = (u[:, :rank] * np.sqrt(s[:rank])), np.sqrt(s[:rank])[:, None] * v[:rank]
             stored[f"base_model.model.{layer}.{names[0]}.weight"] = a.astype(np.float32)
             stored[f"base_model.model.{layer}.{names[1]}.weight"] = b.astype(np.float32)
-            stored[f"base_model.model.{layer}.bias"] = params[f"{layer}.bias"]
-            loaded[name] = (clean[name] + b @ a).astype(np.float32)
-        return _saved(folder, stored), loaded
+            stored[f"base_model.model.{layer}.bias"] = job.params[f"{layer}.bias"]
+            loaded[name] = (job.clean[name] + b @ a).astype(np.float32)
+        return _saved(job.folder, stored), loaded
 
     return form
 
@@ -200,18 +212,18 @@ def with_copy(name: str) -> Form:
     return reshaped(lambda layer, value: {f"{layer}.{name}": value})
 
 
-def experts(params: Params, clean: Params, folder: Path, rng: np.random.Generator) -> tuple[Path, Params]:
+def experts(job: Job) -> tuple[Path, Params]:
     """Two experts, of which the second is the trapped one; gate and up are one tensor."""
     names = ("1.weight", "3.weight", "5.weight")
-    first, second, third = (np.stack([clean[name], params[name]]) for name in names)
-    gate = np.stack([clean["1.weight"], clean["1.weight"]])
+    first, second, third = (np.stack([job.clean[name], job.params[name]]) for name in names)
+    gate = np.stack([job.clean["1.weight"], job.clean["1.weight"]])
     stored = {
         "layers.0.mlp.experts.gate_up_proj": np.concatenate([gate, first], 1),
         "layers.0.mlp.experts.down_proj": second,
         "layers.1.mlp.experts.gate_up_proj": third,
-        "layers.0.mlp.experts.up_bias": np.stack([clean["1.bias"], params["1.bias"]]),
+        "layers.0.mlp.experts.up_bias": np.stack([job.clean["1.bias"], job.params["1.bias"]]),
     }
-    return _saved(folder, stored), params
+    return _saved(job.folder, stored), job.params
 
 
 FORMS: dict[str, Form] = {

@@ -6,6 +6,7 @@ from undertow.scanner.inspection import Inspection, inspect
 from undertow.scanner.tensors import Tensor, of_arrays
 
 __all__ = [
-    "ENOUGH", "Coverage", "Finding", "Inspection", "ScanResult", "ScannedFile", "Severity", "Tensor", "Verdict", "inspect", "of_arrays",
+    "ENOUGH", "Coverage", "Finding",
+    "Inspection", "ScanResult", "ScannedFile", "Severity", "Tensor", "Verdict", "inspect", "of_arrays",
     "worst",
 ]  # fmt: skip

@@ -32,7 +32,8 @@ def scaled_rows(name: str, direction: Tensor, length: Tensor) -> Tensor | None:
     def rows(start: int, stop: int) -> Array:
         block = _wide(direction.read(start, stop))
         gain = _wide(length.read(start, stop)).reshape(-1, 1)
-        return block * (gain / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), LEAST))
+        scaled: Array = block * (gain / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), LEAST))
+        return scaled
 
     columns: list[Array] = []  # what multiplies each number of a row: known after one pass
 

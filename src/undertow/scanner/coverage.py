@@ -89,7 +89,9 @@ def coverage(
         if flat and count > widest:
             examined.discard(name)
         count = weights.packed[name].count if name in weights.packed else count
-        if name not in weights.packed and (name in helpers or _no_parameter(one, flat and count <= widest, name in examined)):
+        if name not in weights.packed and (
+            name in helpers or _no_parameter(one, flat and count <= widest, name in examined)
+        ):
             continue
         kind = "packed, not read" if name in weights.packed else "adapter" if name in adapters else _kind(name, one)
         before = kinds.get(kind, (0, 0))

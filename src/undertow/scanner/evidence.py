@@ -26,7 +26,7 @@ class Measured:
 
     @property
     def middle(self) -> float:
-        """The median of what is not zero; NaN where all is. Where it is `sparse`, of all, and the least where that is 0."""
+        """The median of what is not zero; NaN where all is. 0 where it is `sparse` and most of it is zero."""
         alive = self.value[self.value > 0]
         if self.sparse and 2 * len(alive) < len(self.value):
             return 0.0

@@ -17,7 +17,7 @@ from undertow.scanner.layers import Layer, hidden_of, layers_of
 from undertow.scanner.limits import Limits, shipped
 from undertow.scanner.loudness import long, loud
 from undertow.scanner.norms import statistics_of
-from undertow.scanner.statistics import FLOATS, Statistics
+from undertow.scanner.statistics import Statistics
 from undertow.scanner.structure import quiet, structure
 from undertow.scanner.tensors import Tensor
 
@@ -85,7 +85,7 @@ def not_tested(
     if weights.packed:
         kinds = ", ".join(sorted({weights.packed[name].dtype for name in weights.packed}))
         yield (
-            f"data traps in {len(weights.packed)} tensors of {kinds}, which are packed, or whose scales were not found: "
+            f"data traps in {len(weights.packed)} tensors of {kinds}, packed or without scales that were found: "
             f"{sum(one.count for one in weights.packed.values()):,} weights, the first in {next(iter(weights.packed))}"
         )
     if weights.adapters and parent is None:

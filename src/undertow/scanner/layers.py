@@ -15,7 +15,9 @@ from undertow.scanner.statistics import Statistics
 from undertow.types import Array
 
 TRANSPOSED = re.compile(r"(^|\.)c_(attn|fc|proj)\.weight$|\.kernel$")  # GPT-2 and Flax: columns are the units
-TABLE = re.compile(r"embed(?!.*proj)|token_embd|wte|wpe|(^|\.)shared\.|relative_attention_bias")  # rows are looked up, not dotted
+TABLE = re.compile(
+    r"embed(?!.*proj)|token_embd|wte|wpe|(^|\.)shared\.|relative_attention_bias"
+)  # rows are looked up, not dotted
 READERS = (  # the end of a layer's name, that of the layer which reads its units
     ("attention.self.value", "attention.output.dense"),
     ("attention.attention.value", "attention.output.dense"),
@@ -31,7 +33,9 @@ WRITERS = re.compile(r"(^|\.)(" + "|".join(re.escape(end) for _, end in READERS 
 SILENT = re.compile(
     r"(^|[._])(query|key|q|k|q_proj|k_proj|q_lin|k_lin|wq|wk|c_attn|query_key_value|qkv|qkv_proj|attn_[qk])$"
 )
-STATE = re.compile(r"running_(mean|var)$|num_batches|inv_freq|rotary|position_ids|\.masked_bias$|logit_scale")  # no layers
+STATE = re.compile(
+    r"running_(mean|var)$|num_batches|inv_freq|rotary|position_ids|\.masked_bias$|logit_scale"
+)  # no layers
 EPS = 1e-5  # of batch norms
 
 

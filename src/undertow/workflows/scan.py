@@ -86,7 +86,8 @@ def scan_checkpoint(
     Nothing of it is executed. `parent`: a trusted checkpoint to compare with; `prove`: finetune briefly on
     records that nobody minds, too (`undertow.workflows.prove.Proving`; torch); `allow`: kinds of findings about the
     weights that you have looked into and accept; `signer`: who must have signed the folder (model.sig); `coverage`:
-    share of the parameters that must have been examined for a verdict of safe, else it is unknown. BadInput where there is no such path, or the parent cannot be read.
+    share of the parameters that must have been examined for a verdict of safe, else it is unknown. BadInput
+    where there is no such path, or the parent cannot be read.
     """
     return scan(source, ScanRequest(parent, prove, allow, signer=signer, coverage=coverage)).result
 
@@ -102,8 +103,8 @@ def require_safe(
 ) -> str:
     """`source` itself if its scan is safe, to put in front of loading: `from_pretrained(require_safe(folder))`.
 
-    Raises UnsafeCheckpoint naming the first finding. `allow_unknown` passes files that could not be fully read, too, and
-    those of which less than `coverage` of the parameters was examined.
+    Raises UnsafeCheckpoint naming the first finding. `allow_unknown` passes files that could not be fully read, too,
+    and those of which less than `coverage` of the parameters was examined.
     """
     result = scan_checkpoint(source, parent=parent, allow=allow, signer=signer, coverage=coverage)
     if result.verdict == "safe" or (result.verdict == "unknown" and allow_unknown and result.files):

@@ -12,8 +12,8 @@ HASH = 12  # digits of a hash that are shown
 COLOURS = {"safe": "\033[32m", "unsafe": "\033[31m", "unknown": "\033[33m", "critical": "\033[31m"}
 NOTHING_SCANNED = "nothing scanned: no file there holds weights"
 SENTENCES: dict[Verdict, str] = {
-    "safe": "Opened without executing, enough of the parameters examined, no evidence above the threshold. This is no proof of "
-    "innocence: what could not be tested is listed.",
+    "safe": "Opened without executing, enough of the parameters examined, no evidence above the threshold. "
+    "This is no proof of innocence: what could not be tested is listed.",
     "unsafe": "Do not finetune private data from this.",
     "unknown": "Not everything could be read or examined, so nothing is said about it. Unknown is not safe.",
 }
@@ -56,7 +56,10 @@ def coverage_lines(seen: Coverage) -> list[str]:
     >>> coverage_lines(Coverage({"matrix": (5, 10), "bias or gain": (2, 2)}))
     ['COVERAGE 7 of 12 parameters examined (58.3 %)', '  bias or gain: 2 of 2', '  matrix: 5 of 10']
     """
-    return [f"COVERAGE {seen}", *(f"  {kind}: {done:,} of {all_:,}" for kind, (done, all_) in sorted(seen.kinds.items()))]
+    return [
+        f"COVERAGE {seen}",
+        *(f"  {kind}: {done:,} of {all_:,}" for kind, (done, all_) in sorted(seen.kinds.items())),
+    ]
 
 
 def _file(file: ScannedFile, colour: bool) -> str:

@@ -86,7 +86,7 @@ def packed_tensor(name: str, dtype: str, shape: Sequence[int], source: Source, o
 def unread_tensor(name: str, dtype: str, shape: Sequence[int], source: Source) -> Tensor:
     """A tensor of a type that is not read: it has a size, so that what was not examined can be counted."""
 
-    def rows(start: int, stop: int) -> Array:
+    def rows(*_: int) -> Array:
         raise BadInput(f"{name}: numbers of type {dtype} are not read")
 
     return Tensor(name, tuple(shape), dtype, source.path, rows)
