@@ -73,18 +73,26 @@ def tables(audits: Audits, again: Audits) -> str:
     each = 0.05 / len(final)
     below = [r for r in final if r.exact(each)[1] < NOMINAL]
     wide = float(np.median([r.half / r.ideal for r in final if r.ideal > 0]))
+    doubt = sorted({(r.cell, r.effect) for r in final if r.exact(0.05)[1] < NOMINAL} - set(rerun))
     lines = [
-        f"{len(final)} cells, {sum(1 for _ in audits) + sum(1 for _ in again):,} audits. Cells whose exact interval "
+        f"{len(final)} cells, {len(audits) + len(again):,} audits; over all of them the intervals hold the truth in "
+        f"{sum(r.held for r in final) / sum(r.audits for r in final):.3f}. Cells whose exact interval "
         f"(Bonferroni over all cells) lies below .95: {len(below)}. Median half-width: {wide:.2f} times 1.96 standard "
         "deviations.",
         "",
-        *(_line(r) for r in below),
+        *(f"- {_line(r)}" for r in below),
+        "",
+        f"Designs and effects with a cell whose own 95 % interval lies below .95, not yet rerun: {len(doubt)} (with "
+        f"{len(final)} cells, chance alone gives about {0.025 * len(final):.0f} such cells).",
+        "",
+        "Coverage, lowest to highest over the attacks; * where the median degrees of freedom of one are below ten:",
         "",
         "| design | effect | " + " | ".join(_metrics(final)) + " |",
         "|---" * (2 + len(_metrics(final))) + "|",
     ]
     lines += list(_summary(final))
-    return "\n".join([*lines, "", *_leaks([*audits, *again]), "", *_full(final)])
+    shown = ["Audits that show a leak, with Clopper and Pearson's interval (Bonferroni over the designs):", ""]
+    return "\n".join([*lines, "", *shown, *_leaks([*audits, *again]), "", "All cells:", "", *_full(final)])
 
 
 def _metrics(final: Sequence[Row]) -> list[str]:

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from warnings import catch_warnings
 
 import numpy as np
 
+from undertow.engine.membership import redraw
 from undertow.rng import stream
 from undertow.types import Array
 
 CLASSES, WIDTH = 4, 20
-# (random features, ridge): chosen so that LiRA on 16 x 200 pairs has about the AUC that the name says
-EFFECTS = {"null": (40, 3.0), ".55": (40, 1000.0), ".6": (40, 120.0), ".75": (40, 0.1), ".9": (85, 0.2)}
+# (random features per training record, ridge): LiRA on 16 x 200 pairs then has about the AUC that the name says
+EFFECTS = {"null": (0.3, 3.0), ".55": (0.3, 600.0), ".6": (0.3, 120.0), ".75": (0.4, 0.1), ".9": (0.85, 0.3)}
+BACKGROUND = 400  # training records that nobody asks about: the same ones in every audit, a random half for each model
 
 
 CENTRES = 0.7 * stream(0, "coverage", "centres").normal(size=(CLASSES, WIDTH))  # one population for all audits
@@ -26,12 +30,13 @@ class Cell:
     deal: Callable[[int, int, np.random.Generator], Array]
     targets: int = 0  # of the models, the last so many are held out; 0: in turn
     groups: int = 0  # points that belong together in each group; 0: none
+    background: int = BACKGROUND  # 0: every record of the training pool is asked about
     few: bool = False  # few degrees of freedom by design: printed with a warning, judged apart
 
     @property
     def title(self) -> str:
         """As the tables name it."""
-        return f"{self.name} {self.models}x{self.points}"
+        return f"{self.name} {self.models}x{self.points}{', whole pool' * (not self.background)}"
 
 
 def pairs(models: int, points: int, rng: np.random.Generator) -> Array:
@@ -113,6 +118,9 @@ CELLS = (
     Cell("one model", 1, 400, halves),
     Cell("two models", 2, 200, halves),
     Cell("groups of 5", 16, 200, by_person, groups=5),
+    Cell("pairs", 16, 200, pairs, background=0),
+    Cell("held-out", 48, 200, shadows_and_victims, targets=16, background=0),
+    Cell("digits", 16, 200, pairs),
 )
 
 
@@ -124,31 +132,67 @@ class Records:
     labels: Array  # (N,) int, as trained on
 
 
-def records(cell: Cell, rng: np.random.Generator) -> Records:
-    """The records of one audit; those of a group are alike."""
-    points = cell.points
+def records(points: int, rng: np.random.Generator, groups: int = 0) -> Records:
+    """Records of the one population; those of a group of so many are alike."""
     true = rng.integers(CLASSES, size=points)
     x = rng.normal(size=(points, WIDTH)) + CENTRES[true]
-    if cell.groups:
-        shared = rng.normal(size=(points // cell.groups, WIDTH))
-        x = 0.7 * x + 0.7 * np.repeat(shared, cell.groups, 0)
+    if groups:
+        x = 0.7 * x + 0.7 * np.repeat(rng.normal(size=(points // groups, WIDTH)), groups, 0)
     labels = np.where(rng.random(points) < 0.2, rng.integers(CLASSES, size=points), true)
     return Records(x, labels)
 
 
-def learn(data: Records, member: Array, rng: np.random.Generator, effect: str) -> Array:
-    """Logits (M, N, C) of models trained on their members.
+@lru_cache(maxsize=1)
+def digits() -> tuple[Array, Array, Array]:
+    """Real signals: membership (64, 600), logits (64, 600, 10) of networks on halves of digits, and labels (600,)."""
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = load_digits(return_X_y=True)
+    rng = stream(0, "coverage", "digits")
+    chosen = rng.permutation(len(x))[:600]
+    x, y, member = x[chosen] / 16, y[chosen], pairs(64, 600, rng)
+    logits = []
+    for m, own in enumerate(member):
+        with catch_warnings(action="ignore"):  # of iterations that ended
+            model = MLPClassifier((32,), max_iter=60, learning_rate_init=0.01, random_state=m).fit(x[own], y[own])
+        logits.append(np.log(np.maximum(model.predict_proba(x), np.finfo(float).tiny)))
+    return member, np.stack(logits), y
+
+
+def real(rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """16 of those networks in their pairs on 200 of the digits, and membership dealt to the digits anew: a null."""
+    member, logits, labels = digits()
+    first = rng.permutation(32)[:8]
+    rows, columns = np.concatenate([first, first + 32]), rng.permutation(600)[:200]
+    return redraw(member[np.ix_(rows, columns)], rng), logits[np.ix_(rows, columns)], labels[columns]
+
+
+OTHERS = records(BACKGROUND, stream(0, "coverage", "background"))
+
+
+def learn(data: Records, member: Array, rng: np.random.Generator, effect: str, background: int) -> Array:
+    """Logits (M, N, C) of models trained on their members, and on a random half of the background.
 
     Each model is a ridge regression on random features of its own, fitted in closed form to its members, with a
     temperature and a bias of its own: models differ as trained networks do. `effect` chooses features and ridge.
     """
-    (hidden, ridge), models = EFFECTS[effect], len(member)
+    share, ridge = EFFECTS[effect]
+    models, points = member.shape
+    used = np.concatenate([member, rng.random((models, background)) < 0.5], 1)
+    x, labels = (
+        np.concatenate([data.x, OTHERS.x[:background]]),
+        np.concatenate([data.labels, OTHERS.labels[:background]]),
+    )
+    hidden = int(share * len(x) / 2)
     project, shift = rng.normal(size=(models, WIDTH, hidden)) / np.sqrt(WIDTH), rng.normal(size=(models, 1, hidden))
-    features = np.maximum(data.x @ project + shift, 0)
-    used = features * member[..., None]
-    gram = used.swapaxes(1, 2) @ used + ridge * np.eye(hidden)
-    targets = np.eye(CLASSES)[data.labels] - 1 / CLASSES
-    logits = features @ np.linalg.solve(gram, used.swapaxes(1, 2) @ targets)
+    logits = np.empty((models, points, CLASSES))
+    targets = np.eye(CLASSES)[labels] - 1 / CLASSES
+    for m in range(models):
+        features = np.maximum(x @ project[m] + shift[m], 0)
+        own = features[used[m]]
+        weights = np.linalg.solve(own.T @ own + ridge * np.eye(hidden), own.T @ targets[used[m]])
+        logits[m] = features[:points] @ weights
     sharpness = 8 * np.exp(0.05 * rng.normal(size=(models, 1, 1)))
     result: Array = sharpness * logits + 0.1 * rng.normal(size=(models, 1, CLASSES))
     return result

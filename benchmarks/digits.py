@@ -55,7 +55,7 @@ def main() -> None:
         results = [run(audit, seed) for seed in options.seeds]
         print(f"\n### `{audit}`, digits, seeds {', '.join(map(str, options.seeds))}\n")
         print("| attack | AUC | TPR@1% | AUC at each seed [95 % interval] |\n|---|---|---|---|")
-        for row in [m for m in (*results[0].measurements, *results[0].controls) if m.metric == "auc"]:
+        for row in [m for m in (*results[0].measurements, *results[0].controls) if m.metric == "auc" and m.at is None]:
             auc = [r.find(row.attack, "auc", None, row.group) for r in results]
             tpr = [r.find(row.attack, "tpr", 0.01, row.group).value for r in results]
             each = "; ".join(f"{a.value:.3f} [{a.low:.3f}, {a.high:.3f}]" for a in auc)

@@ -150,7 +150,7 @@ class Scores:
     """One attack's guess for every (target model, challenge point), and the truth; higher = member."""
 
     attack: str
-    values: Array  # (T, Q) float, finite
+    values: Array  # (T, Q) float, finite; 0 where there is no score
     member: Array  # (T, Q) bool
     group: str | None = None  # e.g. "no-pretraining" for a control; poisoning: the arm
     points: str | None = None  # poisoning: "targets" | "others", where only those were scored
@@ -159,8 +159,26 @@ class Scores:
     ids: tuple[str, ...] | None = None  # names of these Q points; None: those of the result
     in_turn: bool = False  # every model is a target and, for the others, a shadow: its peculiarity enters twice
     groups: Array | None = None  # (Q,) int, points of one number belong together (one person); None: each is its own
+    scored: Array | None = None  # (T, Q) bool, the pairs that have a score; None: all
+
+    @property
+    def inside(self) -> Array:
+        """The scored pairs that are members, (T, Q) bool."""
+        return self.member if self.scored is None else self.member & self.scored
+
+    @property
+    def outside(self) -> Array:
+        """The scored pairs that are not, (T, Q) bool."""
+        return ~self.member if self.scored is None else ~self.member & self.scored
+
+    def pairs(self) -> tuple[Array, Array]:
+        """Scores and membership of all scored pairs, pooled, (n,) each."""
+        kept = slice(None) if self.scored is None else self.scored.ravel()
+        return self.values.ravel()[kept], self.member.ravel()[kept]
 
     def __post_init__(self) -> None:
+        if self.scored is not None and (self.scored.shape != self.values.shape or self.scored.dtype != bool):
+            raise BadInput(f"{self.attack}: scored must be bool {self.values.shape}, got {self.scored.shape}")
         if self.groups is not None and self.groups.shape != self.values.shape[-1:]:
             raise BadInput(f"{self.attack}: groups {self.groups.shape} for scores of shape {self.values.shape}")
         if self.ids is not None and len(self.ids) != self.values.shape[-1]:

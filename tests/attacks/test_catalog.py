@@ -8,7 +8,7 @@ import pytest
 from tests.oracles.auc import auc
 from tests.oracles.noise import noise
 
-from undertow.attacks.catalog import ATTACKS, check_names, missing, run
+from undertow.attacks.catalog import ATTACKS, check_names, direct_name, missing, run, unrealistic
 from undertow.attacks.lira import lira
 from undertow.rng import stream
 from undertow.signals import label_confidence
@@ -37,15 +37,21 @@ def test_the_names():
     assert " ".join(ATTACKS) == (
         "threshold loss confidence entropy margin lira lira-offline rmia rmia-offline bavaria "
         "tmi tmi-averaged tmi-lda tmi-default tmi-global tmi-knn tmi-label-only tmi-top-k "
-        "adapted-lira adapted-lira-averaged direct-lira blind"
+        "adapted-lira adapted-lira-averaged direct-lira "
+        "direct-tmi direct-tmi-averaged direct-tmi-lda direct-tmi-default direct-tmi-global direct-tmi-knn "
+        "direct-tmi-label-only direct-tmi-top-k direct-adapted-lira direct-adapted-lira-averaged blind"
     )
     kinds = {name: attack.kind for name, attack in ATTACKS.items() if attack.kind != "attack"}
     baselines = dict.fromkeys(["threshold", "loss", "confidence", "entropy", "margin"], "baseline")
-    assert kinds == {**baselines, "direct-lira": "bound", "blind": "blind"}
+    direct = dict.fromkeys([name for name in ATTACKS if name.startswith("direct-")], "direct")
+    assert kinds == {**baselines, **direct, "blind": "blind"}
+    unasked = {name for name in direct if not ATTACKS[name].by_name}
+    assert unasked == {"direct-lira", "direct-tmi-default"}
+    assert not any(ATTACKS[name].by_name for name in ATTACKS if name not in direct)
     assert {name for name, attack in ATTACKS.items() if not attack.shadows} == {*baselines, "blind"}
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in ("blind", "tmi-label-only")])
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "blind" and "label-only" not in name])
 def test_sees_a_planted_leak(name):
     evidence = leaky(4.0)
     found = scores(name, evidence)
@@ -57,7 +63,9 @@ def test_sees_a_planted_leak(name):
 def test_label_only_sees_a_leak_that_turns_labels():
     clean = noise(0, 16, 100)
     turned = np.where(clean.member[:, :, None, None], np.roll(clean.logits, 1, -1), clean.logits)
-    assert auc(scores("tmi-label-only", replace(clean, logits=turned)), clean.member[TARGETS]) > 0.9
+    evidence = replace(clean, logits=turned, pretrained_logits=turned)
+    for name in ("tmi-label-only", "direct-tmi-label-only"):
+        assert auc(scores(name, evidence), clean.member[TARGETS]) > 0.9
 
 
 def test_blind_sees_a_shift_of_the_records():
@@ -105,6 +113,61 @@ def test_too_few_shadows_names_the_point(name):
 def test_given_values_are_used_as_they_are(name):
     evidence = noise(3, 16, 20)
     np.testing.assert_array_equal(scores(name, evidence), scores(name, replace(evidence, logits=None, labels=None)))
+
+
+@pytest.mark.parametrize("rule", [name for name in ATTACKS if direct_name(name) in ATTACKS and name != "lira"])
+def test_direct_access_is_the_same_rule_on_the_pretrained_outputs(rule):
+    """Whatever the finetuned model says, and whatever its number of classes."""
+    evidence = leaky(1.0)
+    rng = stream(8, "test")
+    elsewhere = replace(evidence, logits=evidence.pretrained_logits, pretrained_logits=None)
+    blurred = replace(evidence, logits=rng.normal(size=(16, 100, 1, 3)), labels=None)
+    direct, own = ATTACKS[direct_name(rule)], ATTACKS[rule]
+    by_hand = run(own, elsewhere, SHADOWS, TARGETS, stream(0, "same"))
+    np.testing.assert_array_equal(run(direct, blurred, SHADOWS, TARGETS, stream(0, "same")), by_hand)
+    assert "does not have" in direct.title
+    assert direct.together == own.together
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "blind"])
+def test_together_says_whether_the_targets_other_answers_matter(name):
+    """The target's answers at all points but the first are changed; the shadows' are not."""
+    evidence = leaky(1.0)
+    rng = stream(9, "test")
+
+    def elsewhere(values):
+        changed = values.copy()
+        changed[TARGETS, 1:] = rng.normal(0, 3, changed[TARGETS, 1:].shape)
+        return changed
+
+    keys = ("values", "logits", "pretrained_logits")
+    changed = replace(evidence, **{key: elsewhere(getattr(evidence, key)) for key in keys})
+    before, after = scores(name, evidence)[:, 0], scores(name, changed)[:, 0]
+    if ATTACKS[name].together:
+        assert (np.abs(before - after) > 1e-6).any()
+    else:
+        np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.shadows])
+def test_the_least_number_of_points_is_enough_and_one_less_is_refused(name):
+    evidence, least = noise(10, 16, 20), ATTACKS[name].least
+
+    def at(count):
+        some = {key: getattr(evidence, key)[:, :count] for key in ("member", "values", "logits", "pretrained_logits")}
+        labels = {key: getattr(evidence, key)[:count] for key in ("labels", "pretrained_labels")}
+        return replace(evidence, **some, **labels)
+
+    assert np.isfinite(scores(name, at(least))).all()
+    if least > 1:
+        with pytest.raises(BadInput, match=f"at least {least}"):
+            scores(name, at(least - 1))
+
+
+def test_no_gate_counts_what_no_adversary_can_do():
+    named = unrealistic()
+    assert {"blind", "direct-lira", "direct-tmi-default", "direct-tmi-default - tmi-default"} <= named
+    assert not named & {name for name, attack in ATTACKS.items() if attack.kind in ("attack", "baseline")}
 
 
 def test_direct_access_may_be_a_likelihood_instead_of_logits():

@@ -1,6 +1,7 @@
 """`undertow epsilon` as a user runs it: the right bounds for the trials, one headline, one line for what cannot be."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -67,17 +68,22 @@ def test_runs_of_their_own_get_clopper_pearson(files):
     assert code == 0
     assert rows["clopper-pearson"].headline
     assert rows["clopper-pearson"].value == from_scores(Trials(score, member), 1e-5, threshold=1.5).epsilon > 1
-    assert set(rows) == {"clopper-pearson", "gdp", "gdp-accuracy", "joint-beta", "given"}
+    assert set(rows) == {"clopper-pearson", "gdp", "gdp-accuracy", "joint-beta", "given", "epsilon"}
     assert rows["joint-beta"].warning.startswith("Bayesian")
     assert "REFUTED" in said
     assert "REFUTED" not in call(files / "own.npz", "--claim-epsilon", 9)[1]
 
 
 def test_a_bound_with_an_assumption_never_refutes(files):
-    _, said, _ = call(files / "own.npz", "--bound", "gdp", "--claim-epsilon", 0.1)
-    assert "is not tested: gdp rests on more than the scores" in " ".join(said.split())
-    _, said, _ = call(files / "own.npz", "--bound", "joint-beta", "--claim-epsilon", 0.1)
-    assert "is not tested" in said
+    """The claim is tested by what assumes nothing, whichever bound is quoted: the same p-value."""
+    said = [call(files / "own.npz", "--bound", b, "--claim-epsilon", 0.1)[1] for b in ("gdp", "joint-beta")]
+    plain = call(files / "own.npz", "--claim-epsilon", 0.1)[1]
+    p = re.search(r"REFUTED \(p = ([^)]*)\)", plain).group(1)
+    for text in said:
+        assert f"REFUTED (p = {p})" in " ".join(text.split())
+    # the Gaussian bound is far above 3.2, and the claim of 3.2 stands all the same
+    said = " ".join(call(files / "own.npz", "--bound", "gdp", "--claim-epsilon", 3.2)[1].split())
+    assert "is not refuted" in said
 
 
 def test_scores_that_know_nothing_give_zero(files):
@@ -185,3 +191,34 @@ def test_result_json_holds_what_was_asked(files):
     assert body["config"]["guesses"] == [50, 50]
     assert body["config"]["how"]["one-run"] == "50 + 50 guesses, fixed before the run"
     assert sum(row.get("headline", False) for row in body["measurements"]) == 1
+
+
+def test_claims_of_other_kinds(files, write):
+    """The scores are those of a 3-GDP mechanism, which is 4.5-zCDP."""
+    own = files / "own.npz"
+    for option, true, false in (("--claim-gdp", 3, 0.5), ("--claim-zcdp", 4.5, 0.1)):
+        assert "is not refuted" in call(own, option, true)[1]
+        assert "REFUTED (p = " in call(own, option, false)[1]
+    rows = "\n".join(f"{e},{d}" for e, d in [(0.5, 1e-2), (1, 1e-5), (2, 1e-9)])
+    code, said, _ = call(own, "--claim-curve", write(f"epsilon,delta\n{rows}\n", "curve.csv"), "--out", files / "out")
+    assert code == 0
+    assert "the curve of curve.csv (3 points; epsilon 1 at delta 1e-05) is REFUTED" in " ".join(said.split())
+    held = load_result(files / "out")
+    assert [m.delta for m in held.measurements if m.group == "curve"] == [1e-2, 1e-5, 1e-9]
+    assert call(own, "--claim-gdp", 0.5, "--fail-if", "epsilon_lower>20", "-q")[0] == 2
+    assert call(own, "--claim-gdp", 3, "--fail-if", "epsilon_lower>20", "-q")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epsilon\n1\n", "'delta' is missing"),
+        ("epsilon,delta\n1,x\n", "row 1: delta is 'x'"),
+        ("epsilon,delta\n-1,0.1\n", "row 1: epsilon -1"),
+    ],
+)
+def test_curves_that_cannot_be_read_are_one_line(files, write, text, message):
+    code, said, error = call(files / "own.npz", "--claim-curve", write(text, "curve.csv"))
+    assert (code, said, error.count("\n")) == (2, "", 1)
+    assert message in error
+    assert "give one claim" in call(files / "own.npz", "--claim-gdp", 1, "--claim-epsilon", 1)[2]

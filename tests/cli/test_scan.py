@@ -140,6 +140,42 @@ def test_findings_about_weights_can_be_accepted_but_code_cannot(undertow, files)
     assert undertow("scan", files / "evil.pt", "--allow", ",".join(kinds))[0] == 1
 
 
+def test_rules_are_named_by_code_ignored_and_weighed(undertow, tmp_path, files):
+    save_file(benign(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "a.B"}}')
+    code, out, _ = undertow("scan", tmp_path)
+    assert (code, "WARNING UT202 auto-map" in out) == (4, True)
+    code, out, _ = undertow("scan", tmp_path, "--ignore", "UT202")
+    assert (code, "(ignored: UT202)" in " ".join(out.split())) == (0, True)
+    rules = tmp_path.with_suffix(".toml")
+    rules.write_text('[severity]\nUT202 = "critical"\n')
+    assert undertow("scan", tmp_path, "--rules", rules)[0] == 1
+    code, _, err = undertow("scan", files / "evil.pt", "--ignore", "UT101")
+    assert (code, "cannot be ignored" in err, err.count("\n")) == (2, True, 1)
+    assert undertow("scan", tmp_path, "--ignore", "UT999")[0] == 2
+
+
+def test_a_file_without_tensors_is_nothing_scanned(undertow, tmp_path):
+    save_file({}, tmp_path / "model.safetensors")
+    assert undertow("scan", tmp_path)[:2] == (3, "nothing scanned: no file there holds weights\n")
+
+
+def test_a_parent_whose_configuration_differs_in_bookkeeping_is_compared(undertow, tmp_path):
+    configs = {
+        "one": '"model_type": "m", "use_cache": true',
+        "two": '"model_type": "m", "dtype": "float32"',
+        "three": '"model_type": "m", "hidden_act": "relu", "auto_map": {"A": "b.C"}',
+    }
+    for name, said in configs.items():
+        (tmp_path / name).mkdir()
+        save_file(benign(), tmp_path / name / "model.safetensors")
+        (tmp_path / name / "config.json").write_text(f"{{{said}}}")
+    code, out, _ = undertow("scan", tmp_path / "one", "--parent", tmp_path / "two")
+    assert (code, "other-config" in out) == (0, False)
+    code, out, _ = undertow("scan", tmp_path / "one", "--parent", tmp_path / "three")
+    assert (code, "UT414 other-config" in out) == (0, True)
+
+
 def test_our_own_mark_decides_nothing(undertow, tmp_path):
     save_file(benign(), tmp_path / "marked.safetensors", {"undertow.planted": "true"})
     code, out, _ = undertow("scan", tmp_path / "marked.safetensors")

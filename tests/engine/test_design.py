@@ -57,8 +57,13 @@ def test_each_in_turn_leaves_out_the_target_and_its_complement():
 
 
 def test_held_out_targets_are_attacked_together():
-    fold = held_out_targets([6, 7], len(members(Design(0, 20, 8, 1, 5))))
+    fold = held_out_targets([6, 7], members(Design(0, 20, 8, 1, 5)))
     assert fold.targets.tolist() == [6, 7]
+    assert fold.shadows.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_complement_of_a_held_out_target_is_no_shadow():
+    fold = held_out_targets([6], members(Design(0, 20, 8, 1, 5)))
     assert fold.shadows.tolist() == [0, 1, 2, 3, 4, 5]
 
 

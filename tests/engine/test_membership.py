@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from undertow.engine.membership import NOBODY, balanced, complements, left_out, redraw, remaining, uneven
+from undertow.engine.membership import balanced, blocks, complements, left_out, redraw, remaining, uneven
 from undertow.rng import stream
 
 
@@ -30,7 +30,7 @@ def independent(rng, models=16, points=60):
 
 def shadows_left(member, out, m, q):
     """The membership at q of the models that may attack m."""
-    return np.array([member[k, q] for k in range(len(member)) if k not in (m, out[m, q])])
+    return member[out.stays(np.array([m]), np.array([q]))[:, 0], q]
 
 
 @pytest.mark.parametrize("deal", [pairs, columns, five_fold])
@@ -46,33 +46,49 @@ def test_as_many_in_and_out_models_remain_whatever_the_target_is(deal):
 def test_in_pairs_the_complement_is_left_out():
     member = pairs(stream(0, "test"))
     out = left_out(member, stream(1, "test"))
-    assert (out == complements(member)[:, None]).all()
+    assert out.beside is None
+    partner = complements(member)
+    assert (out.block[partner] == out.block).all()
+    assert len(np.unique(out.block)) == 4
 
 
-@pytest.mark.parametrize("deal", [columns, five_fold])
-def test_in_balanced_columns_the_other_side_is_left_out_at_random(deal):
-    member = deal(stream(0, "test"))
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("flip", [False, True])
+def test_in_a_cross_validation_all_folds_of_a_repeat_are_left_out(shuffled, flip):
+    rng = stream(0, "test")
+    order = rng.permutation(20) if shuffled else np.arange(20)
+    member = (five_fold(rng, points=200) ^ flip)[order]
+    block = blocks(member)
+    for own in np.unique(block):
+        assert sorted(order[block == own] // 5) == [order[block == own][0] // 5] * 5
+    assert not balanced(member)
+
+
+def test_in_balanced_columns_the_other_side_is_left_out_at_random():
+    member = columns(stream(0, "test"))
     assert balanced(member)
     out = left_out(member, stream(1, "test"))
-    assert (np.take_along_axis(member, out, 0) != member).all()
-    assert (out != left_out(member, stream(2, "test"))).any()
+    assert (np.take_along_axis(member, out.beside, 0) != member).all()
+    assert (out.beside != left_out(member, stream(2, "test")).beside).any()
 
 
 def test_in_independent_rows_nobody_is_left_out():
     member = independent(stream(0, "test"))
     assert not balanced(member)
-    assert (left_out(member, stream(1, "test")) == NOBODY).all()
+    out = left_out(member, stream(1, "test"))
+    assert out.beside is None
+    assert len(np.unique(out.block)) == len(member)
 
 
 @pytest.mark.parametrize("deal", [pairs, columns, five_fold, independent])
-def test_remaining_counts_the_fewest_over_all_targets(deal):
+def test_remaining_counts_the_models_that_stay(deal):
     member = deal(stream(3, "test"))
     out = left_out(member, stream(1, "test"))
     inside, outside = remaining(member, out)
     for q in range(member.shape[1]):
-        left = [shadows_left(member, out, m, q) for m in range(len(member))]
-        assert inside[q] == min(x.sum() for x in left)
-        assert outside[q] == min((~x).sum() for x in left)
+        for m in range(len(member)):
+            left = shadows_left(member, out, m, q)
+            assert (inside[m, q], outside[m, q]) == (left.sum(), (~left).sum())
 
 
 def test_a_redraw_keeps_the_columns_and_deals_them_anew():

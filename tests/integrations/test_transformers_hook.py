@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.integrations.pipelines import texts, tiny_gpt2, trainer, word_tokenizer, words
 
 from undertow.integrations import audit_canaries, with_canaries
 from undertow.types import IGNORED, BadInput, ConfigError
@@ -9,39 +10,15 @@ from undertow.types import IGNORED, BadInput, ConfigError
 VOCABULARY, LENGTH = 128, 12
 
 
-def texts(n=24):
-    rng = np.random.Generator(np.random.PCG64(0))
-    return [{"input_ids": row.tolist(), "labels": row.tolist()} for row in rng.integers(64, size=(n, LENGTH))]
-
-
-def tiny_gpt2():
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    config = transformers.GPT2Config(
-        vocab_size=VOCABULARY, n_positions=LENGTH, n_embd=32, n_layer=1, n_head=2,
-        bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
-    return transformers.GPT2LMHeadModel(config)
-
-
-def run(folder, dataset, key, lr):
-    transformers = pytest.importorskip("transformers")
-    pytest.importorskip("accelerate")
+def run(folder, dataset, key, lr, **more):
+    pytest.importorskip("transformers")
     from undertow.integrations.transformers_hook import CanaryCallback
 
     said = []
     hook = CanaryCallback(key, tell=said.append)
-    arguments = transformers.TrainingArguments(
-        str(folder), num_train_epochs=10, per_device_train_batch_size=32, learning_rate=lr, report_to="none",
-        save_strategy="no", logging_strategy="no", disable_tqdm=True, seed=0, use_cpu=True, dataloader_pin_memory=False,
-    )  # fmt: skip
-    trainer = transformers.Trainer(
-        tiny_gpt2(), arguments, train_dataset=dataset, data_collator=transformers.default_data_collator,
-        callbacks=[hook],
-    )  # fmt: skip
-    trainer.train()
-    return hook, said, trainer.state.log_history
+    training = trainer(folder, tiny_gpt2(positions=LENGTH), dataset, hook, learning_rate=lr, **more)
+    training.train()
+    return hook, said, training.state.log_history
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -60,6 +37,7 @@ def test_a_training_that_learns_nothing_shows_nothing(tmp_path):
     dataset, key = with_canaries(texts(), 120, 1, VOCABULARY, length=LENGTH)
     hook, _, _ = run(tmp_path, dataset, key, lr=0.0)
     assert hook.result.bound.epsilon == hook.result.gdp.epsilon == 0
+    assert hook.result.verdict == "inconclusive"
 
 
 def test_scores_without_signal_rarely_give_a_bound():
@@ -100,12 +78,166 @@ def test_what_cannot_be_is_refused():
         with_canaries(texts(), 32, 0, VOCABULARY, kind="new-token")
     with pytest.raises(ConfigError, match="below 128"):
         with_canaries(texts(), 32, 0, VOCABULARY, tokens=[200])
-    with pytest.raises(BadInput, match="tokenise"):
+    with pytest.raises(BadInput, match="need the tokenizer"):
         with_canaries([{"text": "hello"}], 32, 0, VOCABULARY)
-    with pytest.raises(BadInput, match="'score'"):
-        with_canaries([{"input_ids": [1], "score": 3}], 32, 0, VOCABULARY)
+    with pytest.raises(BadInput, match="rename a column or tokenise"):
+        with_canaries([{"words": "hello"}], 32, 0, VOCABULARY)
+    with pytest.raises(BadInput, match="preference loss"):
+        with_canaries([{"prompt": "a", "chosen": "b", "rejected": "c"}], 32, 0, VOCABULARY)
+    with pytest.raises(BadInput, match="value for every token"):
+        with_canaries([{"input_ids": [1, 2], "weights": [0.5, 0.5]}], 32, 0, VOCABULARY)
+    with pytest.raises(BadInput, match="no rows"):
+        with_canaries([], 32, 0, VOCABULARY)
+    with pytest.raises(BadInput, match="no dataset"):
+        with_canaries(3, 32, 0, VOCABULARY)
+    with pytest.raises(BadInput, match="must be a dictionary"):
+        with_canaries(["a text"], 32, 0, VOCABULARY)
+    with pytest.raises(BadInput, match="read once only"):
+        with_canaries(iter(texts()), 32, 0, VOCABULARY)
+    with pytest.raises(BadInput, match="no split 'train' among \\['test'\\]"):
+        with_canaries({"test": texts()}, 32, 0, VOCABULARY)
+    with pytest.raises(ConfigError, match="give it as model="):
+        with_canaries(texts(), 32, 0, VOCABULARY, kind="sampled")
+    with pytest.raises(ConfigError, match="not all different"):
+        with_canaries(texts(), 32, 0, VOCABULARY, length=2, tokens=[1, 2])
+    with pytest.raises(ConfigError, match="or a tokenizer"):
+        with_canaries(texts(), 32, 0, 1.5)
     with pytest.raises(ConfigError, match="at least 16"):
         with_canaries(texts(), 4, 0, VOCABULARY)
+
+
+def test_the_hook_without_a_key_says_where_it_comes_from():
+    pytest.importorskip("transformers")
+    from undertow.integrations.transformers_hook import CanaryCallback
+
+    for given in ((), (texts(),)):
+        with pytest.raises(ConfigError, match="with_canaries") as refusal:
+            CanaryCallback(*given)
+        assert "\n" not in str(refusal.value)
+
+
+def test_other_columns_are_filled_with_values_of_other_rows_or_what_is_given():
+    rows = [row | {"source": f"s{i}", "score": 0.5, "attention_mask": [1] * 12} for i, row in enumerate(texts())]
+    dataset, key = with_canaries(rows, 32, 0, VOCABULARY, length=5, fill={"score": 1.0})
+    inside = {tuple(row) for row in key.tokens[key.member].tolist()}
+    added = [row for row in dataset if tuple(row["input_ids"]) in inside]
+    assert len(added) == key.member.sum()
+    assert all(row["attention_mask"] == [1] * 5 and row["score"] == 1.0 for row in added)
+    assert all(row["source"] in {f"s{i}" for i in range(24)} for row in added)
+
+
+def test_texts_are_tokenised_back_to_the_canaries():
+    tokenizer = word_tokenizer()
+    dataset, key = with_canaries(words(), 32, 0, tokenizer, length=6)
+    said = [tuple(tokenizer(row["text"], add_special_tokens=False)["input_ids"]) for row in dataset]
+    for tokens, inside in zip(key.tokens, key.member, strict=True):
+        assert said.count(tuple(tokens.tolist())) == inside
+    assert not set(tokenizer.all_special_ids) & set(key.tokens.ravel().tolist())
+
+
+def test_chats_and_completions_hold_the_canary_as_the_answer():
+    chats = [{"messages": [{"role": "user", "content": "w1"}, {"role": "assistant", "content": "w2"}]}] * 5
+    dataset, key = with_canaries(chats, 32, 0, word_tokenizer(), length=6)
+    assert sum(row["messages"] != chats[0]["messages"] for row in dataset) == key.member.sum()
+    assert all([m["role"] for m in row["messages"]] == ["user", "assistant"] for row in dataset)
+    dataset, _ = with_canaries([{"prompt": "w1", "completion": "w2"}], 32, 0, word_tokenizer(), length=6)
+    assert all(set(row) == {"prompt", "completion"} and isinstance(row["prompt"], str) for row in dataset)
+
+
+def test_splits_keep_all_but_the_training_rows():
+    dataset, key = with_canaries({"train": texts(), "test": texts()}, 32, 0, VOCABULARY)
+    assert len(dataset["train"]) == 24 + key.member.sum()
+    assert dataset["test"] == texts()
+
+
+def test_a_stream_holds_rows_and_canaries_every_time_it_is_read():
+    torch = pytest.importorskip("torch")
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(texts())
+
+    with pytest.raises(ConfigError, match="rows=10_000"):
+        with_canaries(Stream(), 32, 0, VOCABULARY)
+    dataset, key = with_canaries(Stream(), 32, 0, VOCABULARY, rows=24)
+    first, again = list(dataset), list(dataset)
+    assert first == again
+    assert len(first) == 24 + key.member.sum()
+    assert {tuple(row) for row in key.tokens[key.member].tolist()} <= {tuple(row["input_ids"]) for row in first}
+
+
+def test_hugging_face_datasets_stay_what_they_are():
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_list([row | {"source": "a"} for row in texts()])
+    splits, key = with_canaries(datasets.DatasetDict(train=rows, test=rows), 32, 0, VOCABULARY)
+    assert isinstance(splits, datasets.DatasetDict)
+    assert len(splits["train"]) == 24 + key.member.sum()
+    assert splits["train"].features == rows.features
+    stream, key = with_canaries(rows.to_iterable_dataset(), 32, 0, VOCABULARY, rows=24)
+    assert isinstance(stream, datasets.IterableDataset)
+    assert len(list(stream)) == 24 + key.member.sum()
+
+
+def test_the_kind_is_chosen_by_whether_there_is_a_base():
+    assert with_canaries(texts(), 32, 0, VOCABULARY)[1].kind == "random"
+    assert with_canaries(texts(), 32, 0, VOCABULARY, tokens=range(64, 128))[1].kind == "random"
+    key = with_canaries(texts(), 32, 0, VOCABULARY, tokens=range(64, 128), model=tiny_gpt2())[1]
+    assert key.kind == "sampled"
+    assert key.tokens.min() >= 64
+
+
+def test_sampled_canaries_are_likelier_under_the_base_than_random_ones_and_the_same_again():
+    """Temperature 2 softens the base's distribution, so its texts still have a lower loss than uniform tokens."""
+    pytest.importorskip("transformers")
+    from undertow.integrations.transformers_hook import canary_losses
+
+    base = tiny_gpt2()
+    for p in base.parameters():
+        p.data *= 5  # a model that is sure of something
+    sampled, again = (with_canaries(texts(), 128, 3, VOCABULARY, model=base)[1] for _ in range(2))
+    uniform = with_canaries(texts(), 128, 3, VOCABULARY)[1]
+    np.testing.assert_array_equal(sampled.tokens, again.tokens)
+    assert canary_losses(base, sampled).mean() < canary_losses(base, uniform).mean() - 0.2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_resumed_training_keeps_the_losses_before_it(tmp_path):
+    """Interrupted after an epoch and resumed: the same losses before training, the same audit as without a break."""
+    pytest.importorskip("transformers")
+    from undertow.integrations.transformers_hook import CanaryCallback
+
+    dataset, key = with_canaries(texts(), 64, 1, VOCABULARY, length=LENGTH, repeats=4)
+    saved = {"save_strategy": "epoch", "num_train_epochs": 3}
+
+    def train(folder, resume=None):
+        hook = CanaryCallback(key, tell=lambda line: None)
+        training = trainer(folder, tiny_gpt2(), dataset, hook, **saved)
+        training.train(resume_from_checkpoint=resume)
+        return hook.result, training.state
+
+    whole, state = train(tmp_path / "whole")
+    first = sorted((tmp_path / "whole").iterdir(), key=lambda path: int(path.name.split("-")[1]))[0]
+    resumed, state_again = train(tmp_path / "again", str(first))
+    befores = [[e for e in s.log_history if "canary_losses_before" in e] for s in (state, state_again)]
+    assert [len(found) for found in befores] == [1, 1]
+    assert befores[0][0]["canary_losses_before"] == befores[1][0]["canary_losses_before"]
+    assert resumed.loss_members == pytest.approx(whole.loss_members, rel=1e-4)
+    assert resumed.notes == whole.notes == ()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_without_losses_is_said(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    from undertow.integrations.transformers_hook import CanaryCallback
+
+    dataset, key = with_canaries(texts(), 64, 1, VOCABULARY, length=LENGTH, repeats=4)
+    saved = {"save_strategy": "epoch", "num_train_epochs": 2}
+    trainer(tmp_path, tiny_gpt2(), dataset, transformers.TrainerCallback(), **saved).train()
+    first = min(tmp_path.iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    hook = CanaryCallback(key, tell=lambda line: None)
+    trainer(tmp_path / "b", tiny_gpt2(), dataset, hook, **saved).train(resume_from_checkpoint=str(first))
+    assert "without the canaries' losses" in hook.result.notes[0]
+    assert hook.result.loss_members < 0  # the loss after training alone
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -123,15 +255,6 @@ def test_the_hook_works_in_sft_trainer(tmp_path):
         gradient_checkpointing=False,
     )  # fmt: skip
     trl.SFTTrainer(
-        tiny_gpt2(), arguments, train_dataset=dataset, processing_class=tokenizer(), callbacks=[hook]
+        tiny_gpt2(), arguments, train_dataset=dataset, processing_class=word_tokenizer(), callbacks=[hook]
     ).train()
     assert hook.result.bound.epsilon > 1
-
-
-def tokenizer():
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    words = {f"w{i}": i for i in range(VOCABULARY - 2)} | {"[PAD]": VOCABULARY - 2, "[EOS]": VOCABULARY - 1}
-    plain = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    return PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="[PAD]", eos_token="[EOS]")

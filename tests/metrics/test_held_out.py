@@ -10,7 +10,7 @@ from undertow.types import Scores
 
 
 def accuracy(scores, rng):
-    return accuracy_influence(scores.member, guesses(scores, rng))[0]
+    return accuracy_influence(scores, guesses(scores, rng))[0]
 
 
 def halves(rng, models, points, paired):

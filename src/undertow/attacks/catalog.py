@@ -1,7 +1,7 @@
 """The one list of attacks: what each needs, and how it is run."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from typing import Literal
@@ -11,7 +11,7 @@ import numpy as np
 from undertow import signals
 from undertow.attacks import tmi
 from undertow.attacks.bavaria import bavaria
-from undertow.attacks.lira import lira, lira_offline
+from undertow.attacks.lira import PER_EXAMPLE, lira, lira_offline
 from undertow.attacks.population import blind
 from undertow.attacks.rmia import rmia, rmia_offline
 from undertow.attacks.tmi_default import tmi_default
@@ -19,11 +19,14 @@ from undertow.types import Array, BadInput, ConfigError, Evidence, Signals
 
 Plain = Callable[[Signals, Array], Array]
 Rule = Callable[[Signals, Array, np.random.Generator], Array]
-Kind = Literal["attack", "baseline", "blind", "bound"]
+Kind = Literal["attack", "baseline", "blind", "direct"]
 Needs = tuple[tuple[str, ...], ...]
 
 LABELLED: Needs = (("logits", "labels"),)
 LOGITS: Needs = (("logits",),)
+DIRECT: Needs = (("pretrained_logits",),)
+NO_ACCESS = "direct access, which the adversary of this audit does not have"
+DIRECT_OFFERED = ("direct-lira", "direct-tmi-default")  # the others run where they are asked for
 ONE_SIGNAL: Needs = (("values",), ("logits", "labels"))
 
 
@@ -32,16 +35,41 @@ class Attack:
     """One attack: `read` takes the signal out of the evidence, `rule` makes scores of it."""
 
     name: str
-    kind: Kind  # "baseline" = no shadow models, "blind" = no model at all, "bound" = unrealistic access
+    kind: Kind  # "baseline" = no shadow models, "blind" = no model at all, "direct" = access that the adversary lacks
     title: str  # one line for people
     needs: Needs  # alternatives, each the Evidence fields that together suffice
     read: Callable[[Evidence], Array]  # (M, Q, ...), higher = member where it is a single signal
     rule: Rule | None = None  # None: what was read is the score
+    together: bool = False  # whether a point's score also uses the target's answers at the other points
+    alone_from: int | None = None  # models on each side of every point from which it does not, all the same
+    least: int = 1  # points that the rule must be given at once
+    by_name: bool = False  # run only where it is asked for by name
 
     @property
     def shadows(self) -> bool:
         """Whether it learns from shadow models."""
         return self.rule is not None
+
+
+def direct_name(rule: str) -> str:
+    """Name of the attack that applies the same rule to the pretrained model itself."""
+    return f"direct-{rule}"
+
+
+def unrealistic() -> frozenset[str]:
+    """Names of rows that say nothing of what an adversary can do: no gate counts them.
+
+    Attacks with access that the adversary lacks, the blind guess, and what direct access adds to a rule.
+    """
+    names = {name for name, attack in ATTACKS.items() if attack.kind in ("direct", "blind")}
+    return frozenset(
+        names | {difference_name(direct_name(name), name) for name in ATTACKS if direct_name(name) in names}
+    )
+
+
+def difference_name(first: str, second: str) -> str:
+    """Name of the row that says what `first` measures above `second`, as `metrics.difference` writes it."""
+    return f"{first} - {second}"
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -124,18 +152,53 @@ def _of_signal(name: str, title: str, rule: Plain) -> Attack:
 
 
 def _of_probability(name: str, title: str, rule: Plain) -> Attack:
+    """A rule that compares points with each other."""
     read = partial(_labelled, signals.label_log_probability)
-    return Attack(name, "attack", title, LABELLED, read, _plain(rule))
+    return Attack(name, "attack", title, LABELLED, read, _plain(rule), together=True, least=2)
 
 
-def _of_logits(name: str, title: str, rule: Rule) -> Attack:
-    return Attack(name, "attack", title, LOGITS, partial(_key, "logits"), rule)
+def _of_logits(name: str, title: str, rule: Rule, *, together: bool = False, alone_from: int | None = None) -> Attack:
+    return Attack(name, "attack", title, LOGITS, partial(_key, "logits"), rule, together, alone_from)
+
+
+def _direct(rule: Attack) -> Attack:
+    """The same rule on the pretrained model's own outputs."""
+    name, title = direct_name(rule.name), f"{rule.title}; on the pretrained model itself: {NO_ACCESS}"
+    return replace(
+        rule,
+        name=name,
+        kind="direct",
+        title=title,
+        needs=DIRECT,
+        read=partial(_key, "pretrained_logits"),
+        by_name=name not in DIRECT_OFFERED,
+    )
 
 
 def _plain(rule: Plain) -> Rule:
     return partial(_deterministic, rule)
 
 
+_OF_LOGITS = (
+    _of_logits("tmi", "TMI metaclassifier, as released (Abascal et al. 2024)", tmi.tmi),
+    _of_logits("tmi-averaged", "TMI metaclassifier, views averaged", tmi.tmi_averaged),
+    _of_logits("tmi-lda", "TMI, closed form: Gaussian LDA per point", _plain(tmi.tmi_lda)),
+    _of_logits(
+        "tmi-default", "TMI, closed form: Gaussian, and points inform each other", _plain(tmi_default), together=True
+    ),
+    _of_logits("tmi-global", "TMI, one metaclassifier for all points", tmi.tmi_global),
+    _of_logits("tmi-knn", "TMI, nearest neighbours", _plain(tmi.tmi_knn)),
+    _of_logits("tmi-label-only", "TMI from predicted labels alone", tmi.tmi_label_only),
+    _of_logits("tmi-top-k", "TMI from the largest probability alone", tmi.tmi_top_k),
+    _of_logits("adapted-lira", "LiRA on the predicted label, per view", _plain(tmi.adapted_lira)),
+    _of_logits(
+        "adapted-lira-averaged",
+        "LiRA on the predicted label, views averaged",
+        _plain(tmi.adapted_lira_averaged),
+        together=True,  # a variance pooled over points is taken at the classes that the target predicts
+        alone_from=PER_EXAMPLE,
+    ),
+)
 _ALL = (
     _baseline("threshold", "the given signal, as it is", (("values",),), partial(_key, "values")),
     _baseline("loss", "small loss (Yeom et al. 2018)", LABELLED, partial(_labelled, signals.negative_loss)),
@@ -147,28 +210,16 @@ _ALL = (
     _of_probability("rmia", "RMIA, online (Zarifzadeh et al. 2024)", rmia),
     _of_probability("rmia-offline", "RMIA, offline: OUT models only", rmia_offline),
     _of_signal("bavaria", "LiRA with a prior on the variance", bavaria),
-    _of_logits("tmi", "TMI metaclassifier, as released (Abascal et al. 2024)", tmi.tmi),
-    _of_logits("tmi-averaged", "TMI metaclassifier, views averaged", tmi.tmi_averaged),
-    _of_logits("tmi-lda", "TMI, closed form: Gaussian LDA per point", _plain(tmi.tmi_lda)),
-    _of_logits("tmi-default", "TMI, closed form: Gaussian, and points inform each other", _plain(tmi_default)),
-    _of_logits("tmi-global", "TMI, one metaclassifier for all points", tmi.tmi_global),
-    _of_logits("tmi-knn", "TMI, nearest neighbours", _plain(tmi.tmi_knn)),
-    _of_logits("tmi-label-only", "TMI from predicted labels alone", tmi.tmi_label_only),
-    _of_logits("tmi-top-k", "TMI from the largest probability alone", tmi.tmi_top_k),
-    _of_logits("adapted-lira", "LiRA on the predicted label, per view", _plain(tmi.adapted_lira)),
-    _of_logits(
-        "adapted-lira-averaged",
-        "LiRA on the predicted label, views averaged",
-        _plain(tmi.adapted_lira_averaged),
-    ),
+    *_OF_LOGITS,
     Attack(
         "direct-lira",
-        "bound",
-        "LiRA on the pretrained model itself: an upper bound, not realistic access",
+        "direct",
+        f"LiRA on the pretrained model itself: {NO_ACCESS}",
         (("pretrained_values",), ("pretrained_logits", "pretrained_labels")),
         _pretrained,
         _plain(lira),
     ),
+    *(_direct(rule) for rule in _OF_LOGITS),
     Attack("blind", "blind", "the records alone, no model", (("features",),), partial(_key, "features")),
 )
 ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ALL}

@@ -68,18 +68,18 @@ def _log_mean(log_p: Array, side: Array) -> Array:
 def share_beaten(log_ratio: Array, gamma: float) -> Array:
     """Share of the other points whose ratio times gamma is at most this one's, (T, Q) from log-ratios (T, Q).
 
-    Ratios closer than ROUNDING are equal and beat each other. The share has Q levels only and every strong member
-    has the highest. So less than one count is added, growing with the point's own ratio: it orders equal shares and
-    never reorders different ones.
+    NaN where a point cannot be scored; no other point beats it then. Ratios closer than ROUNDING are equal and beat
+    each other. The share has Q levels only and every strong member has the highest. So less than one count is added,
+    growing with the point's own ratio: it orders equal shares and never reorders different ones.
     """
-    points = log_ratio.shape[1]
+    points = np.isfinite(log_ratio).sum(1, keepdims=True)
     if gamma <= 0:
         raise ConfigError(f"rmia: gamma = {gamma}; it must be positive")
-    if points < 2:
-        raise BadInput(f"rmia compares points with each other: give at least 2, got {points}")
+    if log_ratio.shape[1] < 2:
+        raise BadInput(f"rmia compares points with each other: give at least 2, got {log_ratio.shape[1]}")
     lead = np.log(gamma) - ROUNDING
     beaten = np.stack([np.searchsorted(np.sort(row), row - lead, side="right") for row in log_ratio])
     others = beaten - (lead <= 0)  # a point beats itself where gamma is at most 1
     fraction = (1 + log_ratio / (1 + np.abs(log_ratio))) / 2  # in (0, 1), without the early saturation of exp
-    result: Array = (others + fraction) / points
+    result: Array = (others + fraction) / np.maximum(points, 1)
     return result

@@ -79,7 +79,8 @@ def choose_attacks(wanted: Sequence[str], offered: Sequence[str], evidence: Evid
     An attack that was asked for and lacks its input is refused when it runs, naming the key.
     """
     if not wanted:
-        return tuple(name for name in offered if missing(ATTACKS[name], evidence) is None)
+        some = (name for name in offered if not ATTACKS[name].by_name)
+        return tuple(name for name in some if missing(ATTACKS[name], evidence) is None)
     return tuple(dict.fromkeys(wanted))
 
 

@@ -94,7 +94,23 @@ def dp(
     out: opt.Out = RUN, store: opt.StoreDir = None, workers: opt.Workers = 1, quiet: opt.Quiet = False,
     fail_if: opt.FailIfBroken = None,
 ) -> None:  # fmt: skip
-    """Does private finetuning give the epsilon it claims? Trains with a canary and without it, and bounds epsilon."""
+    """Does private finetuning give the epsilon it claims? Trains with a canary and without it, and bounds epsilon.
+
+    Your claim, and what to run (more: docs/dp_claims.md):
+
+    \b
+    (epsilon, delta)    this command; your own code: audit_dp_pipeline
+    zCDP, GDP           undertow epsilon: --claim-zcdp RHO, --claim-gdp MU
+    RDP, own accountant undertow epsilon: --claim-curve FILE (epsilon,delta)
+    per user, label     undertow epsilon: a trial is with it or without it
+    DP-FTRL, PATE,      undertow epsilon on scores of your own trainings
+    federated, label DP (of PATE only a data-independent epsilon); of
+    synthetic data      synthetic data the score decides what is found
+    noise, clipping     check_pipeline: what differs from the declaration
+
+    Refuted is p <= .001; from there to .05 nothing is decided: repeat with
+    another seed. A lower bound never proves a claim.
+    """
     with errors():
         if list_presets:
             from undertow.audits.dp.settings import listing

@@ -57,7 +57,10 @@ Access = Annotated[str | None, typer.Option(help="What is seen: black-box, weigh
 Canary = Annotated[str | None, typer.Option(help="trap, gradient, mislabelled or random.")]
 Runs = Annotated[int | None, typer.Option(help="Trainings with the canary, and as many without.")]
 OneRun = Annotated[bool, typer.Option("--one-run", help="One training with many canaries (--runs R: R are pooled).")]
-FailIfBroken = Annotated[list[str] | None, typer.Option("--fail-if", help="Exit 1 if so, e.g. 'epsilon_lower>8'.")]
+FailIfBroken = Annotated[
+    list[str] | None,
+    typer.Option("--fail-if", help="Exit 1 if so, e.g. 'epsilon_lower>8'; 2 if not, but the claim is in doubt."),
+]
 
 
 class Options:

@@ -30,6 +30,10 @@ File = Annotated[Path | None, typer.Option("--out", help="Write there instead of
 Key = Annotated[Path | None, typer.Option(help="The folder must be signed (model.sig) by this key's owner.")]
 Identity = Annotated[str | None, typer.Option(help="Or signed through Sigstore by this identity, of --issuer.")]
 Issuer = Annotated[str | None, typer.Option(help="The OpenID issuer that vouches for --identity.")]
+Ignore = Annotated[
+    list[str] | None, typer.Option(help="Rules that do not count, comma-separated (docs/scan_rules.md).")
+]
+Rules = Annotated[Path | None, typer.Option("--rules", help="TOML file: ignore = [...], severities by code.")]
 Allow = Annotated[list[str] | None, typer.Option(help="Kinds of findings about weights to accept, comma-separated.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the parameters that safe asks to be examined.")]
 
@@ -37,11 +41,12 @@ Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the parameter
 def scan(
     paths: Paths, parent: Parent = None, prove: Prove = False, data: Public = None, factory: Builder = None,
     format: Format = "text", out: File = None, allow: Allow = None, public_key: Key = None,
-    identity: Identity = None, issuer: Issuer = None, coverage: Share = 0.95, seed: opt.Seed = None,
-    quiet: opt.Quiet = False,
+    identity: Identity = None, issuer: Issuer = None, ignore: Ignore = None, rules: Rules = None,
+    coverage: Share = 0.95, seed: opt.Seed = None, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Is it safe to finetune from these files? Exit 0 safe, 1 unsafe, 2 error, 3 nothing scanned, 4 unknown."""
     from undertow.storage.opening import Signer
+    from undertow.storage.opening.loaders.policy import policy
     from undertow.workflows.scan import ScanRequest, scan_paths
 
     with errors():
@@ -55,8 +60,10 @@ def scan(
         signer = Signer(public_key, identity or "", issuer or "") if asked else None
         with progress(quiet) as told:
             pictures = format == "html"
+            counted = policy([name for part in ignore or [] for name in opt.names(part)], rules)
             request = ScanRequest(
-                parent, proving, accepted, pictures=pictures, progress=told, signer=signer, coverage=coverage
+                parent, proving, accepted, pictures=pictures, progress=told, signer=signer, policy=counted,
+                coverage=coverage,
             )
             found = scan_paths(paths, request)
         _write(found, format, out, quiet)

@@ -15,7 +15,7 @@ class Design:
 
     Shadows come in complementary pairs (2k, 2k+1): every even prefix has each record IN exactly half of its
     models, and growing appends pairs. Victims are independent random halves from a stream of their own, so
-    they do not depend on the number of shadows and are exchangeable: the bootstrap over models is valid.
+    they do not depend on the number of shadows and are exchangeable.
     """
 
     seed: int

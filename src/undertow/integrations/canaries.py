@@ -1,20 +1,22 @@
 """Canary texts for an epsilon bound from one training run: which go in is decided by fair coins.
 
-The bound is that of Steinke, Nasr and Jagielski 2023 (arXiv:2305.08846); a token of its own that no other text has, as
-the last of each canary, makes it memorable (`kind="new-token"`).
+The bound is that of Steinke, Nasr and Jagielski 2023 (arXiv:2305.08846). Kinds: "random" tokens; "new-token", where a
+token of its own that no other text has, as the last of each canary, makes it memorable; "sampled", texts that the base
+model itself writes at temperature 2, which an adapter learns best because its embeddings are frozen.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from undertow.metrics.epsilon import Bound, Trials, one_run_from_scores
+from undertow.integrations.rows import canary_rows, insert, split_of
 from undertow.rng import stream
 from undertow.types import IGNORED, Array, BadInput, ConfigError
 
-Kind = Literal["random", "new-token"]
+Kind = Literal["auto", "random", "new-token", "sampled"]
+_TRIES = 50  # draws of a canary whose text must be tokenised back to its tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,28 +28,7 @@ class CanaryKey:
     member: Array  # (m,) bool: was it put into the data
     repeats: int  # times each of those is there
     seed: int
-
-
-@dataclass(frozen=True, eq=False)
-class WithCanaries:
-    """The given rows and the canaries among them, at random places; a map-style dataset, as `Trainer` takes."""
-
-    rows: Any  # the given dataset
-    canaries: Sequence[Mapping[str, Any]]
-    order: Array  # (N,) int: row, or canary from len(rows) on
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, i: int) -> Mapping[str, Any]:
-        if not -len(self) <= i < len(self):
-            raise IndexError(i)
-        at = int(self.order[i])
-        found: Mapping[str, Any] = self.rows[at] if at < len(self.rows) else self.canaries[at - len(self.rows)]
-        return found
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return (self[i] for i in range(len(self)))
+    kind: str = "random"  # "random", "new-token" or "sampled"
 
 
 def with_canaries(
@@ -57,114 +38,118 @@ def with_canaries(
     vocabulary: int | Any,
     *,
     length: int = 16,
-    kind: Kind = "random",
+    kind: Kind = "auto",
     tokens: Sequence[int] | None = None,
     repeats: int = 1,
+    model: Any = None,
+    rows: int | None = None,
+    fill: Mapping[str, Any] | None = None,
 ) -> tuple[Any, CanaryKey]:
     """`dataset` with about half of `count` canaries in it, and the key to find them.
 
-    dataset: tokenised rows {"input_ids": ...}: a list, any map-style dataset, or a `datasets.Dataset`, which is what
-    comes back then (for TRL). Other columns that a canary can fill are filled (attention_mask, labels).
+    dataset: a list, any map-style dataset, a `datasets.Dataset` or `DatasetDict` (canaries go into "train"), or a
+    streaming dataset, for which `rows` says how many of its rows the training reads. Its rows are tokenised
+    ({"input_ids": ...}) or raw ("text", "messages", "prompt" and "completion"; then `vocabulary` is the tokenizer).
+    Other columns get what a canary can fill (attention_mask, labels, ...), what `fill` says, or a value of another row.
     vocabulary: number of token ids, or a tokenizer. tokens: the ids canaries are made of; with `kind="new-token"` ids
-    that the data does not use, one for each canary, and the canary is scored on that last token alone. repeats: copies
-    of each; the bound is on a single record's epsilon only at 1, where it is on that of `repeats` copies.
+    that the data does not use, one for each canary, and the canary is scored on that last token alone. model: the base
+    that texts of `kind="sampled"` are drawn from. kind "auto": "sampled" where a model is given, as it should be for
+    adapters, else "random". repeats: copies of each; at 1 the bound is on a single record's epsilon, above it on that
+    of so many copies of a record.
 
-    Raises ConfigError for sizes that cannot be, BadInput for rows that are not tokenised.
+    Raises ConfigError for sizes that cannot be, BadInput for rows that have no place for a canary.
     """
     if count < 16 or length < 2 or repeats < 1:
         raise ConfigError(f"count = {count}, length = {length}, repeats = {repeats}: at least 16, 2 and 1 are needed")
-    columns = _columns(dataset)
-    size = vocabulary if isinstance(vocabulary, int) else len(vocabulary)
+    split, others = split_of(dataset)
+    tokenizer = None if isinstance(vocabulary, int) else vocabulary
+    size = vocabulary if isinstance(vocabulary, int) else _size(vocabulary)
+    chosen = _kind(kind, model)
+    if model is not None:
+        size = min(size, int(model.get_input_embeddings().weight.shape[0]))
     rng = stream(seed, "canaries")
-    ids, labels = _draw(count, length, size, kind, tokens, rng)
-    key = CanaryKey(ids, labels, rng.random(count) < 0.5, repeats, seed)
+    ids, labels = _draw(count, length, size, chosen, tokens, rng, model, tokenizer, seed)
+    first, columns = canary_rows(split, tokenizer, fill)
+    if columns.raw:
+        ids = _round_trip(ids, tokenizer, size, rng)
+        labels = ids if chosen != "new-token" else np.where(np.arange(length) == length - 1, ids, IGNORED)
+    if len(np.unique(ids, axis=0)) < count:
+        raise ConfigError(f"{count} canaries of {length} tokens are not all different; give more tokens or a length")
+    key = CanaryKey(ids, labels, rng.random(count) < 0.5, repeats, seed, chosen)
     inside = np.repeat(np.flatnonzero(key.member), repeats)
-    rows = [_row(ids[i], columns) for i in inside]
-    order = rng.permutation(len(dataset) + len(rows))
-    if hasattr(dataset, "column_names") and hasattr(dataset, "select"):
-        return _as_huggingface(dataset, rows).select(order), key
-    return WithCanaries(dataset, rows, order), key
+    added = [columns.row(ids[i], first, rng) for i in inside]
+    return others(insert(split, added, rng, rows)), key
+
+
+def _size(tokenizer: Any) -> int:
+    try:
+        return len(tokenizer)
+    except TypeError:
+        raise ConfigError(f"vocabulary must be a number of token ids or a tokenizer, not {tokenizer!r:.80}") from None
+
+
+def _kind(kind: Kind, model: Any) -> str:
+    """The kind that "auto" stands for."""
+    if kind == "sampled" and model is None:
+        raise ConfigError("kind = 'sampled' draws texts from the base model: give it as model=...")
+    if kind != "auto":
+        return kind
+    return "random" if model is None else "sampled"
 
 
 def _draw(
-    count: int, length: int, size: int, kind: Kind, tokens: Sequence[int] | None, rng: np.random.Generator
-) -> tuple[Array, Array]:
+    count: int, length: int, size: int, kind: str, tokens: Sequence[int] | None, rng: np.random.Generator,
+    model: Any, tokenizer: Any, seed: int,
+) -> tuple[Array, Array]:  # fmt: skip
     """Token ids (m, L) and what is scored of them."""
     if tokens is not None and not all(0 <= t < size for t in tokens):
         raise ConfigError(
             f"tokens must be ids below {size}; grow the model's embedding first (resize_token_embeddings)"
         )
-    if kind == "random":
-        ids = rng.choice(np.arange(size) if tokens is None else np.asarray(tokens), (count, length))
+    special = [t for t in getattr(tokenizer, "all_special_ids", ()) if 0 <= t < size]
+    plain = np.setdiff1d(np.arange(size), special)
+    letters = plain if tokens is None else np.asarray(tokens)
+    if kind == "sampled":
+        from undertow.integrations.sampled import sample_texts
+
+        ids = sample_texts(model, count, length, letters, seed)
         return ids, ids
+    if kind == "random":
+        ids = rng.choice(letters, (count, length))
+        return ids, ids
+    if kind != "new-token":
+        raise ConfigError(f"kind = {kind!r}: give 'auto', 'random', 'new-token' or 'sampled'")
     if tokens is None or len(set(tokens)) < count:
         raise ConfigError(f"kind = 'new-token' needs tokens = {count} different ids that the data does not use")
-    ids = rng.integers(size, size=(count, length))
+    ids = rng.choice(plain, (count, length))
     ids[:, -1] = rng.permutation(np.unique(np.asarray(tokens)))[:count]
     labels = np.full_like(ids, IGNORED)
     labels[:, -1] = ids[:, -1]
     return ids, labels
 
 
-def _columns(dataset: Any) -> tuple[str, ...]:
-    if len(dataset) == 0 or "input_ids" not in dataset[0]:
-        raise BadInput("canaries go among tokenised rows with 'input_ids'; tokenise the dataset first")
-    return tuple(dataset[0])
+def _round_trip(ids: Array, tokenizer: Any, size: int, rng: np.random.Generator) -> Array:
+    """Canaries (m, L) near `ids` whose text is tokenised back to exactly those ids; BadInput where none is found."""
+    length = ids.shape[1]
+    out = []
+    for start in ids:
+        row = [int(t) for t in start]
+        for _ in range(_TRIES):
+            back = encode(tokenizer, decode(tokenizer, row))
+            if len(back) >= length and encode(tokenizer, decode(tokenizer, back[:length])) == back[:length]:
+                out.append(back[:length])
+                break
+            row = [*back[: length - 1], *(int(t) for t in rng.integers(size, size=2 * length))]
+        else:
+            raise BadInput("no canary text is tokenised back to its tokens; tokenise the dataset first (input_ids)")
+    return np.asarray(out)
 
 
-def _row(ids: Array, columns: Sequence[str]) -> dict[str, list[int]]:
-    """A canary, trained on as any text, with the columns of the other rows; BadInput where one is unknown."""
-    values = {
-        "input_ids": ids.tolist(),
-        "labels": ids.tolist(),
-        "attention_mask": [1] * len(ids),
-        "completion_mask": [1] * len(ids),
-        "assistant_masks": [1] * len(ids),
-        "token_type_ids": [0] * len(ids),
-        "length": len(ids),
-    }
-    unknown = [name for name in columns if name not in values]
-    if unknown:
-        raise BadInput(f"canaries cannot fill the column {unknown[0]!r}; remove it (dataset.remove_columns)")
-    return {name: values[name] for name in columns}
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of token ids, special tokens left out."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
 
-def _as_huggingface(dataset: Any, rows: list[dict[str, list[int]]]) -> Any:
-    from datasets import Dataset, concatenate_datasets  # type: ignore[import-not-found, unused-ignore]
-
-    return concatenate_datasets([dataset, Dataset.from_list(rows, features=dataset.features)]) if rows else dataset
-
-
-@dataclass(frozen=True)
-class CanaryAudit:
-    """What the canaries showed about one training run."""
-
-    bound: Bound  # assumption-free
-    gdp: Bound  # if the mechanism is Gaussian-DP in every canary, as DP-SGD nearly is; else it means nothing
-    loss_members: float  # mean fall of the loss, nats per token
-    loss_others: float
-    repeats: int
-
-    def text(self) -> str:
-        """One line for the end of a training."""
-        unit = "one record" if self.repeats == 1 else f"{self.repeats} copies of a record"
-        return (
-            f"undertow: epsilon >= {self.bound.epsilon:.2f} for {unit} at delta {self.bound.delta:g}, "
-            f"{self.bound.confidence:.0%} confidence ({self.bound.name}, {self.bound.n} canaries, assumes nothing; "
-            f"{self.gdp.epsilon:.2f} if Gaussian). Loss of canaries fell by {self.loss_members:.3g} in the data, "
-            f"{self.loss_others:.3g} outside."
-        )
-
-
-def audit_canaries(
-    before: Array, after: Array, key: CanaryKey, delta: float = 1e-5, confidence: float = 0.95
-) -> CanaryAudit:
-    """The bound from every canary's loss before and after training, (m,) each; the score is how far it fell.
-
-    How many canaries are guessed is chosen on one half of them, the bound is of the other (see
-    `undertow.metrics.epsilon.one_run_from_scores`). BadInput where the coins fell all alike.
-    """
-    fell = np.asarray(before, float) - np.asarray(after, float)
-    trials = Trials(fell, key.member, np.zeros(len(fell), int))
-    plain, gdp = (one_run_from_scores(trials, delta, confidence, gdp=g, seed=key.seed) for g in (False, True))
-    return CanaryAudit(plain, gdp, float(fell[key.member].mean()), float(fell[~key.member].mean()), key.repeats)
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text alone, no special tokens added."""
+    return [int(t) for t in tokenizer(text, add_special_tokens=False)["input_ids"]]

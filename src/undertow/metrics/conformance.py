@@ -84,6 +84,60 @@ def least_count(ratio: float, level: float, tolerance: float, most: int = 128) -
     return None
 
 
+def least_count_high(ratio: float, level: float, tolerance: float, most: int = 220) -> int | None:
+    """The fewest values that tell, at `level`, a variance larger by `ratio` in 95 % of cases; None: over `most`.
+
+    The null is "at most `tolerance` times the declared variance".
+
+    >>> least_count_high(2.2, 1e-4, 1.1), least_count_high(1.2, 1e-4, 1.1)
+    (112, None)
+    """
+    for n in range(8, most + 1, 2):
+        if stats.chi2.ppf(0.05, n - 1) * ratio >= tolerance * stats.chi2.isf(level, n - 1):
+            return n
+    return None
+
+
+def least_low(count: float, level: float, tolerance: float) -> float:
+    """The largest share of the declared variance that `too_small` at `level` finds in 95 % of cases."""
+    return float(tolerance * stats.chi2.ppf(level, count) / stats.chi2.ppf(0.95, count))
+
+
+def least_high(count: float, level: float, tolerance: float) -> float:
+    """The smallest multiple of the declared variance that `too_large` at `level` finds in 95 % of cases."""
+    return float(tolerance * stats.chi2.isf(level, count) / stats.chi2.ppf(0.05, count))
+
+
+def least_shift(values: Array, level: float) -> float:
+    """How far the mean of (n,) values must lie above a bound for `mean_above` at `level` to find it, 19 times in 20."""
+    n = len(values)
+    error = float(np.std(values, ddof=1)) / np.sqrt(n)
+    return float(error * (stats.t.isf(level, n - 1) + stats.t.isf(0.05, n - 1)))
+
+
+def least_sum(samples: Sequence[Array], level: float) -> float:
+    """How far below 0 the sum of means must lie for `sum_below` at `level` to find it, 19 times in 20."""
+    spread = float(np.sqrt(sum(float(v.var(ddof=1)) / len(v) for v in samples)))
+    degrees = min(len(v) for v in samples) - 1
+    return spread * float(stats.t.isf(level, degrees) + stats.t.isf(0.05, degrees))
+
+
+def least_distance(a: Array, b: Array, level: float) -> float:
+    """The distance of two means that `same_distribution` at `level` finds in about 95 % of cases (normal noise).
+
+    The squared distance of two means has variance 2 tr(S^2) without a difference, S the covariance of their
+    difference; its trace and square trace are estimated from the centred rows.
+    """
+    n, m = len(a), len(b)
+    rows = np.concatenate([a - a.mean(0), b - b.mean(0)])
+    gram = rows @ rows.T / (n + m - 2)
+    share = 1 / n + 1 / m
+    trace = float(np.trace(gram))
+    square = max(float(np.square(gram).sum()) - trace**2 / (n + m - 2), trace**2 / rows.shape[1])
+    sigma = share * float(np.sqrt(2 * square))
+    return float(np.sqrt(sigma * (stats.norm.isf(level) + stats.norm.isf(0.05))))
+
+
 def same_distribution(a: Array, b: Array, rng: np.random.Generator, draws: int = 100_000) -> float:
     """Permutation test of two sets of movements, (n, D) and (m, D): squared distance of their means.
 

@@ -23,10 +23,10 @@ def exposure(scores: Scores) -> np.ma.MaskedArray[Any, Any]:
     """
     total = np.zeros(scores.member.shape[1])
     count = np.zeros(scores.member.shape[1], int)
-    for values, member in zip(scores.values, scores.member):
-        if not member.all():
-            total[member] += _share_below(values[member], np.sort(values[~member]))
-            count += member
+    for values, inside, outside in zip(scores.values, scores.inside, scores.outside):
+        if outside.any():
+            total[inside] += _share_below(values[inside], np.sort(values[outside]))
+            count += inside
     return np.ma.masked_array(total / np.maximum(count, 1), mask=count == 0)
 
 

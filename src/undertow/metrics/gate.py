@@ -118,7 +118,7 @@ def apply_gate(
     Decided on the value, not on its interval; of lower bounds of epsilon, on the headline row alone. Controls (rows
     with a group other than the poisoned arm or the suspect), the steps of a sweep and the attacks in `skip` do not
     count. GateUndecided where a value is missing or nothing matches, unless another attack is already over; so is a
-    `verdict` that is unknown or not given.
+    bound of epsilon within the gate where the claim is rejected or in doubt, and a `verdict` unknown or not given.
     """
     if isinstance(gate, VerdictGate):
         return _apply_to_verdict(gate, verdict)
@@ -134,6 +134,7 @@ def apply_gate(
     if over:
         return f"{gate}: {'; '.join(over)}"
     missing = [f"{m.attack}{_where(m)} {m.reason}" for m in rows if m.value is None]
+    missing += [_doubt(m) for m in measurements if gate.metric in BOUNDS and _doubted(m, rows)]
     if missing or not rows:
         raise GateUndecided(f"{gate}: {'; '.join(missing) or 'no attack measured it'}")
     return None
@@ -144,6 +145,16 @@ def _apply_to_verdict(gate: VerdictGate, verdict: str | None) -> str | None:
         found = "there is no verdict" if verdict is None else f"the verdict is {verdict}"
         raise GateUndecided(f"{gate}: {found}")
     return f"{gate}: the verdict is {verdict}" if (verdict == gate.word) == (gate.operator == "==") else None
+
+
+def _doubted(m: Measurement, headlines: Sequence[Measurement]) -> bool:
+    """Whether `m` is a test that rejects the claim, at the access of a headline and at the confidence of the bounds."""
+    at = m.metric == "claim_p_value" and any(m.view == row.view for row in headlines)
+    return at and m.value is not None and m.value <= 1 - (m.confidence or 0.95)
+
+
+def _doubt(m: Measurement) -> str:
+    return f"the claim is rejected or in doubt (p = {m.value:.2g}), and what assumes nothing shows no more than allowed"
 
 
 def _where(m: Measurement) -> str:

@@ -5,26 +5,36 @@ import numpy as np
 from undertow.types import Array, Scores
 
 FOLDS = 8  # parts of the models whose threshold is found without them
+SPLITS, SMALL = 5, 50_000  # halvings of audits of at most so many pairs
 
 
 def guesses(scores: Scores, rng: np.random.Generator) -> Array:
-    """Which pairs are called members, (T, Q) bool, by the best threshold of the other models on other points.
+    """How often each pair is called a member, (T, Q) in 0..1, by the best threshold of other models on other points.
 
     The best threshold on the evaluated data itself is optimistic: its null is above .5. Leaving out only the
     model is pessimistic where models come in complementary pairs: a record that is hard for every model is IN
     in one exactly where it is OUT in its partner, and the null falls to .477 (4 models of 50 points; .494 at
     16 of 200). So the points are split in two halves as well, and the null is .5. With one model the halves
     alone separate. Many models are left out in FOLDS parts: that is linear in their number. Points of one group
-    stay in one half.
+    stay in one half. Small audits are halved SPLITS times: how they were halved must not decide the number.
 
     An interval of the result takes these thresholds as given: near the best threshold the accuracy is flat.
     """
+    splits = SPLITS if scores.values.size <= SMALL else 1
+    result: Array = np.mean([_called(scores, _halves(scores, rng)) for _ in range(splits)], 0)
+    return result
+
+
+def _called(scores: Scores, half: Array) -> Array:
+    """Which pairs are called members, (T, Q) bool, where the points of one half judge those of the other."""
     models, points = scores.values.shape
-    half, part = _halves(scores, rng), np.arange(models) % FOLDS
+    part = np.arange(models) % FOLDS
     called = np.zeros(scores.member.shape, bool)
     for side in (0, 1):
         here, there = np.flatnonzero(half == side), np.flatnonzero((half != side) | (points == 1))
         order = np.argsort(scores.values[:, there], axis=None, kind="stable")
+        if scores.scored is not None:
+            order = order[scores.scored[:, there].ravel()[order]]
         values, member = (a[:, there].ravel()[order] for a in (scores.values, scores.member))
         owner = part[order // max(1, len(there))]
         for fold in range(min(models, FOLDS)):

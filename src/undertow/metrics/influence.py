@@ -20,7 +20,6 @@ class Ranking:
     """The pooled pairs of one attack, each class in ascending order of score: sorted once for all numbers."""
 
     shape: tuple[int, int]  # (M, N)
-    member: Array  # (M, N) bool
     places: tuple[Array, Array]  # flat places of members (m,) and of non-members (n,), ascending in score
     inside: Array  # (m,) scores of members, ascending
     outside: Array  # (n,) scores of non-members, ascending
@@ -33,14 +32,13 @@ class Ranking:
 
 def rank(scores: Scores) -> Ranking:
     """The ranking of `scores`; BadInput where a class is missing, since nothing can then be told apart."""
-    member, flat = scores.member, scores.values.ravel()
-    for present, name in ((member, "members"), (~member, "non-members")):
-        if not present.any():
-            raise BadInput(f"{scores.attack}: no {name} among {member.size} scored pairs; both are needed")
-    inside, outside = (np.flatnonzero(side) for side in (member, ~member))
-    places = tuple(side[np.argsort(flat[side], kind="stable")] for side in (inside, outside))
-    shape = (member.shape[0], member.shape[1])
-    return Ranking(shape, member, (places[0], places[1]), flat[places[0]], flat[places[1]])
+    flat, sides = scores.values.ravel(), [np.flatnonzero(side) for side in (scores.inside, scores.outside)]
+    for side, name in zip(sides, ("members", "non-members")):
+        if not len(side):
+            raise BadInput(f"{scores.attack}: no {name} among {sum(map(len, sides))} scored pairs; both are needed")
+    places = tuple(side[np.argsort(flat[side], kind="stable")] for side in sides)
+    shape = (scores.values.shape[0], scores.values.shape[1])
+    return Ranking(shape, (places[0], places[1]), flat[places[0]], flat[places[1]])
 
 
 def auc_influence(ranking: Ranking) -> tuple[float, Array]:
@@ -50,7 +48,7 @@ def auc_influence(ranking: Ranking) -> tuple[float, Array]:
     won = (np.searchsorted(outside, inside, "left") + np.searchsorted(outside, inside, "right")) / (2 * n)
     lost = (np.searchsorted(inside, outside, "left") + np.searchsorted(inside, outside, "right")) / (2 * m)
     value = float(won.mean())
-    phi = np.empty(ranking.member.size)
+    phi = np.zeros(ranking.shape[0] * ranking.shape[1])
     phi[ranking.places[0]] = (won - value) / m
     phi[ranking.places[1]] = (1 - lost - value) / n
     return value, phi.reshape(ranking.shape)
@@ -70,7 +68,7 @@ def tpr_influence(ranking: Ranking, fpr: float) -> tuple[float, Array]:
     bend = np.log((b * m + 0.5) / (a * m + 0.5)) / np.log((high + 1) / (low + 1))
     slope = np.clip(bend, 0, 1) * max(value, 0.5 / m) * n / (k + 1)
     cut = ranking.outside[n - 1 - min(k, n - 1)]
-    phi = np.empty(ranking.member.size)
+    phi = np.zeros(ranking.shape[0] * ranking.shape[1])
     phi[ranking.places[0]] = ((ranking.inside > cut) - value) / m
     accused = ranking.outside > cut
     phi[ranking.places[1]] = -slope * (accused - accused.mean()) / n
@@ -83,9 +81,13 @@ def _found(ranking: Ranking, k: int) -> float:
     return float(m - np.searchsorted(ranking.inside, ranking.outside[n - 1 - k], "right")) / m
 
 
-def accuracy_influence(member: Array, called: Array) -> tuple[float, Array]:
-    """Balanced accuracy of the guesses `called` (M, N) bool, and phi (M, N), the thresholds taken as given."""
-    m, n = int(member.sum()), int((~member).sum())
-    found, cleared = called[member].mean(), (~called[~member]).mean()
-    phi = np.where(member, (called - found) / (2 * m), (~called - cleared) / (2 * n))
+def accuracy_influence(scores: Scores, called: Array) -> tuple[float, Array]:
+    """Balanced accuracy of guesses, and phi (M, N), the thresholds taken as given.
+
+    `called` (M, N): how often each pair is called a member, 0..1.
+    """
+    inside, outside = scores.inside, scores.outside
+    m, n = int(inside.sum()), int(outside.sum())
+    found, cleared = called[inside].mean(), 1 - called[outside].mean()
+    phi = np.where(inside, (called - found) / (2 * m), np.where(outside, (1 - called - cleared) / (2 * n), 0))
     return float((found + cleared) / 2), phi

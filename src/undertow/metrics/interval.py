@@ -32,7 +32,7 @@ def measure(scores: Scores, rng: np.random.Generator, *, fprs: Sequence[float] =
     ranking = rank(scores)
     found: list[tuple[str, float | None, tuple[float, Array], Interval]] = [
         ("auc", None, auc_influence(ranking), logit_interval),
-        ("balanced_accuracy", None, accuracy_influence(scores.member, guesses(scores, rng)), logit_interval),
+        ("balanced_accuracy", None, accuracy_influence(scores, guesses(scores, rng)), logit_interval),
     ]
     found += [
         ("tpr", fpr, tpr_influence(ranking, fpr), rate_interval) for fpr in fprs if allowed(ranking.counts[1], fpr) >= 1
@@ -74,7 +74,7 @@ def guessing(non_members: int, fpr: float) -> float:
 
 def error_of(phi: Array, scores: Scores) -> Error:
     """The error of a number of `scores` whose influence is phi (M, N)."""
-    return two_way(phi, scores.member, in_turn=scores.in_turn, groups=scores.groups)
+    return two_way(phi, (scores.inside, scores.outside), in_turn=scores.in_turn, groups=scores.groups)
 
 
 def _row(blank: Measurement, scores: Scores, found: tuple[float, Array], interval: Interval) -> Measurement:
@@ -93,7 +93,7 @@ def _row(blank: Measurement, scores: Scores, found: tuple[float, Array], interva
 def _independent(blank: Measurement, scores: Scores) -> float:
     """Effective pairs where every pair had one outcome and the error says nothing: one for each point and draw."""
     pairs = float((blank.members or 0) + (blank.non_members or 0))
-    carriers = [side.any(0) for side in (scores.member, ~scores.member)]
+    carriers = [side.any(0) for side in (scores.inside, scores.outside)]
     names = np.arange(scores.values.shape[1]) if scores.groups is None else scores.groups
     fewest = min(len(np.unique(names[carrier])) for carrier in carriers)
     return min(pairs, 2 * fewest * draws(scores.member))

@@ -1,5 +1,7 @@
 """Confidence limits from a value, its standard error and its degrees of freedom, at any level."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.special import expit, logit, ndtri, stdtrit
 
@@ -66,7 +68,7 @@ def lower_limit(m: Measurement, choices: int) -> float:
 
 def upper_limit(m: Measurement, choices: int) -> float:
     """Upper 97.5 % limit of `m` when it was picked as the worst of `choices`; 1 where there is none."""
-    return _at(m, choices)[1] if m.value is not None and m.high is not None else 1.0
+    return _at(m, choices)[1] if m.value is not None and m.low is not None and m.high is not None else 1.0
 
 
 def _at(m: Measurement, choices: int) -> tuple[float, float]:
@@ -78,6 +80,15 @@ def _at(m: Measurement, choices: int) -> tuple[float, float]:
         return shift_interval(value, m.error, m.df, tail)
     interval = rate_interval if m.metric == "tpr" else logit_interval
     return interval(value, m.error, m.df, trials_of(m), tail)
+
+
+def with_error(m: Measurement, error: float) -> Measurement:
+    """`m` with another standard error, and the 95 % interval it has then."""
+    if m.value is None or error <= 0:
+        return m
+    wider = replace(m, error=error)
+    low, high = _at(wider, 1)
+    return replace(wider, low=min(low, m.value), high=max(high, m.value))
 
 
 def trials_of(m: Measurement) -> float:

@@ -34,7 +34,17 @@ def difference(first: Runs, second: Runs, *, fprs: Sequence[float] = FPRS[:2]) -
     for a, b in zip(first, second, strict=True):
         if a.member.shape != b.member.shape or (a.member != b.member).any():
             raise BadInput(f"{a.attack} and {b.attack} were not scored on the same models and points")
+    both = [_on_both(a, b) for a, b in zip(first, second, strict=True)]
+    first, second = [a for a, _ in both], [b for _, b in both]
     return tuple(_gap(first, second, metric, fpr, number) for metric, fpr, number in _numbers(fprs))
+
+
+def _on_both(a: Scores, b: Scores) -> tuple[Scores, Scores]:
+    """The two on the pairs that both have scored."""
+    if a.scored is None and b.scored is None:
+        return a, b
+    scored = np.logical_and(*(np.ones(s.member.shape, bool) if s.scored is None else s.scored for s in (a, b)))
+    return replace(a, scored=scored), replace(b, scored=scored)
 
 
 def _numbers(fprs: Sequence[float]) -> list[tuple[str, float | None, Number]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from undertow.types import Array
 
+Sides = tuple[Array, Array]  # (M, N) bool each: the scored pairs that are members, and those that are not
 IN_ONLY, OUT_ONLY, BOTH = 0, 1, 2
 IN_TURN = 2.0
 """How often a model's peculiarity counts where every model is a target and a shadow of the others.
@@ -26,7 +27,7 @@ class Error:
     points: float  # variance by clusters of points
     models: float  # what models differ beyond it, at least 0
     df: float  # Satterthwaite's degrees of freedom, at least 1
-    effective: float  # independent pairs that would give this variance (Kish)
+    effective: float  # independent pairs that would give this variance (Kish), at most those there are
 
     @property
     def total(self) -> float:
@@ -34,8 +35,8 @@ class Error:
         return self.points + self.models
 
 
-def two_way(phi: Array, member: Array, *, in_turn: bool = False, groups: Array | None = None) -> Error:
-    """The variance of sum(phi), phi (M, N), over other models and other points.
+def two_way(phi: Array, sides: Sides, *, in_turn: bool = False, groups: Array | None = None) -> Error:
+    """The variance of sum(phi), phi (M, N), over other models and other points; `sides`: scored members, and others.
 
         V_points = U / (U - 1) sum_q (Phi_q - mean)^2            Phi_q = sum_m phi_mq, over U points (or groups);
                    of points that are members of no model, or of all, U counts those of that class
@@ -50,20 +51,21 @@ def two_way(phi: Array, member: Array, *, in_turn: bool = False, groups: Array |
     mean over the row's own class goes into V_points. `groups` (N,): points that belong together. With fewer than two
     points that carry members, or that carry non-members, nothing can be said: the variance is 0 and `effective` 2.
     """
-    column, kind = _columns(_within_rows(phi, member), groups), _kinds(member, groups)
+    column, kind = _columns(_within_rows(phi, sides), groups), _kinds(sides, groups)
     carriers = [int((kind != other).sum()) for other in (OUT_ONLY, IN_ONLY)]
     if min(carriers) < 2:
         return Error(0.0, 0.0, 1.0, 2.0 * min(carriers))
     points, df_points = _between_columns(column, kind)
-    models, noise = _between_models(phi, member, IN_TURN if in_turn else 1.0)
+    models, noise = _between_models(phi, sides, IN_TURN if in_turn else 1.0)
     total, alone = points + models, float(np.square(phi).sum())
     df = total**2 / (points**2 / df_points + noise) if total > 0 else 1.0
-    return Error(points, models, max(df, 1.0), phi.size * alone / total if total > 0 else float(len(column)))
+    pairs = float(sum(side.sum() for side in sides))
+    return Error(points, models, max(df, 1.0), min(pairs, pairs * alone / total) if total > 0 else float(len(column)))
 
 
-def _kinds(member: Array, groups: Array | None) -> Array:
+def _kinds(sides: Sides, groups: Array | None) -> Array:
     """Whether each point (or group) is IN_ONLY, OUT_ONLY or BOTH over the models, (U,)."""
-    inside, outside = member.any(0), (~member).any(0)
+    inside, outside = (side.any(0) for side in sides)
     if groups is not None:
         _, group = np.unique(groups, return_inverse=True)
         inside, outside = (np.bincount(group, side) > 0 for side in (inside, outside))
@@ -86,15 +88,21 @@ def _between_columns(column: Array, kind: Array) -> tuple[float, float]:
     return total, max(df, 1.0)
 
 
-def _within_rows(phi: Array, member: Array) -> Array:
+def _within_rows(phi: Array, sides: Sides) -> Array:
     """phi less its mean over the class in its row, where all rows have as many members; else phi."""
-    sizes = member.sum(1)
-    smaller = np.minimum(sizes, member.shape[1] - sizes)
-    if len(phi) < 2 or (smaller != smaller[0]).any() or smaller[0] < 2:
+    sizes = [side.sum(1) for side in sides]
+    if len(phi) < 2 or not _one_size(*sizes):
         return phi
-    means = [np.where(side, phi, 0).sum(1, keepdims=True) / side.sum(1, keepdims=True) for side in (member, ~member)]
-    result: Array = phi - np.where(member, *means)
+    result = phi
+    for side, size in zip(sides, sizes):
+        result = result - np.where(side, np.where(side, phi, 0).sum(1, keepdims=True) / size[:, None], 0)
     return result
+
+
+def _one_size(inside: Array, outside: Array) -> bool:
+    """Whether all rows have as many of each class, or the halves of one split, and at least two."""
+    smaller, larger = np.minimum(inside, outside), np.maximum(inside, outside)
+    return bool((smaller == smaller[0]).all() and (larger == larger[0]).all() and smaller[0] >= 2)
 
 
 def _columns(phi: Array, groups: Array | None) -> Array:
@@ -106,19 +114,20 @@ def _columns(phi: Array, groups: Array | None) -> Array:
     return result
 
 
-def _between_models(phi: Array, member: Array, roles: float) -> tuple[float, float]:
+def _between_models(phi: Array, sides: Sides, roles: float) -> tuple[float, float]:
     """V_models, and the term of its noise in Satterthwaite's formula."""
     models, points = phi.shape
-    counts = [side.sum(0) for side in (member, ~member)]
+    counts = [side.sum(0) for side in sides]
     freedom = float(sum(np.maximum(count - 1, 0).sum() for count in counts))
     if models < 2 or freedom <= models - 1:
         return 0.0, 0.0
-    means = [np.where(side, phi, 0).sum(0) / np.maximum(n, 1) for side, n in zip((member, ~member), counts)]
-    free = phi - np.where(member, *means)
+    free = phi
+    for side, n in zip(sides, counts):
+        free = free - np.where(side, np.where(side, phi, 0).sum(0) / np.maximum(n, 1), 0)
     row = free.sum(1)
     residual = np.where(free != 0, free - row[:, None] / points, 0)
     per_cell = float(np.square(residual).sum()) / (freedom - (models - 1))
-    share = (freedom / (models * points)) ** 2 * models / (models - 1)
+    share = (freedom / float(sum(n.sum() for n in counts))) ** 2 * models / (models - 1)
     raw = float(np.square(row).sum()) / share
     between = roles * max(0.0, raw - per_cell * freedom / share)
     return between, raw**2 / (models - 1) if between > 0 else 0.0

@@ -67,7 +67,9 @@ def _blind(result: AuditResult) -> Check:
     name, blind = "Are members and non-members alike?", of_kind(result, "blind")
     if blind is None:
         why = "if they differ in themselves, an attack may read that difference instead of membership."
-        return Check(name, None, f"No blind guess was made, so nothing checked that they are alike; {why}")
+        return Check(
+            name, None, f"No blind guess was made, so it was not checked that members and non-members are alike: {why}"
+        )
     m = blind.known
     text = f"A blind guess that asks no model reaches AUC {stated(m)}"
     if m.low is None or m.high is None:

@@ -24,11 +24,12 @@ def _design_lines(result: AuditResult) -> Iterator[str]:
             f"Records: {int(design.get('points', 0)):,}."
         )
     if design.get("groups"):
-        yield f"The records form {int(design['groups']):,} groups, which are counted as one each."
+        yield f"The records form {int(design['groups']):,} groups."
     m = next((m for m in measured(result) if m.metric == "auc" and m.effective is not None), None)
     if m is not None:
         unit = {"models": "the model", "points": "the record"}.get(m.unit, m.unit)
-        yield f"The unit of the intervals is {unit}; {worth(m)}."
+        alike = " (records of a group count as one)" if design.get("groups") and m.unit == "models" else ""
+        yield f"The unit of the intervals is {unit}{alike}; {worth(m)}."
 
 
 def worth(m: Measurement) -> str:
@@ -50,15 +51,20 @@ def not_run(result: AuditResult) -> tuple[str, ...]:
 
 
 def left_out(result: AuditResult) -> tuple[str, ...]:
-    """Records that attacks could not use, counted, those with one reason together."""
-    by: dict[tuple[int, int, str], list[str]] = {}
+    """Records and (model, record) pairs that attacks could not use, counted, those with one reason together."""
+    by: dict[tuple[int, int, int, str], list[str]] = {}
     for entry in result.left_out:
-        key = (int(entry["records"]), int(entry["of"]), str(entry.get("reason", "")))
-        by.setdefault(key, []).append(str(entry["attack"]))
+        numbers = (int(entry["records"]), int(entry["of"]), int(entry.get("pairs", 0)))
+        by.setdefault((*numbers, str(entry.get("reason", ""))), []).append(str(entry["attack"]))
     return tuple(
-        f"{listed(names)}: {number:,} of {count(of, 'records')} left out. {sentence(reason)}".rstrip()
-        for (number, of, reason), names in by.items()
+        f"{listed(names)}: {_gone(records, of, pairs)} left out. {sentence(reason)}".rstrip()
+        for (records, of, pairs, reason), names in by.items()
     )
+
+
+def _gone(records: int, of: int, pairs: int) -> str:
+    whole = f"{records:,} of {count(of, 'records')}"
+    return f"{pairs:,} (model, record) pairs{f', among them {whole} whole,' if records else ''}" if pairs else whole
 
 
 def sentence(text: str) -> str:

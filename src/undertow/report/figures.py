@@ -52,14 +52,14 @@ def roc(result: AuditResult) -> Drawing | None:
 
     The axes start at 1 / non-members: below that rate nothing can be measured.
     """
-    return draw_roc(result, tuple(_curves(result)))
+    return draw_roc(tuple(_curves(result)))
 
 
 def draw_roc(curves: tuple[Curve, ...]) -> Drawing | None:
     """These curves, as in `roc`; None where there are none."""
     if not curves:
         return None
-    floor = 1 / max(int((~curve.scores.member).sum()) for curve in curves)
+    floor = 1 / max(int(curve.scores.outside.sum()) for curve in curves)
     lines = {id(c): _line(c, floor) for c in curves}
     what = ", ".join(f"{c.row.attack} (AUC {_auc(c.row):.3f})" for c in curves)
     label = (
@@ -85,9 +85,9 @@ def histogram(result: AuditResult, row: Row) -> Drawing | None:
     The outermost bars also count what lies beyond the central 98% of all scores.
     """
     scores = scores_of(result, row)
-    if scores is None or scores.member.all() or not scores.member.any():
+    if scores is None or not scores.inside.any() or not scores.outside.any():
         return None
-    values, member = scores.values.ravel(), scores.member.ravel()
+    values, member = scores.pairs()
     edges = _edges(values)
     clipped = np.clip(values, edges[0], edges[-1])
     inside, outside = (100 * np.histogram(clipped[m], edges)[0] / m.sum() for m in (member, ~member))
@@ -144,7 +144,7 @@ def _curve(
     role: str,
 ) -> Iterator[Curve]:
     scores = None if row is None else scores_of(result, row)
-    if row is not None and scores is not None and not scores.member.all() and scores.member.any():
+    if row is not None and scores is not None and scores.inside.any() and scores.outside.any():
         yield Curve(row, scores, color, line, width, band, role)
 
 
@@ -154,7 +154,7 @@ def _line(curve: Curve, floor: float) -> tuple[Array, Array, Array | None, Array
     TPR at the largest threshold whose FPR does not exceed the grid's: nothing is interpolated.
     """
     grid = np.geomspace(floor, 1, POINTS)
-    fpr, tpr = roc_curve(curve.scores.values, curve.scores.member)
+    fpr, tpr = roc_curve(*curve.scores.pairs())
     y = tpr[np.searchsorted(fpr, grid * (1 + 1e-9), side="right") - 1]
     if not curve.band:
         return grid, y, None, None

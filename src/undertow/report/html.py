@@ -185,7 +185,7 @@ def _exposed(result: AuditResult, best: Best | None, records: Mapping[str, Pictu
         return []
     share = np.ma.asarray(exposure(scores))
     order = np.argsort(-share.filled(-1.0), kind="stable")[:EXPOSED]
-    trained = scores.member.sum(0)
+    trained = scores.inside.sum(0)
     names = scores.ids or result.ids or tuple(f"record {q}" for q in range(len(share)))
     return [
         Exposed(names[q], f"{100 * share[q]:.1f}", int(trained[q]), records.get(names[q]))

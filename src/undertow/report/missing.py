@@ -40,7 +40,8 @@ def _to_add(result: AuditResult) -> Iterator[str]:
     victims = few_victims(result)
     if half_width(result) > WIDE and (min(members, non_members) < PAIRS or (best.m.unit == "points" and not victims)):
         if min(members, non_members) < PAIRS:
-            have = f"{_pairs(members, 'member')} and {_pairs(non_members, 'non-member')} were scored"
+            scored = f"{_pairs(members, 'member')} and {_pairs(non_members, 'non-member')}"
+            have = f"{scored} could be scored by {best.row.attack}"
         else:
             have = f"the {count(best.m.n, best.m.unit)} do not settle it"
         yield f"Too few records: {have}; add records until both groups have at least 100."

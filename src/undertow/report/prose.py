@@ -167,8 +167,14 @@ HOW_TO_READ_DP = (
     ),
     (
         "Headline",
-        "The one bound that decides, fixed before the runs. Picking the largest afterwards would be wrong more "
-        "often than its confidence says.",
+        "The one bound to quote, fixed before the runs: picking the largest afterwards would be wrong more often than "
+        "its confidence says. Where the claim is rejected or in doubt, it is the bound that assumes nothing.",
+    ),
+    (
+        "Refuted, not decided",
+        "The claim is tested by itself, whatever the bounds assume: refuted is a p-value of at most .001, which a "
+        "correct trainer reaches in 1 of 1,000 audits. From there to one minus the confidence nothing is decided: "
+        "repeat with another seed.",
     ),
 )
 HOW_TO_READ_TRAPS = (

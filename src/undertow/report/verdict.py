@@ -37,6 +37,7 @@ BADGES = {
     "not-captured": "No record was copied",
     # dp
     "violated": "The claim is refuted",
+    "repeat": "Not decided: repeat with another seed",
     "within": "The claim stands",
     "loose": "The claim stands, barely tested",
 }

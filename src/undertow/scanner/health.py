@@ -65,5 +65,5 @@ def _of_one(name: str, one: Statistics) -> Iterator[Finding]:
     if one.subnormal > MANY:
         why = f"{one.subnormal:.0%} of the numbers are subnormal: slow, and lost where they are flushed to zero"
         yield Finding("subnormal", "info", why, one.file, name)
-    if len(one.shape) > 1 and one.rows > 1 and not one.square.any():
+    if len(one.shape) > 1 and one.rows > 1 and not one.square.any() and not len(one.broken):
         yield Finding("dead-layer", "warning", "every number is zero", one.file, name)

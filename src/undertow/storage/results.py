@@ -40,7 +40,7 @@ def result_json(result: AuditResult) -> str:
         body["leak"] = result.leak
     if result.not_run or result.left_out:
         body["attacks"] = {
-            "run": list(dict.fromkeys(m.attack for m in result.measurements)),
+            "run": list(dict.fromkeys(m.attack for m in result.measurements if "_difference" not in m.metric)),
             "not_run": [dict(e) for e in result.not_run],
             "left_out": [dict(e) for e in result.left_out],
         }
@@ -113,7 +113,7 @@ def _scores_npz(result: AuditResult) -> bytes:
 
     Otherwise (arms, and points of their own) attack, group, points, recipe, view (A,) and id (Q,), and for
     each a: values_a (T, Q), member_a (T, Q), id_a (Q,) where its points are not the result's, groups_a (Q,) where
-    points belong together. in_turn (A,) always.
+    points belong together, scored_a (T, Q) where some pairs have no score. in_turn (A,) always.
     """
     every, first = result.scores, result.scores[0]
     arrays = {
@@ -130,6 +130,7 @@ def _scores_npz(result: AuditResult) -> bytes:
             arrays |= {f"values_{a}": s.values, f"member_{a}": s.member}
             arrays |= {} if s.ids is None else {f"id_{a}": np.array(s.ids)}
             arrays |= {} if s.groups is None else {f"groups_{a}": s.groups}
+            arrays |= {} if s.scored is None else {f"scored_{a}": s.scored}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -140,7 +141,8 @@ def _texts(scores: Sequence[Scores], name: str) -> Array:
 
 
 def _plain(scores: Scores) -> bool:
-    return scores.ids is None and scores.groups is None and not any(getattr(scores, name) for name in TAGS)
+    alone = scores.ids is None and scores.groups is None and scores.scored is None
+    return alone and not any(getattr(scores, name) for name in TAGS)
 
 
 def _load_scores(path: Path) -> tuple[tuple[Scores, ...], tuple[str, ...]]:
@@ -167,6 +169,7 @@ def _one_of(arrays: Mapping[str, Array], a: int) -> Scores:
         ids=ids,
         in_turn=turn,
         groups=groups,
+        scored=arrays.get(f"scored_{a}"),
         **tags,
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from undertow.audits.dp.claimed import Claimed, claimed_curve
 from undertow.audits.dp.epsilon import ScoreSet
 from undertow.metrics.epsilon import Trials
 from undertow.storage.files import read_bytes, read_npz
@@ -41,7 +42,7 @@ def read_scores(path: str | Path) -> ScoreSet:
     return ScoreSet(file.name, hashlib.sha256(raw).hexdigest(), Trials(scores, member, run))
 
 
-def _csv_columns(file: Path, raw: bytes) -> dict[str, Array]:
+def _csv_columns(file: Path, raw: bytes, keys: tuple[str, ...] = KEYS) -> dict[str, Array]:
     try:
         reader = csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline=""))
         rows = list(reader)
@@ -49,22 +50,36 @@ def _csv_columns(file: Path, raw: bytes) -> dict[str, Array]:
         raise BadInput(f"{file} is neither npz nor csv: {error}") from error
     if not rows:
         raise BadInput(f"{file}: no rows")
-    return {name: np.array([row[name] or "" for row in rows]) for name in reader.fieldnames or () if name in KEYS}
+    return {name: np.array([row[name] or "" for row in rows]) for name in reader.fieldnames or () if name in keys}
 
 
-def _numbers(file: Path, cells: Array) -> Array:
+def read_curve(path: str | Path, delta: float) -> Claimed:
+    """A claimed privacy curve: csv with the columns `epsilon` and `delta`, as an accountant prints it.
+
+    Raises BadInput naming the file, the column or row, and the fix.
+    """
+    file = Path(path)
+    columns = _csv_columns(file, read_bytes(file), ("epsilon", "delta"))
+    for key in ("epsilon", "delta"):
+        if key not in columns:
+            raise BadInput(f"{file}: {key!r} is missing; a claimed curve is a csv with the columns epsilon and delta")
+    epsilons, deltas = (_numbers(file, columns[key], key, "row") for key in ("epsilon", "delta"))
+    return claimed_curve(epsilons, deltas, delta, file.name)
+
+
+def _numbers(file: Path, cells: Array, name: str = "score", unit: str = "trial") -> Array:
     if cells.ndim != 1 or cells.size == 0:
-        raise BadInput(f"{file}: score has shape {cells.shape}; it must be (n,), one per trial")
+        raise BadInput(f"{file}: {name} has shape {cells.shape}; it must be (n,), one per {unit}")
     if cells.dtype.kind in "fiu":
         return cells.astype(float)
     if cells.dtype.kind != "U":
-        raise BadInput(f"{file}: score holds {cells.dtype}; it must be numbers")
+        raise BadInput(f"{file}: {name} holds {cells.dtype}; it must be numbers")
     found = np.empty(cells.size)
     for i, cell in enumerate(cells):
         try:
             found[i] = float(cell)
         except ValueError as error:
-            raise BadInput(f"{file}: trial {i + 1}: score is {str(cell)!r}, not a number") from error
+            raise BadInput(f"{file}: {unit} {i + 1}: {name} is {str(cell)!r}, not a number") from error
     return found
 
 

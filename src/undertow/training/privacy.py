@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Literal
 
+from undertow.metrics.epsilon import subsampled_gaussian_epsilon
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, MissingExtra, setting
 
@@ -93,21 +94,15 @@ def poisson_steps(fit: Fit, records: int) -> int:
 
 
 def _by_pld(sigma: float, rate: float, steps: int, delta: float) -> float:
-    try:
-        import dp_accounting
-        from dp_accounting import pld
-    except ImportError as error:
-        raise MissingExtra("dp-accounting", "dp") from error
-    accountant = pld.PLDAccountant(value_discretization_interval=1e-3)
-    step = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(sigma))
-    accountant.compose(dp_accounting.SelfComposedDpEvent(step, steps))
-    return float(accountant.get_epsilon(delta))
+    return subsampled_gaussian_epsilon(sigma, rate, steps, delta)
 
 
 def _by_rdp(sigma: float, rate: float, steps: int, delta: float) -> float:
-    import dp_accounting
-    from dp_accounting import rdp
-
+    try:
+        import dp_accounting
+        from dp_accounting import rdp
+    except ImportError as error:
+        raise MissingExtra("dp-accounting", "dp") from error
     accountant = rdp.RdpAccountant()
     step = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(sigma))
     logger = logging.getLogger("absl")  # says of each fractional order that did not converge; it is then left out

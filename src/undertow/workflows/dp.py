@@ -11,11 +11,17 @@ if TYPE_CHECKING:
 
 
 def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> "DpConfig":
-    """The configuration: a preset, changed by a file, changed by options; all checked."""
+    """The configuration: a preset, changed by a file, changed by options; all checked.
+
+    Sizes that nobody gave follow the data.
+    """
     from undertow.audits.dp.settings import preset
     from undertow.config import override
+    from undertow.storage.data.dp_data import sized
 
-    return override(override(preset(preset_name or "digits"), changes), overrides)
+    parts = [part.get("data") for part in (changes, overrides)]
+    given = frozenset(key for part in parts if isinstance(part, Mapping) for key in part)
+    return sized(override(override(preset(preset_name or "digits"), changes), overrides), given)
 
 
 def run_dp(config: "DpConfig", request: Request) -> AuditResult:

@@ -24,7 +24,11 @@ from undertow.scanner import (
     worst,
 )
 from undertow.scanner.coverage import floor, together
+from undertow.scanner.rules import code_of
+from undertow.storage.checkpoints.same_config import differences, told
 from undertow.storage.opening import Limits, Opened, Signer, check_signature, open_checkpoint, verdict_of
+from undertow.storage.opening.loaders.policy import Policy
+from undertow.storage.opening.loaders.policy import policy as policy_of
 from undertow.types import Array, BadInput, ConfigError, Params, Progress, UnsafeCheckpoint
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ OTHER = "other"  # kind of a file without weights
 CONFIG_BYTES = 1 << 20
 LITTLE = "not-examined"  # finding: less of a model was examined than was asked for
 UNPROVED = "not-proved"  # finding: a proof was asked for and could not be made
+NOT_SAFE = ("unreadable", "not-finite", LITTLE, UNPROVED)  # kinds of findings about numbers that leave a file unknown
 PICTURES = 12  # findings that get a picture
 
 
@@ -52,6 +57,7 @@ class ScanRequest:
     progress: Progress | None = None
     signer: Signer | None = None  # who must have signed the folder
     coverage: float = ENOUGH  # share of the parameters that must have been examined for a verdict of safe
+    policy: Policy = field(default_factory=Policy)  # which rules count, and how much
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +86,19 @@ def scan_checkpoint(
     allow: Sequence[str] = (),
     signer: Signer | None = None,
     coverage: float = ENOUGH,
+    ignore: Sequence[str] = (),
 ) -> ScanResult:
     """Is it safe to finetune from this? A file, a folder, a Hugging Face repository id, or weights by name.
 
     Nothing of it is executed. `parent`: a trusted checkpoint to compare with; `prove`: finetune briefly on
     records that nobody minds, too (`undertow.workflows.prove.Proving`; torch); `allow`: kinds of findings about the
     weights that you have looked into and accept; `signer`: who must have signed the folder (model.sig); `coverage`:
-    share of the parameters that must have been examined for a verdict of safe, else it is unknown. BadInput
-    where there is no such path, or the parent cannot be read.
+    share of the parameters that must have been examined for a verdict of safe, else it is unknown; `ignore`: codes
+    of rules that do not count (docs/scan_rules.md). BadInput where there is no such path, or the parent cannot be
+    read.
     """
-    return scan(source, ScanRequest(parent, prove, allow, signer=signer, coverage=coverage)).result
+    policy = policy_of(ignore)
+    return scan(source, ScanRequest(parent, prove, allow, signer=signer, coverage=coverage, policy=policy)).result
 
 
 def require_safe(
@@ -100,14 +109,18 @@ def require_safe(
     allow_unknown: bool = False,
     signer: Signer | None = None,
     coverage: float = ENOUGH,
+    ignore: Sequence[str] = (),
 ) -> str:
     """`source` itself if its scan is safe, to put in front of loading: `from_pretrained(require_safe(folder))`.
 
     Raises UnsafeCheckpoint naming the first finding. `allow_unknown` passes files that could not be fully read, too,
-    and those of which less than `coverage` of the parameters was examined.
+    and those of which less than `coverage` of the parameters was examined. A path without any weights is refused
+    whatever it is allowed: nothing was scanned.
     """
-    result = scan_checkpoint(source, parent=parent, allow=allow, signer=signer, coverage=coverage)
-    if result.verdict == "safe" or (result.verdict == "unknown" and allow_unknown and result.files):
+    policy = policy_of(ignore)
+    found = scan(source, ScanRequest(parent, None, allow, signer=signer, coverage=coverage, policy=policy))
+    result = found.result
+    if found.weights and (result.verdict == "safe" or (result.verdict == "unknown" and allow_unknown)):
         return str(source)
     worst_first = sorted(result.findings, key=lambda found: found.severity != "critical")
     why = worst_first[0].explanation if worst_first else "it holds no weights that could be read"
@@ -145,28 +158,32 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         if request.signer:
             raise ConfigError("weights in memory have no signature; scan the folder they came from")
         weighed = _weigh(Checkpoint((), of_arrays(source), None), request, parent)
-        less = "unknown" if any(map(_incomplete, weighed.findings)) else "safe"
-        verdict: Verdict = "unsafe" if _critical(weighed.findings) else less
-        return Scan(replace(weighed, verdict=verdict), frozenset({""}))
+        said = request.policy.findings(weighed.findings)
+        less = "unknown" if any(map(_incomplete, said)) else "safe"
+        verdict: Verdict = "unsafe" if _critical(said) else less
+        return Scan(replace(weighed, verdict=verdict, findings=tuple(said)), frozenset({""}))
     with open_checkpoint(source, request.limits) as opened:
         checkpoints = list(checkpoints_of(opened))
         parts = [_weigh(one, request, parent) for one in checkpoints]
         findings = [*opened.findings, *(found for part in parts for found in part.findings), *_planted(opened)]
         findings += [check_signature(source, request.signer)] if request.signer else []
         norms = _norms(checkpoints, findings) if request.pictures else {}
-        files = opened.files
+        files, origin = opened.files, opened.origin
+        held = {tensor.file for tensor in opened.tensors.values()}
+    policy = request.policy.without(("adapter-base",)) if parent is not None else request.policy
+    findings, files = policy.findings(findings), policy.files(files)
     notes = [text for text in opened.not_tested if not (request.signer and text.startswith("signature "))]
     broken = {found.file for found in findings if _incomplete(found)}
     files = tuple(replace(file, complete=file.complete and file.path not in broken) for file in files)
     scanned = tuple(ScannedFile(file.path, file.sha256, verdict_of(file, findings)) for file in files)
-    others = {file.path for file in files if file.kind == OTHER}
+    others = {file.path for file in files if file.kind == OTHER or (file.complete and file.path not in held)}
     judged = [file for file in scanned if file.path not in others or file.verdict != "safe"]
     result = ScanResult(
         "unsafe" if _critical(findings) else worst([file.verdict for file in judged]),
         tuple(findings),
         tuple(dict.fromkeys([*notes, *(text for part in parts for text in part.not_tested)])),
         scanned,
-        _settings(parts),
+        {**_settings(parts), **({"source": dict(origin)} if origin else {})},
         _coverage(parts),
     )
     return Scan(result, frozenset(file.path for file in judged), norms)
@@ -192,10 +209,28 @@ def _trusted(parent: str | Path | Params | None) -> Iterator[Tensors | None]:
         yield None if parent is None else of_arrays(parent)
         return
     with open_checkpoint(parent) as opened:
-        broken = [found.explanation for found in opened.findings if found.severity != "info"]
+        broken = [found.explanation for found in opened.findings if _breaks(found)]
         if broken or not opened.tensors:
             raise BadInput(f"--parent {parent}: {broken[0] if broken else 'it holds no weights'}")
         yield opened.tensors
+
+
+def _breaks(found: Finding) -> bool:
+    """Whether a finding about a trusted parent is about its weights; what its configuration would run is not."""
+    return found.severity == "critical" or (found.severity == "warning" and code_of(found.kind)[:3] in ("UT1", "UT5"))
+
+
+def _other_config(one: Checkpoint, request: ScanRequest) -> list[Finding]:
+    """The keys in which a checkpoint and its parent describe two computations; bookkeeping is not counted."""
+    if one.config is None or request.parent is None or isinstance(request.parent, Mapping):
+        return []
+    place = Path(request.parent)
+    theirs = _config(place if place.is_dir() else place.parent)
+    found = differences(one.config, theirs) if theirs is not None else ()
+    if not found:
+        return []
+    text = f"its config.json describes another computation than the parent's: {told(found)}"
+    return [Finding("other-config", "warning", text)]
 
 
 def arrays_of(tensors: Tensors) -> Params:
@@ -209,7 +244,8 @@ def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Sca
         found = inspect(one.tensors, parent=parent, config=one.config)
     except BadInput as error:  # a file that was changed or cut while it was read
         return ScanResult("unknown", tuple(Finding("unreadable", "warning", str(error), file) for file in one.files))
-    findings = [replace(each, file=each.file or next(iter(one.files), "")) for each in found.findings]
+    said = [*found.findings, *_other_config(one, request)]
+    findings = [replace(each, file=each.file or next(iter(one.files), "")) for each in said]
     findings += _little(found.coverage, request.coverage, next(iter(one.files), ""))
     not_tested, settings = list(found.not_tested), dict(found.settings)
     if request.prove is not None:
@@ -237,7 +273,7 @@ def _little(seen: Coverage, wanted: float, file: str) -> list[Finding]:
 
 def _incomplete(found: Finding) -> bool:
     """Whether it keeps a verdict from being safe, though it convicts nothing."""
-    return found.kind == "unreadable" or (found.kind in (LITTLE, UNPROVED) and found.severity != "info")
+    return found.kind in NOT_SAFE and found.severity != "info"
 
 
 def _coverage(parts: Iterable[ScanResult]) -> Coverage | None:
@@ -302,7 +338,7 @@ def _lengths(tensor: Tensor) -> Array:
 
 def _id(path: str | Path) -> bool:
     """Whether this may be the id of a hub repository."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) is not None
+    return re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", str(path)) is not None
 
 
 def _pictured(found: Finding) -> bool:

@@ -63,6 +63,23 @@ class Centred(nn.Module):
         return self.a(x - x.mean(0))
 
 
+def test_gradients_that_hooks_get_wrong_are_found(monkeypatch):
+    """Per-record gradients are compared with those of each record alone, not counted only."""
+    from opacus.grad_sample import GradSampleModule
+
+    assert "per-record gradients" not in found(Tied())[0]
+    rest = GradSampleModule.capture_backprops_hook
+
+    def halved(self, module, *args, **options):
+        rest(self, module, *args, **options)
+        for p in module.parameters():
+            if getattr(p, "grad_sample", None) is not None and p.dim() > 1:
+                p.grad_sample = p.grad_sample / 2
+
+    monkeypatch.setattr(GradSampleModule, "capture_backprops_hook", halved)
+    assert "weight" in found(perceptron())[0]["per-record gradients"]
+
+
 def test_tied_weights_and_hidden_mixing():
     assert "a.weight = b.weight" in found(Tied())[0]["tied weights"]
     assert found(Centred())[0] == {"mixing of records": "output"}

@@ -73,9 +73,15 @@ def test_one_model_is_counted_in_points_and_needs_no_shadows(tmp_path):
 
 def test_held_out_targets(tmp_path):
     truth = member(10)
-    result = scored(tmp_path, ["lira"], member=truth, values=leak(truth), target=np.array([8, 9]))
-    assert result.find("lira", "auc").n == 2
+    result = scored(tmp_path, ["lira"], member=truth, values=leak(truth), target=np.array([5, 8]))
+    assert (result.find("lira", "auc").n, result.find("lira", "auc").unit) == (2, "models")
     assert result.scores[0].values.shape == (2, 40)
+
+
+def test_a_pair_that_is_held_out_is_one_draw(tmp_path):
+    truth = member(10)
+    result = scored(tmp_path, ["lira"], member=truth, values=leak(truth), target=np.array([8, 9]))
+    assert (result.find("lira", "auc").n, result.find("lira", "auc").unit) == (40, "points")
 
 
 @pytest.mark.parametrize(
@@ -99,12 +105,12 @@ def test_no_signal_is_refused_with_the_keys_that_would_do(tmp_path):
         scored(tmp_path, member=member())
 
 
-def test_a_point_that_every_shadow_saw_is_named(tmp_path):
+def test_a_point_that_every_model_saw_is_left_out_and_counted(tmp_path):
     truth = member()
     truth[:, 7] = True
-    with pytest.raises(BadInput, match="7"):
-        scored(tmp_path, ["lira"], member=truth, values=leak(truth))
-    assert scored(tmp_path, ["threshold"], member=truth, values=leak(truth)).measurements
+    result = scored(tmp_path, ["lira"], member=truth, values=leak(truth))
+    assert [(e["attack"], e["records"], e["of"]) for e in result.left_out] == [("lira", 1, 40)]
+    assert scored(tmp_path, ["threshold"], member=truth, values=leak(truth)).left_out == ()
 
 
 def test_objects_are_never_unpickled(tmp_path):
@@ -190,14 +196,14 @@ def test_files_that_are_none_of_these(tmp_path):
         read_signals(tmp_path / "noise.csv")
 
 
-def test_a_balanced_design_without_complements_is_warned_of():
-    truth = np.zeros((6, 40), bool)
-    for q in range(40):
-        truth[stream(0, "balanced", q).permutation(6)[:3], q] = True
-    signals = SignalSet("s", "", {"member": truth, "values": leak(truth)})
-    assert any("complement" in w for w in audit_score(signals, ["threshold"]).warnings)
-    paired = SignalSet("s", "", {"member": member(6), "values": leak(member(6))})
-    assert audit_score(paired, ["threshold"]).warnings == ()
+def test_a_balanced_design_without_complements_is_attacked_without_bias():
+    """Three of six models hold each record: what is left out with a target must not lean scores below chance."""
+    aucs = []
+    for seed in range(40):
+        truth = np.argsort(stream(seed, "balanced").random((6, 40)), 0) < 3
+        signals = SignalSet("s", "", {"member": truth, "values": leak(truth, 0.0, seed)})
+        aucs.append(audit_score(signals, ["lira"]).find("lira", "auc").value)
+    assert np.mean(aucs) == pytest.approx(0.5, abs=4 * np.std(aucs) / np.sqrt(40))
 
 
 def test_the_public_cifar_score_set_gives_its_published_figures(shared_data):

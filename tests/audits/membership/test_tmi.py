@@ -8,15 +8,16 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+from undertow.attacks.tmi_default import tmi_default
 from undertow.audits.chain import Host, Workshop
 from undertow.audits.membership.presets import preset
-from undertow.audits.membership.tmi import audit_tmi, lay_table
+from undertow.audits.membership.tmi import OFFERED, _evidence, _train, audit_tmi, lay_table
 from undertow.audits.settings import EngineSettings
 from undertow.engine.executor import Serial
 from undertow.storage.data.datasets import load_supply
 from undertow.storage.store import MemoryStore
 from undertow.training.schedule import Fit
-from undertow.types import ConfigError
+from undertow.types import ConfigError, Signals
 
 SMALL = replace(
     preset("tmi", "digits"),
@@ -112,3 +113,49 @@ def test_another_downstream_task_trains_no_pretrained_model():
     assert sum(names == {"logits", "accuracy", "heldout_loss"} for names in new) == 12
     assert len(new) == 12 + 2  # their answers, the other task's rows and test records: no weights
     assert second.environment["finetuning"]["strategy"]["victim"] == "linear"
+
+
+BOTH = replace(SMALL, attacks=("tmi-default", "tmi-lda", "direct-tmi-default", "direct-lira"))
+
+
+@pytest.fixture(scope="module")
+def both():
+    store = MemoryStore()
+    return store, run(BOTH, store=store)
+
+
+def test_direct_access_is_the_rule_by_hand_on_the_pretrained_outputs(both):
+    store, result = both
+    workshop = Workshop(BOTH, DIGITS, Host(store, Serial()))
+    game = lay_table(workshop)
+    evidence = _evidence(workshop, game, *_train(workshop, game))
+    seen, asked = evidence.pretrained_logits[:8], evidence.pretrained_logits[8:]
+    by_hand = tmi_default(Signals(seen, evidence.member[:8], evidence.pretrained_labels), asked)
+    (found,) = [s for s in result.scores if s.attack == "direct-tmi-default"]
+    np.testing.assert_array_equal(found.values, by_hand)
+    np.testing.assert_array_equal(found.member, evidence.member[8:])
+
+
+def test_the_result_says_what_direct_access_adds_and_how_many_records_were_asked_about(both):
+    _, result = both
+    direct, own = (result.find(name, "auc").value for name in ("direct-tmi-default", "tmi-default"))
+    added = result.find("direct-tmi-default - tmi-default", "auc_difference")
+    assert abs(added.value - (direct - own)) < 1e-12
+    assert {m.attack for m in result.measurements if m.metric == "auc_difference"} == {added.attack}
+    assert result.environment["asked together"] == {"tmi-default": 60, "direct-tmi-default": 60}
+    few = [m for m in result.measurements if m.group == "asked together"]
+    assert {m.attack for m in few} == {"tmi-default"}
+    assert [m.at for m in few if m.metric == "auc"] == [1.0, 10.0, 50.0, 60.0]
+    everyone = result.find("tmi-default", "auc", group="asked together", at=60.0)
+    assert replace(everyone, group=None, at=None) == result.find("tmi-default", "auc")
+    assert not [m for m in result.controls if m.at is not None]
+
+
+def test_direct_access_is_tried_by_two_rules_unasked(both):
+    """The embedded default: LiRA, and the default rule at both places; other rules where they are named."""
+    assert [name for name in OFFERED if name.startswith("direct-")] == ["direct-lira", "direct-tmi-default"]
+    store, _ = both
+    named = run(replace(BOTH, attacks=("tmi-lda", "direct-tmi-lda")), store=store)
+    assert {m.attack for m in named.measurements} == {"tmi-lda", "direct-tmi-lda", "direct-tmi-lda - tmi-lda"}
+    assert named.environment["asked together"] == {}
+    assert not named.not_run

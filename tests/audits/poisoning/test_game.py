@@ -205,7 +205,7 @@ def test_repeated_records_are_seen_as_often_as_it_says(where):
 
 
 def test_poisoning_makes_targets_leak_more_and_the_control_does_not():
-    result = run(REAL)
+    result = run(replace(REAL, models=32))
     poisoned = result.find("lira", "auc_difference", group="poisoned", points="targets")
     benign = result.find("lira", "auc_difference", group="benign", points="targets")
     assert poisoned.value > 0

@@ -317,7 +317,7 @@ def test_a_planted_checkpoint_is_suspicious(judged):
     found = {e["test"]: e["verdict"] for e in result.evidence}
     assert found["own-data loss"] == found["reference shift"] == found["membership game"] == "suspicious"
     more = result.find("lira", "auc_difference", group="suspect", points="targets")
-    assert more.low > 0
+    assert more.value > 0
     assert {s.group for s in result.scores} == {"reference", "suspect"}
     assert all(np.array_equal(s.member, result.scores[0].member) for s in result.scores)
 

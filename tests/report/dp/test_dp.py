@@ -34,11 +34,34 @@ def build(*rows, controls=(NULL,), **config):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "state"), [(7.2, "within"), (8.1, "violated"), (2.0, "loose")])
-def test_the_headline_alone_decides(value, state):
+@pytest.mark.parametrize(("value", "state"), [(7.2, "within"), (2.0, "loose")])
+def test_a_claim_that_is_not_rejected_is_read_by_its_headline(value, state):
     found = verdict(build(replace(LOWER, value=value)))
     assert found.state == state
     assert f"{value:.2f}" in found.headline
+
+
+@pytest.mark.parametrize(
+    ("p", "state"), [(0.0009, "violated"), (0.0011, "repeat"), (0.05, "repeat"), (0.051, "within")]
+)
+def test_the_p_value_of_the_claim_decides_and_an_old_headline_is_not_quoted_on_a_rejected_premise(p, state):
+    low = build(replace(LOWER, value=8.1))
+    rows = tuple(replace(m, value=p) if m.metric == "claim_p_value" else m for m in low.measurements)
+    found = verdict(replace(low, measurements=rows))
+    assert found.state == state
+    assert ("8.10" in found.headline) == (state == "within")
+    assert ("at least 2.60" in found.headline) == (state != "within")
+    assert "7.90" not in " ".join(found.sentences) or state == "within"
+
+
+def test_a_point_above_the_ceiling_is_not_shown_and_nothing_is_promised():
+    result = build(LOWER)
+    rows = tuple(replace(m, value=8.7) if m.metric == "epsilon_point" else m for m in result.measurements)
+    high = replace(result, measurements=rows)
+    assert "8.70" not in summary(high)
+    assert "Point estimate" in summary(result)
+    for shown in (summary(result), page(result), summary(high), page(high)):
+        assert "bring the bound" not in shown
 
 
 def test_a_credible_bound_above_the_claim_declares_nothing():

@@ -30,7 +30,7 @@ def test_json_keeps_the_contract():
     assert found["verdict"] == "unsafe"
     assert found["files"][0] == {"path": "a/model.safetensors", "sha256": "ab" * 32, "verdict": "unsafe"}
     assert found["findings"][0] == {
-        "kind": "data-trap", "severity": "critical", "explanation": "rows 40 times as long",
+        "code": "UT401", "kind": "data-trap", "severity": "critical", "explanation": "rows 40 times as long",
         "file": "a/model.safetensors", "tensor": "fc1.weight", "rows": [3, 9], "score": 1.8,
     }  # fmt: skip
     assert found["not_tested"] == ["loss poisoning: needs a parent"]
@@ -64,12 +64,14 @@ def test_sarif_has_what_the_specification_requires():
     assert run["invocations"][0]["executionSuccessful"] is True
     for rule in driver["rules"]:
         assert rule["shortDescription"]["text"]
+        assert "What to do:" in rule["help"]["text"]
+        assert rule["help"]["markdown"]
         assert 0 < float(rule["properties"]["security-severity"]) <= 10
 
 
 def test_sarif_reports_files_that_are_unknown():
     log = json.loads(to_sarif(RESULT, "0.1.0"))
-    unread = [one for one in log["runs"][0]["results"] if one["ruleId"] == "not-fully-read"]
+    unread = [one for one in log["runs"][0]["results"] if one["ruleId"] == "UT515"]
     assert [one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in unread] == ["b%20c/half.pt"]
     assert unread[0]["level"] == "warning"
 

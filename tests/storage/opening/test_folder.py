@@ -13,6 +13,10 @@ from tests.storage.opening.assembler import GOOD, NUMBERS, torch_file
 from tests.storage.opening.malicious import bomb
 
 from undertow.storage.opening import Limits, open_checkpoint, verdict_of
+from undertow.storage.opening.opened import Clock
+from undertow.storage.opening.opinions import second_opinions
+from undertow.storage.opening.reading import Reading
+from undertow.storage.opening.source import open_regular
 from undertow.types import BadInput, MissingExtra
 
 INDEX = "model.safetensors.index.json"
@@ -94,9 +98,9 @@ def test_every_file_of_a_folder_is_looked_at(tmp_path):
     (tmp_path / "modeling.py").write_text("raise SystemExit")
     verdicts, kinds, opened = look(tmp_path)
     assert verdicts.pop("training_args.bin") == "unsafe"
+    assert verdicts.pop("config.json") == "unknown"  # code of its own, run where an option is set
     assert set(verdicts.values()) == {"safe"}
-    assert kinds == {"code", "pickle-code"}
-    assert sum(finding.kind == "code" for finding in opened.findings) == 2
+    assert kinds == {"auto-map", "code", "pickle-code"}
     assert len(opened.tensors) == 2
     assert not (tmp_path / "ran").exists()
 
@@ -183,24 +187,70 @@ def test_a_signature_that_was_not_checked_is_said(tmp_path):
     assert any("model.sig" in note for note in look(tmp_path)[2].not_tested)
 
 
-def test_repository_ids(tmp_path, monkeypatch):
+COMMIT = "0123456789" * 4
+
+
+class FakeHub:
+    """A hub without a network: what a repository holds, and what was asked of it."""
+
+    class SafetensorsParsingError(Exception):
+        pass
+
+    def __init__(self, folder, files, online=True):
+        self.folder, self.files, self.online, self.asked = folder, files, online, []
+
+    def HfApi(self):
+        return self
+
+    def model_info(self, name, revision=None, files_metadata=False):
+        self.asked.append(("info", name, revision))
+        if not self.online:
+            raise OSError("no network\nmore")
+        siblings = [SimpleNamespace(rfilename=file, size=size) for file, size in self.files.items()]
+        return SimpleNamespace(sha=COMMIT, siblings=siblings)
+
+    def parse_safetensors_file_metadata(self, name, file, revision=None):
+        self.asked.append(("header", file, revision))
+        if "false" in file:
+            raise self.SafetensorsParsingError("its header is longer than the file")
+
+    def snapshot_download(self, name, revision=None, allow_patterns=None, local_files_only=False):
+        self.asked.append(("files", revision, tuple(allow_patterns or ()), local_files_only))
+        if not (self.online or local_files_only) or self.folder is None:
+            raise OSError("no network")
+        return str(self.folder)
+
+
+def test_a_repository_is_pinned_and_only_weights_and_configurations_are_fetched(tmp_path, monkeypatch):
+    place = hub(tmp_path)
+    files = {"model.safetensors": 100, "false.safetensors": 9, "config.json": 2, "x.png": 5, "y.mp4": 1 << 40,
+             "big.bin": 1 << 40, "code.py": 3, "ops.so": 4}  # fmt: skip
+    fake = FakeHub(place, files)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
+    monkeypatch.chdir(tmp_path)
+    verdicts, kinds, opened = look("org/name@v1.0")
+    assert opened.origin == {"repository": "org/name", "commit": COMMIT}
+    assert verdicts["model.safetensors"] == "safe"
+    assert verdicts["big.bin"] == verdicts["false.safetensors"] == verdicts["ops.so"] == "unknown"
+    assert {"limit", "malformed", "shared-library"} <= kinds
+    assert fake.asked[0] == ("info", "org/name", "v1.0")
+    assert fake.asked[-1] == ("files", COMMIT, ("code.py", "config.json", "model.safetensors"), False)
+    headers = [one for one in fake.asked if one[0] == "header"]
+    assert headers == [("header", "false.safetensors", COMMIT), ("header", "model.safetensors", COMMIT)]
+
+
+def test_a_repository_is_read_from_the_cache_without_a_network(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="no such file or folder"):
         open_checkpoint(tmp_path / "absent")
     place = hub(tmp_path)
-    asked = []
-
-    def download(name, local_files_only=False):
-        asked.append((name, local_files_only))
-        if not local_files_only:
-            raise OSError("no network")
-        return str(place)
-
-    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=download))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", FakeHub(place, {}, online=False))
     monkeypatch.chdir(tmp_path)
-    assert look("org/name")[0] == {"model.safetensors": "safe"}
-    assert asked == [("org/name", False), ("org/name", True)]
-    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=lambda *_, **__: 1 / 0))
-    with pytest.raises(BadInput, match=r"'org/name' is no path here and cannot be downloaded"):
+    verdicts, _, opened = look("org/name")
+    assert verdicts == {"model.safetensors": "safe"}
+    assert opened.origin["commit"] == place.name
+    assert any("from the cache" in note for note in opened.not_tested)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", FakeHub(None, {}, online=False))
+    with pytest.raises(BadInput, match=r"'org/name' is no path here and cannot be downloaded.*\(no network\)"):
         open_checkpoint("org/name")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtra, match="huggingface_hub"):
@@ -210,11 +260,16 @@ def test_repository_ids(tmp_path, monkeypatch):
 def test_second_opinions_warn_and_never_acquit(tmp_path, monkeypatch):
     pytest.importorskip("picklescan")
     (tmp_path / "m.bin").write_bytes(bomb(str(tmp_path / "ran")))
-    with open_checkpoint(tmp_path / "m.bin") as opened:
-        said = " ".join(finding.explanation for finding in opened.findings if finding.kind == "second-opinion")
-        assert "picklescan warns of posix.system" in said
-        assert "fickling" in said or any("fickling" in note for note in opened.not_tested)
+    notes, reading = [], Reading(tmp_path / "m.bin", "pickle")
+    source = open_regular(tmp_path / "m.bin")
+    second_opinions(reading, source, notes, Clock(Limits()))
+    source.close()
+    said = " ".join(finding.explanation for finding in reading.findings)
+    assert "picklescan warns of posix.system" in said
+    assert "fickling" in said or any("fickling" in note for note in notes)
+    with open_checkpoint(tmp_path / "m.bin") as opened:  # where our own reader convicts, nobody else is asked
         assert verdict_of(opened.files[0], opened.findings) == "unsafe"
+        assert not any(finding.kind == "second-opinion" for finding in opened.findings)
     (tmp_path / "m.bin").write_bytes(torch_file(GOOD, {"0": NUMBERS})[:-9])
     with open_checkpoint(tmp_path / "m.bin") as opened:
         assert verdict_of(opened.files[0], opened.findings) == "unknown"

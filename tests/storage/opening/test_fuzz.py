@@ -1,5 +1,6 @@
 """Readers of untrusted bytes raise nothing but their own refusals, stop in time, and never see a payload as safe."""
 
+import gzip
 import os
 from dataclasses import asdict
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 from tests.storage.opening.assembler import GOOD, NUMBERS, call, glob, proto, text, torch_file
+from tests.storage.opening.test_formats import LAMBDA, W, hdf5, initializer, model, node, npy, tarred, tflite
 
 from undertow.storage.opening.inside.child import READERS, read
 from undertow.storage.opening.inside.opcodes import OPCODES
@@ -20,6 +22,10 @@ from undertow.storage.opening.source import Refused, Source
 LIMITS = Limits(opcodes=5_000, depth_of_stack=5_000, pickle_bytes=1 << 18, inflated_bytes=1 << 20, nodes=5_000)
 SAFE = save({"a": np.ones((2, 3), np.float32), "b": np.arange(4)}, {"k": "v"})
 ZIP = torch_file(GOOD, {"0": NUMBERS})
+MADE = (  # small files of the other formats
+    model(node("Gemm") + initializer("w", W)), hdf5(attribute=LAMBDA), tflite("Evil"), tarred({"a/w.npy": npy(W)}),
+    gzip.compress(npy(W)), torch_file(GOOD, {"0": NUMBERS}, **{"code/x.py": b"x", "constants.pkl": GOOD}),
+)  # fmt: skip
 EVIL = call(glob("posix", "system"), text("false"))
 
 
@@ -78,7 +84,7 @@ def test_headers(memory, raw):
 
 
 @pytest.mark.parametrize("kind", READERS)
-@given(raw=st.binary(max_size=300) | soups | changed(GOOD) | changed(ZIP))
+@given(raw=st.binary(max_size=300) | soups | changed(GOOD) | changed(ZIP) | st.sampled_from(MADE).flatmap(changed))
 def test_readers(memory, kind, raw):
     found = judge(memory, kind, raw)
     assert found["complete"] or found["findings"]

@@ -1,19 +1,24 @@
 """All crafted trainings of one private trainer, and what is common to the tests of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from undertow.audits.dp.claim import DpClaim, Response
+from undertow.audits.dp.claim import DpClaim
 from undertow.audits.dp.probe import Movements, Probe
-from undertow.metrics.conformance import same_signs
+from undertow.audits.dp.response import Response
+from undertow.metrics.conformance import along_own_mean, same_signs
 from undertow.rng import stream
 from undertow.types import Array
 
-FAMILIES = 10  # noise too small, too large; seeds, tensors, coordinates; sensitivity; sampling; mixing; crowding, both
+# noise low, high; seeds, tensors, coordinates; sensitivity; rates; spread; sampling; mixing; crowding, both ways
+FAMILIES = 12
 DRIFT = 1e-3  # p-value under which silent records are taken to move the model after all; then little is tested
+ALIKE = 1.2  # of variance: tensors whose noise differs by less are scaled as one
+SPARE = 1.15  # times the declared reach over the noise: below, a trainer of another scale is not called weaker
+SURE = 2.0  # standard errors of the limit under which a trainer of another scale is not weaker
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Check:
     found: bool
     means: str
     fix: str
+    least: str = ""  # the smallest violation that this test would have found at this size, 19 times in 20
+    weaker: bool = True  # False: it differs from the declaration, and the privacy is not weakened
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +48,27 @@ class Bench:
     silent: Movements  # no record has a gradient
     full: Movements  # every record is loud
     few: Movements  # `some` are loud
-    wild: Movements  # `some` are loud, as many others are far from the data, with no gradient
-    crowd: Movements  # `some` are loud, as many are louder
-    louder: Movements  # `some` are louder
+    wild: Movements | None  # `some` are loud, as many others are far from the data, with no gradient
+    crowd: Movements | None  # `some` are loud, as many are louder
+    louder: Movements | None  # `some` are louder
+    halves: Mapping[str, Movements] = field(default_factory=dict)  # the records of one half are loud
+    spread: Movements | None = None  # `some` are loud, others in each training
+    faint: tuple[Movements, int] | None = None  # so few are loud that they move it as far as the noise; how many
+    varied: Movements | None = None  # every record is loud in its own way
 
     def corrected(self, p: float, within: int = 1) -> float:
         """Bonferroni over all families and over `within` questions of this one."""
         return min(1.0, p * FAMILIES * max(1, within))
 
+    def single(self, within: int = 1) -> float:
+        """The level of one of `within` questions of one family."""
+        return self.level / FAMILIES / max(1, within)
+
     @cached_property
     def sets(self) -> tuple[Movements, ...]:
-        return self.silent, self.full, self.few, self.wild, self.crowd, self.louder
+        found = (self.silent, self.full, self.few, self.wild, self.crowd, self.louder, self.spread, self.varied)
+        faint = self.faint[:1] if self.faint else ()
+        return (*(m for m in found if m is not None), *self.halves.values(), *faint)
 
     @cached_property
     def moved(self) -> tuple[str, ...]:
@@ -67,20 +84,35 @@ class Bench:
         """
         found = {}
         for name in self.moved:
-            values = self.silent.of(name)[:, self.fine(name)]
-            lost = 0
-            if self.one_noise:
-                values = values[:1]
-            elif self.drift:
-                values, lost = values - values.mean(0), 1
-            count = (len(values) - lost) * values.shape[1]
-            if count:
-                found[name] = float(np.square(values).sum()) / self.answer.noise**2 / count, count
+            squares, count = self.squares(name)
+            if count and self.fine(name).any():
+                found[name] = float(squares[self.fine(name)].mean()) / count, count * int(self.fine(name).sum())
         return found
 
+    def squares(self, name: str) -> tuple[Array, int]:
+        """(size,) sums of squares of a tensor in silent trainings, over the declared variance, and their degrees."""
+        values, lost = self.silent.of(name), 0
+        if self.one_noise:
+            values = values[:1]
+        elif self.drift or name in self.steady:
+            values, lost = values - values.mean(0), 1
+        return np.square(values).sum(0) / self.answer.noise**2, len(values) - lost
+
+    @cached_property
+    def steady(self) -> tuple[str, ...]:
+        """Tensors that move by exactly the same in every silent training: they decay, and have no noise."""
+        able = [n for n in self.moved if not follows_records(n)]
+        found = tuple(n for n in able if self.silent.of(n).any() and not np.ptp(self.silent.of(n), axis=0).any())
+        return found if len(found) < len(able) else ()
+
     def fine(self, name: str) -> Array:
+        """(size,) which values of a tensor moved in some training, and show a twentieth of the declared noise."""
+        return self.shows(name) & np.any([m.of(name).any(0) for m in self.sets], axis=0)
+
+    def shows(self, name: str) -> Array:
         """(size,) which values of a tensor show a movement of a twentieth of the declared noise."""
-        return np.spacing(np.abs(self.probe.checkpoint[name].ravel())) <= self.answer.noise / 20
+        rounds = self.claim.steps if self.claim.weight_decay else 1
+        return fine(self.probe.checkpoint[name], self.answer.noise, rounds)
 
     @cached_property
     def alike(self) -> tuple[str, ...]:
@@ -91,7 +123,8 @@ class Bench:
     @cached_property
     def noisy(self) -> bool:
         """Whether any tensor is noised at all."""
-        return any(self.silent.of(name).any() for name in self.moved if not follows_records(name))
+        able = (n for n in self.moved if not follows_records(n) and n not in self.steady)
+        return any(self.silent.of(n).any() for n in able)
 
     def of(self, which: Movements, names: Sequence[str] | None = None) -> Array:
         """(R, d) movements of the tensors `names` (None: those alike) side by side."""
@@ -107,8 +140,8 @@ class Bench:
     @cached_property
     def cosines(self) -> Array:
         """(R, R) between silent trainings, 0 on the diagonal; buffers that follow the records are left out."""
-        names = [name for name in self.moved if not follows_records(name)]
-        rows = np.concatenate([self.silent.of(name) for name in names], axis=1)
+        names = [name for name in self.moved if not follows_records(name) and name not in self.steady]
+        rows = np.concatenate([self.silent.of(name) for name in names or self.moved], axis=1)
         lengths = np.linalg.norm(rows, axis=1)
         cosines: Array = rows @ rows.T / np.maximum(np.outer(lengths, lengths), 1e-300)
         return cosines - np.diag(np.diag(cosines))
@@ -128,12 +161,64 @@ class Bench:
 
         The noise is symmetric, so signs may be flipped training by training, whatever the values within one share.
         """
-        names = [name for name in self.moved if not follows_records(name) and self.silent.of(name).any()]
+        names = [n for n in self.moved if not follows_records(n) and self.silent.of(n).any() and n not in self.steady]
         if self.one_noise or not names:
             return False
         rng = stream(self.probe.seed, "drift")
         worst = min(same_signs(self.silent.of(name), rng) for name in names)
         return worst < max(DRIFT / len(names), 2e-4)
+
+    @cached_property
+    def only_scaled(self) -> bool:
+        """Whether the trainer differs from its declaration by a common scale of noise and records.
+
+        All tensors have noise of one level, louder records move the model as far as loud ones (they are clipped), and
+        a record's reach over the noise is nearer to what was declared than to what it were with less noise alone.
+        """
+        large = [r for name, (r, n) in self.ratios.items() if n >= 500 and not follows_records(name)]
+        if not large or min(large) <= 0 or max(large) / min(large) > ALIKE or self.louder is None:
+            return False
+        loud, louder = self.reaches[1][0], self.reaches[2][0]
+        return 0.75 <= loud / max(louder, 1e-300) <= 1.33 and self.reach_is_covered
+
+    @cached_property
+    def reach_is_covered(self) -> bool:
+        """Whether a record's reach over the noise is below what the declared steps, rate and noise multiplier allow in
+        any schedule, with SURE standard errors to spare."""
+        if self.drift or self.one_noise:
+            return False
+        most = max(m + SURE * e for m, e in self.reaches)
+        return most <= self.answer.most * min(SPARE, max(1.0, self.level_of_noise**-0.5))
+
+    @cached_property
+    def level_of_noise(self) -> float:
+        """Deviation of the noise over the declared: the median tensor's."""
+        return float(np.sqrt(np.median([r for r, _ in self.ratios.values()])))
+
+    def scaled_with_noise(self, measured: float) -> bool:
+        """Whether what was `measured` over the declared is explained by a scale that the noise has too."""
+        return self.only_scaled and measured <= 1.05 * self.level_of_noise
+
+    @cached_property
+    def grows_with_noise(self) -> bool:
+        """Whether records move the model as many deviations of the noise as was declared."""
+        return self.reaches[0][0] > 0.8 * self.answer.ratio
+
+    @cached_property
+    def reaches(self) -> list[tuple[float, float]]:
+        """One record's mean movement in deviations of the noise, and its standard error: full, few, louder."""
+        some = [(self.full, self.claim.records), (self.few, self.some), (self.louder, self.some)]
+        return [self._reach(m, n) for m, n in some if m is not None]
+
+    def _reach(self, which: Movements, copies: int) -> tuple[float, float]:
+        z = self.of(which) / np.sqrt(np.where(self.scale > 0, self.scale, 1.0))
+        values = np.concatenate(along_own_mean(z)) / copies
+        return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def fine(value: Array, noise: float, rounds: int = 1) -> Array:
+    """(size,) which numbers show a movement of a twentieth of `noise` after `rounds` roundings."""
+    return np.asarray(np.spacing(np.abs(value.ravel())) * rounds <= noise / 20)
 
 
 def follows_records(name: str) -> bool:

@@ -1,38 +1,48 @@
-"""What a private trainer declares, and what that means for how far its parameters may move."""
+"""What a private trainer declares; `response` derives what that means for how far its parameters may move."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from undertow.metrics.epsilon import subsampled_gaussian_epsilon
-from undertow.rng import stream
-from undertow.types import ConfigError
+from undertow.types import Array, ConfigError
 
 Sampling = Literal["poisson", "shuffle", "full"]
-PATHS = 20_000  # simulated coordinates of Adam
+Update = Callable[[Array], Array]  # (T, P) noisy mean gradients -> (P,) distance moved down them
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 
 
 @dataclass(frozen=True)
 class DpClaim:
     """What the trainer says it does. Gradients of `batch` records on average, clipped to `clip`, are summed; normal
-    noise of deviation `noise_multiplier * clip` is added; the sum is divided by `batch` and given to the optimiser.
+    noise of deviation `noise_multiplier * clip` is added; the sum is divided by `divisor` and given to the optimiser.
     """
 
     noise_multiplier: float
     clip: float
-    batch: float  # what the noisy sum is divided by; Poisson sampling: the expected batch
+    batch: float  # records of a step; Poisson sampling: the expected number
     records: int  # in the data of every training
     steps: int
-    lr: float | Sequence[float]  # constant, or one per step
+    lr: float | Sequence[float]  # constant, or one per step (0 is allowed: warm-up)
     sampling: Sampling = "poisson"
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    momentum: float = 0.0  # SGD, as in torch (no dampening)
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] | Update = "sgd"
+    momentum: float = 0.0  # SGD, as in torch
     betas: tuple[float, float] = (0.9, 0.999)  # Adam
     epsilon: float | None = None  # claimed for one record added or removed
     delta: float = 1e-5
+    divisor: float | None = None  # what the noisy sum is divided by; None: `batch`; 1 with loss_reduction="sum"
+    sample_rate: float | None = None  # share of the steps a record takes part in; None: batch / records
+    drop_last: bool = False  # shuffle: the small last batch of an epoch is left out
+    nesterov: bool = False
+    dampening: float = 0.0
+    alpha: float = 0.99  # RMSprop
+    weight_decay: float = 0.0  # SGD as in torch; "adamw": decoupled
+    average: bool = False  # what is returned is the mean of the iterates after each step
+    clip_after: float | None = None  # norm to which the noisy mean gradient is clipped once more (a Trainer default)
+    correlation: Sequence[Sequence[float]] | None = None  # (T, T): step t's noise is its row times independent draws
 
     def __post_init__(self) -> None:
         if min(self.noise_multiplier, self.clip, self.batch) <= 0 or self.steps < 1 or not 0 < self.delta < 1:
@@ -41,10 +51,28 @@ class DpClaim:
             raise ConfigError(f"batch = {self.batch} of records = {self.records}; a batch is at most all records")
         if self.sampling == "full" and self.batch != self.records:
             raise ConfigError("sampling = 'full' uses every record in every step: set batch = records")
-        if len(self.rates) != self.steps or min(self.rates) <= 0:
-            raise ConfigError(f"lr must be positive: one number, or {self.steps} of them")
-        if not 0 <= self.momentum < 1 or not all(0 <= b < 1 for b in self.betas):
-            raise ConfigError("momentum and betas are at least 0 and below 1")
+        if len(self.rates) != self.steps or min(self.rates) < 0 or max(self.rates) <= 0:
+            raise ConfigError(f"lr must be 0 or more, not 0 throughout: one number, or {self.steps} of them")
+        if not 0 <= self.momentum < 1 or not all(0 <= b < 1 for b in (*self.betas, self.alpha)):
+            raise ConfigError("momentum, betas and alpha are at least 0 and below 1")
+        if not callable(self.optimizer) and self.optimizer not in OPTIMIZERS:
+            raise ConfigError(f"optimizer = {self.optimizer!r}: one of {', '.join(OPTIMIZERS)}, or a function")
+        self._check_rest()
+
+    def _check_rest(self) -> None:
+        for name in ("divisor", "clip_after", "sample_rate"):
+            value = getattr(self, name)
+            if value is not None and (value <= 0 or (name == "sample_rate" and value > 1)):
+                raise ConfigError(f"{name} = {value}: it must be above 0" + ", at most 1" * (name == "sample_rate"))
+        if self.weight_decay < 0 or (self.weight_decay and self.optimizer not in ("sgd", "adamw")):
+            raise ConfigError(
+                "weight_decay is 0 or more, with optimizer 'sgd' or 'adamw' (decoupled): torch's Adam and RMSprop mix "
+                "their decay into the gradient's square; turn it off for this check"
+            )
+        if self.correlation is not None:
+            c = np.asarray(self.correlation, float)
+            if c.shape != (self.steps, self.steps) or not np.isfinite(c).all() or np.linalg.matrix_rank(c) < len(c):
+                raise ConfigError(f"correlation must be an invertible ({self.steps}, {self.steps}) matrix")
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -56,68 +84,26 @@ class DpClaim:
     @property
     def rate(self) -> float:
         """The share of the steps in which one record takes part."""
-        if self.sampling == "shuffle":
+        if self.sample_rate is not None:
+            return self.sample_rate
+        if self.sampling == "shuffle" and not self.drop_last:
             return 1 / math.ceil(self.records / self.batch)
         return self.batch / self.records
 
-    def weights(self) -> np.ndarray:
-        """(T,) how far a unit of the averaged gradient of each step has moved a parameter in the end (SGD)."""
-        decay = self.momentum ** np.arange(self.steps)
-        lr = np.array(self.rates)
-        return np.array([float(lr[t:] @ decay[: self.steps - t]) for t in range(self.steps)])
+    @property
+    def unit(self) -> float:
+        """How long one clipped record is in the mean gradient."""
+        return self.clip / (self.divisor or self.batch)
 
     def proved_epsilon(self) -> float:
         """The epsilon that the declared mechanism has at `delta`, by privacy loss distributions of dp-accounting.
 
         Shuffled batches are counted as one full-batch step per epoch: amplification is proved for Poisson only.
-        Raises MissingExtra without dp-accounting.
+        Raises MissingExtra without dp-accounting, ConfigError for correlated noise.
         """
+        if self.correlation is not None:
+            raise ConfigError("correlated noise has an accountant of its own; this one composes independent steps")
         rate, steps = self.rate, self.steps
         if self.sampling == "shuffle":
-            rate, steps = 1.0, math.ceil(self.steps * self.rate)
+            rate, steps = 1.0, math.ceil(round(self.steps * self.rate, 9))
         return subsampled_gaussian_epsilon(self.noise_multiplier, rate, steps, self.delta)
-
-
-@dataclass(frozen=True)
-class Response:
-    """How parameters answer to gradient and noise under a claim."""
-
-    noise: float  # deviation of one coordinate's movement where no record has a gradient
-    reach: float  # largest mean movement (norm) by one record
-    reused: float  # variance, over the declared, if one noise draw served every step
-    counts: float | None  # variance of a movement by coins per record, over (that record's mean movement)^2; None: Adam
-
-
-def response(claim: DpClaim) -> Response:
-    """The answer that `claim` implies: exact for SGD, simulated for Adam.
-
-    Adam divides by the root mean square of what it sees, so its noise does not depend on sigma and a record's movement
-    is lr/sigma times a slope. The mean movement is concave in the signal, so the slope at 0 bounds it. The slope is
-    E[movement * sum of the noise] (Stein).
-    """
-    w = claim.weights()
-    unit = claim.clip / claim.batch
-    if claim.optimizer == "sgd":
-        total, squares = float(w.sum()), float(w @ w)
-        spread = (1 - claim.rate) * squares / (claim.rate * total**2) if claim.sampling == "poisson" else 0.0
-        noise = claim.noise_multiplier * unit * math.sqrt(squares)
-        return Response(noise, claim.rate * unit * total, total**2 / squares, spread)
-    z = stream(0, "adam").standard_normal((claim.steps, PATHS))
-    moved = _adam(claim, z)
-    same = _adam(claim, np.broadcast_to(z[0], z.shape))
-    slope = float((moved * z.sum(0)).mean())
-    scale = float(np.square(moved).mean())
-    return Response(
-        math.sqrt(scale), slope * claim.rate / claim.noise_multiplier, float((same**2).mean()) / scale, None
-    )
-
-
-def _adam(claim: DpClaim, gradients: np.ndarray) -> np.ndarray:
-    """(T, P) gradients -> (P,) distance moved down them, by Adam with a negligible eps."""
-    one, two = claim.betas
-    first, second, moved = (np.zeros(gradients.shape[1]) for _ in range(3))
-    for t, g in enumerate(gradients):
-        first = one * first + (1 - one) * g
-        second = two * second + (1 - two) * g**2
-        moved += claim.rates[t] * (first / (1 - one ** (t + 1))) / np.sqrt(second / (1 - two ** (t + 1)))
-    return moved

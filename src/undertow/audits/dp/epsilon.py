@@ -1,13 +1,15 @@
 """Epsilon from scores made anywhere: the bounds that apply, one of them fixed beforehand as the headline."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
 from scipy.stats import binomtest
 
+from undertow.audits.dp.claimed import Claimed, claimed_epsilon
+from undertow.audits.dp.claimed_test import at_points, claim_p_value
 from undertow.metrics.epsilon import (
     Bound,
     Trials,
@@ -58,18 +60,30 @@ class EpsilonAsk:
     seed: int = 0
 
 
-def audit_epsilon(scores: ScoreSet, ask: EpsilonAsk, environment: Mapping[str, object] | None = None) -> AuditResult:
+def audit_epsilon(
+    scores: ScoreSet,
+    ask: EpsilonAsk,
+    environment: Mapping[str, object] | None = None,
+    claim: Claimed | None = None,
+) -> AuditResult:
     """Every bound that applies to the scores, the headline first; refuses, in one line, what it may not do.
 
-    Without a column `run` the trials are read as canaries of one run: that reading is right for runs of their own too.
+    claim: to hold the scores against, where it is more than `ask.claim` can say (audits.dp.claimed). Its test assumes
+    nothing but the claim; where it rejects, bounds that assume what was claimed have no value. Without a column `run`
+    the trials are read as canaries of one run: that reading is right for runs of their own too.
     """
     trials, unit = scores.trials, unit_of_trials(scores.trials, ask)
     headline = headline_of(ask, unit)
     bounds = [(name, make()) for name, make in applicable(trials, ask, unit, headline).items()]
+    claim = claim if claim is not None or ask.claim is None else claimed_epsilon(ask.claim, ask.delta)
     rows = [_row(name, bound, name == headline) for name, bound in bounds]
-    if ask.claim is not None:
-        rows.append(_claimed(ask, trials))
+    if claim is not None:
+        p = claim_p_value(trials, ask, unit, headline, claim)
+        rows = _without_premise(rows, claim, p, ask, unit)
+        headline = next(m.attack for m in rows if m.headline)
+        rows += [*_claimed(ask, trials, claim, p), *_at_points(trials, ask, unit, claim)]
     config = {**asdict(ask), "bound": headline, "unit": unit, "how": {name: b.threshold_how for name, b in bounds}}
+    config |= {"claimed": None if claim is None else claim.said}
     return AuditResult(
         audit="epsilon",
         config=config,
@@ -198,11 +212,40 @@ def _row(name: str, bound: Bound, headline: bool) -> Measurement:
     )
 
 
-def _claimed(ask: EpsilonAsk, trials: Trials) -> Measurement:
-    if not 0 <= ask.claim < float("inf"):  # type: ignore[operator]
-        raise ConfigError(f"--claim-epsilon {ask.claim}: an epsilon is not negative")
+def _without_premise(
+    rows: list[Measurement], claim: Claimed, p: float, ask: EpsilonAsk, unit: str
+) -> list[Measurement]:
+    """The rows; where the claim of a Gaussian curve is rejected, those that assume one lose their value."""
+    if claim.kind != "gdp" or p > 1 - ask.confidence:
+        return rows
+    why = f"it assumes a Gaussian curve, and the claimed one is rejected (p = {p:.2g})"
+    free = (RUNS if unit == "runs" else CANARIES)[0]
+    quoted = next((m.attack for m in rows if m.headline and m.assumes == "none"), free)
+    rows = [replace(m, value=None, reason=why) if m.assumes == "gdp" else m for m in rows]
+    return [replace(m, headline=True if m.attack == quoted else None) for m in rows]
+
+
+def _claimed(ask: EpsilonAsk, trials: Trials, claim: Claimed, p: float) -> list[Measurement]:
     n = trials.scores.size
-    return Measurement("claim", "epsilon_claimed", ask.claim, None, None, n, "trials", delta=ask.delta, bound="given")
+    test = Measurement(
+        "claim", "claim_p_value", p, None, None, n, "trials", delta=ask.delta, bound=claim.kind, assumes="none",
+        confidence=ask.confidence,
+    )  # fmt: skip
+    known = np.isfinite(claim.epsilon)
+    bound = "given" if claim.kind == "epsilon" else claim.kind
+    row = Measurement(
+        "claim", "epsilon_claimed", claim.epsilon if known else None, None, None, n, "trials", delta=ask.delta,
+        bound=bound, reason=None if known else "the curve says nothing at this delta",
+    )  # fmt: skip
+    return [row, test]
+
+
+def _at_points(trials: Trials, ask: EpsilonAsk, unit: str, claim: Claimed) -> list[Measurement]:
+    """What is shown at the deltas of a claimed curve, by the bound that assumes nothing; all hold at once."""
+    return [
+        replace(_row(bound.name, bound, False), group="curve", epsilon=epsilon)
+        for epsilon, bound in at_points(trials, ask, unit, claim)
+    ]
 
 
 def _notes(trials: Trials, ask: EpsilonAsk, unit: str) -> list[str]:

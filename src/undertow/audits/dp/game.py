@@ -17,7 +17,8 @@ from undertow.audits.chain import Host
 from undertow.audits.datatrap.supply import TrapSupply
 from undertow.audits.dp.canaries import Canaries, natural_canaries, trap_canaries
 from undertow.audits.dp.plan import Claim, claim_of
-from undertow.audits.dp.rows import Reader, bound_rows, claim_rows, control_rows, growth_rows
+from undertow.audits.dp.reader import Reader
+from undertow.audits.dp.rows import bound_rows, claim_rows, control_rows, growth_rows, quoted
 from undertow.audits.dp.settings import ACCESSES, DpConfig
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.engine.key import fingerprint
@@ -53,12 +54,13 @@ def audit_dp(config: DpConfig, supply: TrapSupply, host: Host) -> AuditResult:
     with clock.stage("runs"):
         reads = game.play()
     with clock.stage("bounds"):
+        quote = quoted(tests, reads)
         rows = [
             *claim_rows(tests, said, config.recipe.noise > 0),
-            *bound_rows(tests, reads),
-            *growth_rows(tests, reads),
+            *bound_rows(tests, reads, quote),
+            *growth_rows(tests, reads, quote),
         ]
-        controls = control_rows(tests, reads)
+        controls = control_rows(tests, reads, quote)
     return AuditResult(
         audit="dp",
         config=plain(config),

@@ -6,6 +6,7 @@ These are no statistical tests: what is found is there (p 0), what is not found 
 import copy
 import warnings
 from collections import defaultdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,11 +97,28 @@ def _per_record(module: nn.Module, batch: Tensor) -> Check:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            GradSampleModule(still)(batch).sum().backward()
+            GradSampleModule(still, loss_reduction="sum")(batch).sum().backward()
         except (NotImplementedError, RuntimeError, ValueError) as error:
             return _check("per-record gradients", [str(error).splitlines()[0][:80]], "Opacus cannot train it", fix)
     wrong = [name for name, p in still.named_parameters() if p.requires_grad and _samples(p) != len(batch)]
+    if not wrong and not _mixing(module, batch).found:
+        means = "Opacus's hooks give other gradients than the records have (tied weights): clipping bounds a wrong norm"
+        wrong, fix = _other_gradients(module, batch, still), "untie them, or correct the hooks"
     return _check("per-record gradients", wrong, means, fix)
+
+
+def _other_gradients(module: nn.Module, batch: Tensor, hooked: nn.Module) -> list[str]:
+    """Names of parameters whose `grad_sample` in `hooked` is not what each record alone gives in `module`."""
+    wrong = set()
+    for i in range(len(batch)):
+        alone = _still(module)
+        alone(batch[i : i + 1]).sum().backward()
+        for (name, p), q in zip(alone.named_parameters(), hooked.parameters(), strict=True):
+            if p.requires_grad and p.grad is not None:
+                sample: Any = getattr(q, "grad_sample", None)
+                if not torch.allclose(p.grad, sample[i], rtol=1e-3, atol=1e-4):
+                    wrong.add(name)
+    return sorted(wrong)
 
 
 def _samples(parameter: nn.Parameter) -> int:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from undertow.audits.dp.plan import Claim, claim_of
-from undertow.audits.dp.rows import Reader, bound_rows, claim_rows, control_rows, growth_rows
+from undertow.audits.dp.reader import Reader
+from undertow.audits.dp.rows import bound_rows, claim_rows, control_rows, growth_rows, quoted
 from undertow.audits.dp.settings import ACCESSES, DpConfig, DpData, DpRecipe
+from undertow.audits.dp.source import calls
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.engine.key import fingerprint
 from undertow.metrics.epsilon import approximate_dp_curve
@@ -23,6 +25,13 @@ from undertow.types import Array, AuditResult, BadInput, ConfigError, Examples, 
 
 Train = Callable[[Params, Examples, int], Params]
 Score = Callable[[Params, Params], float]
+
+
+RECALIBRATES = (
+    "train calls Opacus' make_private_with_epsilon: it computes the noise anew in each of the {:,} trainings, for the "
+    "records of that training, so that the worlds with and without the canary get different noise. Compute the noise "
+    "multiplier once and call make_private(noise_multiplier=...) in train"
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,9 @@ def audit_dp_pipeline(
     With a `mechanism` the claimed trade-off curve is tested and the headline is tighter; without one nothing is
     assumed and the headline is Clopper and Pearson's, which needs many runs (metrics.epsilon.least_trials). The two
     worlds differ by one record: a pipeline that divides by the number of records tells them apart by that, too.
+    `train` must use the same noise multiplier in every call: computed once, outside of it. Opacus'
+    `make_private_with_epsilon` inside of `train` computes it anew in each of the 2 `runs` trainings, for the records of
+    that training, so that the two worlds differ by more than the record (a warning says so where it is seen).
     Raises ConfigError for an access that is none, BadInput for a canary that is not one record or a score that is no
     number.
     """
@@ -80,17 +92,23 @@ def audit_dp_pipeline(
     member = np.arange(2 * runs)[:, None] < runs
     reads = {access: scores[:, None], "member": member}
     with clock.stage("bounds"):
-        rows = [*claim_rows(tests, {}, True), *bound_rows(tests, reads), *growth_rows(tests, reads)]
-        controls = control_rows(tests, reads)
+        quote = quoted(tests, reads)
+        rows = [
+            *claim_rows(tests, {}, True),
+            *bound_rows(tests, reads, quote),
+            *growth_rows(tests, reads, quote),
+        ]
+        controls = control_rows(tests, reads, quote)
     return AuditResult(
         audit="dp",
         config=plain(tests.config),
         seed=seed,
-        environment={},
+        environment={"fixed": tests.fixed()},
         data={"name": data.name, "sizes": {"victim": len(data)}, "sha256": fingerprint(data.x), "embedded": False},
         measurements=tuple(replace(m, attack="own") for m in rows),
         controls=tuple(replace(m, attack="own") for m in controls),
         timing=clock.seconds,
+        warnings=(RECALIBRATES.format(2 * runs),) if calls(train, "make_private_with_epsilon") else (),
         scores=(Scores("own", scores[:, None], member, view=access),),
         ids=("canary-0",),
     )

@@ -1,140 +1,41 @@
-"""Scores of the runs of a DP audit -> measurements: bounds, point estimate, ceiling, the test of the claim."""
+"""Scores of the runs of a DP audit -> measurements: bounds, point estimate, ceiling, the test of the claim.
+
+A number comes only from a bound whose premise stands. Where the claim is rejected, no bound that assumes the claimed
+mechanism has a value, and the headline is the bound that assumes nothing.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from undertow.audits.dp.plan import (
-    Claim,
-    TwoWorlds,
-    best_guesses,
-    best_threshold,
-    fair_threshold,
-    simulated,
-    two_worlds,
-)
-from undertow.audits.dp.settings import ACCESSES, DpConfig
-from undertow.metrics.ceiling import final_iterate_epsilon
-from undertow.metrics.epsilon import (
-    Bound,
-    Refutation,
-    Trials,
-    from_scores,
-    halves,
-    one_run_from_scores,
-)
-from undertow.metrics.epsilon.accuracy import refutes_by_accuracy
+from undertow.audits.dp.reader import Reader
+from undertow.audits.dp.settings import ACCESSES
+from undertow.metrics.epsilon import Bound, Trials
 from undertow.types import Array, Measurement
 
-CLOSE = 0.02  # part of another record in a canary's direction, below which trials count as independent
 BAYESIAN = "a credible bound: its coverage is measured, not proved"
 POOLED = "pooled: disjoint directions (measured), isotropic noise, independent coins"
+CAPPED = "not above the claim, which was not rejected"
+FREE = ("clopper-pearson", "one-run", "joint-beta")  # bounds that assume nothing of the mechanism
 
 
-@dataclass(frozen=True, eq=False)
-class Reader:
-    """How the runs are read; everything here is fixed before them."""
+@dataclass(frozen=True)
+class Quoted:
+    """What the claim's test leaves to be quoted."""
 
-    config: DpConfig
-    claim: Claim  # of what is claimed, not of what may have been done
-    apart: bool  # canaries keep to themselves
-    leak: float  # largest part of another record in a canary's direction, at the checkpoint
-    given: float | None = None  # a threshold that was fixed by other means; it serves every bound
+    headline: str  # the bound that was planned, or the one that assumes nothing where its premise is rejected
+    p_value: float  # of the claim
+    rejected: bool  # at the confidence of the bounds
 
-    @property
-    def delta(self) -> float:
-        return self.config.delta
 
-    @property
-    def poolable(self) -> bool:
-        """Whether several canaries of one run are independent trials."""
-        return self.apart and self.leak < CLOSE and self.claim.noise.rate == 1
-
-    @cached_property
-    def bounds(self) -> dict[str, TwoWorlds]:
-        return two_worlds(self.claim, self.config.recipe.sampling == "poisson")
-
-    def expected(self, access: str) -> Trials:
-        return simulated(self.claim.noise, access == "iterates", self.config.seed)
-
-    def threshold(self, name: str, access: str, runs: int) -> float | None:
-        """Of the bound `name`; None where scores have no known distribution and half the runs must choose it."""
-        if self.given is not None or not self.apart:
-            return self.given
-        if name not in ("clopper-pearson", "joint-beta", "gdp"):
-            return self._thresholds((access, "fair", 0))
-        return self._thresholds((access, "clopper-pearson" if name == "joint-beta" else name, runs))
-
-    @cached_property
-    def _found(self) -> dict[tuple[str, str, int], float]:
-        return {}
-
-    def _thresholds(self, which: tuple[str, str, int]) -> float:
-        access, name, runs = which
-        if which not in self._found:
-            scores = self.expected(access)
-            self._found[which] = (
-                fair_threshold(scores)
-                if name == "fair"
-                else best_threshold(scores, runs, self.bounds[name], self.delta, self.config.confidence)
-            )
-        return self._found[which]
-
-    def bound(self, name: str, trials: Trials, access: str, confidence: float, planned: int = 0) -> Bound:
-        """The two-worlds bound `name`; its threshold is that of `planned` runs of each world (0: of these)."""
-        runs = planned or int(trials.member.sum())
-        threshold = self.threshold(name, access, runs)
-        shown = trials.run is not None
-        how: Any = "split" if threshold is None else threshold
-        return from_scores(
-            trials, self.delta, confidence, bound=self.bounds[name], threshold=how, seed=self.config.seed,
-            independent=shown,
-        )  # fmt: skip
-
-    def guesses(self, canaries: int, gaussian: bool) -> tuple[int, int]:
-        """Numbers of guesses of a one-run bound; canaries are in every step or the access does not matter much."""
-        if (canaries, gaussian) not in self._planned:
-            level, seed = self.config.confidence, self.config.seed
-            scores = self.expected(self.config.access)
-            self._planned[canaries, gaussian] = best_guesses(scores, canaries, self.delta, level, gaussian, seed)
-        return self._planned[canaries, gaussian]
-
-    @cached_property
-    def _planned(self) -> dict[tuple[int, bool], tuple[int, int]]:
-        return {}
-
-    def fixed(self) -> dict[str, Any]:
-        """What is fixed before the runs, for the result: the headline, its threshold or numbers of guesses."""
-        config = self.config
-        found: dict[str, Any] = {"headline": config.headline}
-        if config.one_run:
-            if not self.apart:
-                return {**found, "guesses": "chosen on half of the canaries"}
-            numbers = self.guesses(config.runs * config.canaries, config.headline == "one-run-gdp")
-            return {**found, "guesses": list(numbers)}
-        found_at = self.threshold(config.headline, config.access, config.runs)
-        return {**found, "threshold": "chosen on half of the runs" if found_at is None else found_at}
-
-    def claim_test(self, trials: Trials, access: str) -> Refutation:
-        """Whether so many right guesses refute the claimed trade-off curve."""
-        threshold = self.threshold("accuracy", access, 0)
-        if threshold is None:
-            chosen, trials = halves(trials, self.config.seed)
-            threshold = fair_threshold(chosen)
-        return refutes_by_accuracy(
-            trials.counts(threshold), self.claim.curve, self.config.confidence, independent=trials.run is not None
-        )
-
-    def ceiling(self, access: str) -> float:
-        """What this access could show of canaries that keep to themselves; of others, the claim."""
-        noise = self.claim.noise
-        if access == "iterates" or not self.apart or not self.claim.known or self.config.recipe.sampling != "poisson":
-            return noise.epsilon
-        exact = final_iterate_epsilon(noise.multiplier, noise.rate, noise.steps, self.delta)
-        return min(exact, noise.epsilon)
+def quoted(tests: Reader, reads: Mapping[str, Array]) -> Quoted:
+    """The headline after the claim was put to the test, at the access that was asked for."""
+    config = tests.config
+    p = tests.claim_test(trials_of(reads, config.access, config.one_run), config.access)
+    rejected = p <= 1 - config.confidence
+    free = "one-run" if config.one_run else "clopper-pearson"
+    return Quoted(free if rejected else config.headline, p, rejected)
 
 
 def trials_of(reads: Mapping[str, Array], access: str, one_run: bool) -> Trials:
@@ -144,61 +45,69 @@ def trials_of(reads: Mapping[str, Array], access: str, one_run: bool) -> Trials:
     return Trials(scores.ravel().astype(float), member.ravel().astype(bool), runs)
 
 
-def bound_rows(tests: Reader, reads: Mapping[str, Array]) -> list[Measurement]:
+def bound_rows(tests: Reader, reads: Mapping[str, Array], quote: Quoted) -> list[Measurement]:
     """Every bound of every access, one of them the headline; point estimates, ceilings, tests of the claim."""
     rows = []
     for access in (a for a in ACCESSES if a in reads):
         trials = trials_of(reads, access, tests.config.one_run)
-        rows += [_ceiling_row(tests, access)]
-        rows += _one_run_rows(tests, trials, access) if tests.config.one_run else _world_rows(tests, trials, access)
+        p = quote.p_value if access == tests.config.access else tests.claim_test(trials, access)
+        bounds = _one_run_bounds(tests, trials) if tests.config.one_run else _world_bounds(tests, trials, access)
+        found = [_row(tests, access, bound, quote) for bound in bounds]
+        if quote.rejected or p <= 1 - tests.config.confidence:
+            found = [_void(m, quote.p_value if quote.rejected else p) for m in found]
+        rows += [_ceiling_row(tests, access), *found]
+        if access == tests.config.access and not quote.rejected:
+            rows += _point_rows(tests, access, trials, quote)
+        rows.append(_test_row(tests, access, trials, p))
     return rows
 
 
-def _world_rows(tests: Reader, trials: Trials, access: str) -> list[Measurement]:
-    level, main = tests.config.confidence, tests.config.headline
-    asked = access == tests.config.access
+def _world_bounds(tests: Reader, trials: Trials, access: str) -> list[Bound]:
+    asked, main = access == tests.config.access, tests.config.headline
     names = [n for n in tests.bounds if asked or n in ("clopper-pearson", main)]
-    rows = [_row(tests, access, tests.bound(name, trials, access, level)) for name in names]
-    rows += [_point_row(tests, access, tests.bound(main, trials, access, 0.5))] * asked
-    return [*rows, _test_row(tests, trials, access)]
+    return [tests.bound(name, trials, access, tests.config.confidence) for name in names]
 
 
-def _one_run_rows(tests: Reader, trials: Trials, access: str) -> list[Measurement]:
-    level, found = tests.config.confidence, []
-    for name in ("one-run", *(["one-run-gdp"] if tests.claim.noise.rate == 1 else [])):
-        found.append(_one_run_bound(tests, name, trials, level))
-    rows = [_row(tests, access, bound) for bound in found]
+def _one_run_bounds(tests: Reader, trials: Trials) -> list[Bound]:
+    level, access = tests.config.confidence, tests.config.access
+    names = ("one-run", *(["one-run-gdp"] if tests.claim.noise.rate == 1 else []))
+    found = [tests.one_run_bound(name, trials, level) for name in names]
     if tests.poolable:
-        pooled = [tests.bound(name, trials, access, level) for name in ("clopper-pearson", "gdp", "gdp-accuracy")]
-        rows += [replace(_row(tests, access, b), warning=POOLED, headline=None) for b in pooled]
-        rows += [_point_row(tests, access, tests.bound("gdp-accuracy", trials, access, 0.5))]
-        return [*rows, _test_row(tests, trials, access)]
-    point = _one_run_bound(tests, tests.config.headline, trials, 0.5)
-    return [*rows, _point_row(tests, access, point)]
+        found += [tests.bound(name, trials, access, level) for name in ("clopper-pearson", "gdp", "gdp-accuracy")]
+    return found
 
 
-def _one_run_bound(tests: Reader, name: str, trials: Trials, confidence: float) -> Bound:
-    gaussian, count = name == "one-run-gdp", trials.scores.size
-    guesses: Any = "split"
-    if tests.apart:
-        guesses = tests.guesses(count, gaussian)
-    return one_run_from_scores(
-        trials, tests.delta, confidence, gdp=gaussian, guesses=guesses, seed=tests.config.seed
-    )  # fmt: skip
+def _point_rows(tests: Reader, access: str, trials: Trials, quote: Quoted) -> list[Measurement]:
+    """The headline bound at even odds, cut at the ceiling; none where the bound itself is above the ceiling."""
+    main, ceiling = tests.config.headline, tests.ceiling(access)
+    if tests.poolable and tests.config.one_run:
+        main = "gdp-accuracy"  # the one-run bounds are too low at any confidence
+    if tests.config.one_run and not tests.poolable:
+        level = tests.one_run_bound(main, trials, tests.config.confidence).epsilon
+        point = tests.one_run_bound(main, trials, 0.5)
+    else:
+        level = tests.bound(main, trials, access, tests.config.confidence).epsilon
+        point = tests.bound(main, trials, access, 0.5)
+    if level > ceiling:
+        return []
+    cut = point.epsilon > ceiling
+    warning = f"{main} at confidence 0.5" + ", cut at what this access can show" * cut
+    row = _row(tests, access, point, quote)
+    return [replace(row, metric="epsilon_point", value=min(point.epsilon, ceiling), headline=None, warning=warning)]
 
 
-def control_rows(tests: Reader, reads: Mapping[str, Array]) -> list[Measurement]:
+def control_rows(tests: Reader, reads: Mapping[str, Array], quote: Quoted) -> list[Measurement]:
     """The headline bound where there is no canary at all: one half of the runs without it against the other."""
     config = tests.config
     if config.one_run or config.runs < 4:
         return []
     without = reads[config.access][~reads["member"]]
     trials = Trials(without.astype(float), np.arange(len(without)) % 2 == 0)
-    bound = tests.bound(config.headline, trials, config.access, config.confidence, planned=config.runs)
-    return [replace(_row(tests, config.access, bound), headline=None, group="no canary")]
+    bound = tests.bound(quote.headline, trials, config.access, config.confidence, planned=config.runs)
+    return [replace(_row(tests, config.access, bound, quote), value=bound.epsilon, headline=None, group="no canary")]
 
 
-def growth_rows(tests: Reader, reads: Mapping[str, Array]) -> list[Measurement]:
+def growth_rows(tests: Reader, reads: Mapping[str, Array], quote: Quoted) -> list[Measurement]:
     """The headline bound after fewer runs, `at` so many in all."""
     config = tests.config
     total = len(reads["member"])
@@ -206,15 +115,14 @@ def growth_rows(tests: Reader, reads: Mapping[str, Array]) -> list[Measurement]:
     for n in _fewer(config.runs):
         if config.one_run:
             part = {name: values[:n] for name, values in reads.items()}
-            trials = trials_of(part, config.access, True)
-            bound = _one_run_bound(tests, config.headline, trials, config.confidence)
+            bound = tests.one_run_bound(quote.headline, trials_of(part, config.access, True), config.confidence)
         else:
             keep = np.concatenate([np.arange(n), np.arange(total // 2, total // 2 + n)])
             part = {name: values[keep] for name, values in reads.items()}
             trials = trials_of(part, config.access, False)
-            bound = tests.bound(config.headline, trials, config.access, config.confidence, planned=config.runs)
+            bound = tests.bound(quote.headline, trials, config.access, config.confidence, planned=config.runs)
         at = float(n if config.one_run else 2 * n)
-        rows.append(replace(_row(tests, config.access, bound), headline=None, at=at))
+        rows.append(replace(_row(tests, config.access, bound, quote), headline=None, at=at))
     return rows
 
 
@@ -231,29 +139,35 @@ def _fewer(most: int) -> Sequence[int]:
     return [k * 10**p for p in range(6) for k in (1, 2, 5) if 1 < k * 10**p < most][-5:]
 
 
-def _row(tests: Reader, access: str, bound: Bound) -> Measurement:
+def _row(tests: Reader, access: str, bound: Bound, quote: Quoted) -> Measurement:
+    """A lower bound; the headline is cut at the claim where that was not rejected (the test rounds up, by 1e-4)."""
     config = tests.config
-    head = bound.name == config.headline and access == config.access
+    head = bound.name == quote.headline and access == config.access and bound.unit != "independent trials"
+    over = head and not quote.rejected and bound.epsilon > tests.claim.noise.epsilon
+    warning = BAYESIAN if bound.bayesian else POOLED if bound.unit == "independent trials" else None
     return replace(
-        _plain(tests, "epsilon_lower", bound.epsilon, bound=bound.name),
+        _plain(tests, "epsilon_lower", tests.claim.noise.epsilon if over else bound.epsilon, bound=bound.name),
         view=access, n=bound.n, unit=bound.unit, assumes=bound.assumes, confidence=bound.confidence,
-        headline=True if head else None, warning=BAYESIAN if bound.bayesian else None,
+        headline=True if head else None, warning=CAPPED if over else warning,
     )  # fmt: skip
 
 
-def _point_row(tests: Reader, access: str, bound: Bound) -> Measurement:
-    row = replace(_row(tests, access, bound), metric="epsilon_point", headline=None)
-    return replace(row, warning="the headline bound at confidence 0.5")
+def _void(m: Measurement, p: float) -> Measurement:
+    """The row without its value where it assumes the claimed mechanism, which is rejected."""
+    if m.bound in FREE:
+        return m
+    return replace(m, value=None, reason=f"it assumes the claimed mechanism, which is rejected (p = {p:.2g})")
 
 
 def _ceiling_row(tests: Reader, access: str) -> Measurement:
     return replace(_plain(tests, "epsilon_ceiling", tests.ceiling(access)), view=access)
 
 
-def _test_row(tests: Reader, trials: Trials, access: str) -> Measurement:
-    found = tests.claim_test(trials, access)
-    row = _plain(tests, "claim_p_value", found.p_value, bound="accuracy")
-    return replace(row, view=access, n=found.n, unit=found.unit, assumes="none", confidence=found.confidence)
+def _test_row(tests: Reader, access: str, trials: Trials, p: float) -> Measurement:
+    row = _plain(tests, "claim_p_value", p, bound=tests.config.headline)
+    confidence, n = tests.config.confidence, trials.scores.size
+    unit = "canaries" if tests.config.one_run else "runs"
+    return replace(row, view=access, n=n, unit=unit, assumes="none", confidence=confidence)
 
 
 def _plain(tests: Reader, metric: str, value: float, bound: str | None = None) -> Measurement:

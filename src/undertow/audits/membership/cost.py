@@ -6,7 +6,7 @@ The estimate is a formula, not a measurement, so that the same file always runs 
 import numpy as np
 
 from undertow.attacks import in_turn
-from undertow.attacks.catalog import Attack
+from undertow.attacks.catalog import Attack, direct_name
 from undertow.engine.membership import balanced, folds
 from undertow.types import Array, Evidence
 
@@ -22,19 +22,21 @@ def too_dear(attack: Attack, evidence: Evidence, targets: Array | None) -> str |
     if seconds <= SECONDS:
         return None
     about = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
-    return f"it would take about {about} of CPU time on a file of this size"
+    return f"about {about} of CPU time on a file of this size"
 
 
 def estimate(attack: Attack, evidence: Evidence, targets: Array | None) -> float:
     """About how many seconds of CPU time it takes."""
-    if not attack.shadows or attack.name in in_turn.RULES or evidence.logits is None:
+    logits = evidence.pretrained_logits if attack.kind == "direct" else evidence.logits
+    if not attack.shadows or attack.name in in_turn.RULES or logits is None:
         return 0.0
+    rule = attack.name.removeprefix(direct_name(""))
     member = evidence.member
     if targets is not None:
         count = 1
     else:
         count = len(member) if balanced(member) else len(folds(member))
     points = member.shape[1]
-    own = NETWORK.get(attack.name, KRIGING if attack.name == "tmi-default" else 0.0)
-    numbers = float(np.prod(evidence.logits.shape))
-    return count * (own * points + (NUMBER * numbers if attack.name not in NETWORK else 0.0))
+    own = NETWORK.get(rule, KRIGING if rule == "tmi-default" else 0.0)
+    numbers = float(np.prod(logits.shape))
+    return count * (own * points + (NUMBER * numbers if rule not in NETWORK else 0.0))

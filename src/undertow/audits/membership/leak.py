@@ -14,7 +14,8 @@ import numpy as np
 
 from undertow.attacks import in_turn
 from undertow.attacks.catalog import ATTACKS
-from undertow.engine.membership import left_out, redraw, uneven
+from undertow.audits.membership.reading import thick
+from undertow.engine.membership import balanced, held_out_targets, left_out, redraw, uneven
 from undertow.metrics import auc, lower_limit
 from undertow.rng import stream
 from undertow.types import Array, Evidence, Measurement, Scores, Signals
@@ -40,8 +41,10 @@ class Replay:
     def again(self, rng: np.random.Generator) -> float:
         """AUC of the attack when membership is dealt again."""
         member = redraw(self.member, rng, self.groups)
-        audited = member[self.targets]
-        return auc(self.score(member, rng), audited) if audited.any() and not audited.all() else 0.5
+        values, audited = self.score(member, rng), member[self.targets]
+        scored = np.isfinite(values)
+        values, audited = values[scored], audited[scored]
+        return auc(values, audited) if audited.any() and not audited.all() else 0.5
 
 
 def leak_test(
@@ -97,7 +100,7 @@ def chances(
 
     An attack that cannot be scored again has no chance level there, and is left out.
     """
-    odd = uneven(evidence.member)
+    odd = uneven(thick(evidence.member))
     found = {}
     for s in scores:
         if not (odd and ATTACKS[s.attack].shadows):
@@ -141,14 +144,18 @@ def _replay(scores: Scores, evidence: Evidence, targets: Array | None, ids: Sequ
     member = evidence.member[:, keep]
     rows = np.arange(len(member)) if targets is None else targets
     if not attack.shadows:
-        return Replay(attack.name, member, lambda _member, _rng: scores.values, rows, scores.groups)
+        fixed = scores.values
+        return Replay(attack.name, member, lambda _member, _rng: fixed, rows, scores.groups)
     if attack.name not in in_turn.RULES or attack.rule is None:
         return None
     values, rule = np.asarray(attack.read(evidence), float)[:, keep], attack.rule
     if targets is None:
         alone = in_turn.RULES[attack.name]
         return Replay(attack.name, member, lambda m, g: alone(values, m, left_out(m, g)), rows, scores.groups)
-    shadows = np.setdiff1d(np.arange(len(member)), targets)
+    if balanced(evidence.member):
+        alone = in_turn.RULES[attack.name]
+        return Replay(attack.name, member, lambda m, g: alone(values, m, left_out(m, g))[rows], rows, scores.groups)
+    shadows = held_out_targets(rows.tolist(), evidence.member).shadows
 
     def held_out(m: Array, g: np.random.Generator) -> Array:
         return rule(Signals(values[shadows], m[shadows]), values[rows], g)

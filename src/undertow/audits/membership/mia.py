@@ -20,8 +20,10 @@ from undertow.audits.leakage import (
     promise,
     with_epsilon,
 )
+from undertow.audits.membership.blind import with_blind_error
 from undertow.audits.membership.leak import leak_test
 from undertow.audits.membership.reading import reading
+from undertow.audits.membership.together import TOGETHER, asked_together, together_rows
 from undertow.audits.settings import LeakageConfig
 from undertow.audits.supply import Supply
 from undertow.engine.design import Design
@@ -34,6 +36,7 @@ OFFERED = (
     "lira", "lira-offline", "rmia", "rmia-offline", "bavaria",
     "loss", "confidence", "entropy", "margin", "blind",
 )  # fmt: skip
+GROUPED = ("rmia",)  # measured again with fewer records asked together
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,10 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         scores = attack_all(evidence, [fold], names, config.seed, progress=host.progress)
     with clock.stage("measure"):
         rows = measure_all(scores, config.seed)
+        rows = with_blind_error(rows, scores, evidence, config.seed, fold.targets)
         rows, leak = leak_test(scores, rows, evidence, config.seed, fold.targets)
+    with clock.stage("fewer records asked together"):
+        rows += together_rows(evidence, [fold], scores, GROUPED, config.seed)
     return AuditResult(
         audit="mia",
         config=plain(config),
@@ -75,6 +81,7 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         environment={
             **host.environment,
             "engines": {k: d.note() for k, d in game.engines.items()},
+            TOGETHER: asked_together(names, evidence.member, fold.targets),
             **promise(game.noise),
         },
         data=supply.describe(),

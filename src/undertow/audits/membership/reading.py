@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from undertow.engine.membership import balanced, complements, uneven
+from undertow.engine.membership import balanced, blocks, complements, uneven
 from undertow.metrics.variance import draws
 from undertow.types import Array
 
 ONE_DRAW, FEW_DRAWS = 1.5, 3.0  # effective number of independent membership draws
-FEW_MODELS = 3  # audited models, for a claim about a training procedure
+SHADOWS = 2  # IN and OUT models that must remain beside the attacked one
 
 
 def reading(member: Array, targets: Array | None = None, groups: Array | None = None) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def reading(member: Array, targets: Array | None = None, groups: Array | None = 
         "draws": round(worth, 2),
         "in_turn": targets is None and len(member) > 1,
         "groups": None if groups is None else len(np.unique(groups)),
-        "warnings": _warnings(name, member, worth),
+        "warnings": _warnings(name, member, len(audited), worth),
     }
 
 
@@ -46,17 +46,29 @@ def _named(member: Array, audited: Array, targets: Array | None, worth: float) -
     if (complements(member) >= 0).all():
         about = f"{count} models in {count // 2} complementary pairs; each is attacked by the {count - 2} others."
         return "complementary pairs, in turn", about
+    if (sizes := np.bincount(blocks(member))).max() > 2:
+        size = int(sizes.max())
+        about = f"{count} models in {count // size} cross-validations of {size} folds; each is attacked by the models "
+        return "cross-validation, in turn", f"{about}of the other cross-validations."
     if balanced(member):
         inside = int(member[:, 0].sum())
         about = f"{count} models; each record is in the training data of exactly {inside} of them; {turn}."
         return "balanced columns, in turn", about
-    if uneven(member):
+    if worth < count / 2:
         about = f"{count} models whose membership is alike (worth {worth:.1f} independent draws); {turn}."
         return "alike splits", about
+    if uneven(thick(member)):
+        return "uneven rows, in turn", f"{count} models; some records are members more often than others; {turn}."
     return "independent rows, in turn", f"{count} models, each with a draw of its own; {turn}."
 
 
-def _warnings(name: str, member: Array, worth: float) -> list[str]:
+def thick(member: Array) -> Array:
+    """The columns of `member` (M, N) that an attack with shadow models can use: others foretell nothing there."""
+    inside = member.sum(0)
+    return member[:, (inside > SHADOWS) & (len(member) - inside > SHADOWS)]
+
+
+def _warnings(name: str, member: Array, count: int, worth: float) -> list[str]:
     if name == "one split, repeated":
         return [
             f"The file has one membership draw: its {len(member)} models were trained on the same records (or on "
@@ -64,12 +76,12 @@ def _warnings(name: str, member: Array, worth: float) -> list[str]:
             "another draw, train models on other random halves."
         ]
     found = []
-    if len(member) > 1 and worth < FEW_DRAWS:
+    if count > 1 and worth < FEW_DRAWS:
         found.append(
             f"The models' membership is worth only {worth:.1f} independent draws, so the intervals rest mostly on the "
             "records."
         )
-    if uneven(member):
+    if uneven(thick(member)):
         found.append(
             "Some records are members more often than others, so the other models' membership foretells the attacked "
             "model's: an attack with shadow models beats 0.5 without any leak. Leaks are judged against what the same "

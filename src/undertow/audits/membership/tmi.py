@@ -3,6 +3,9 @@
 The game: the challenger pretrains on a secret half of the pool, replaces the head and finetunes on other data.
 The adversary queries only the finetuned model and says, for each record of the pool, whether pretraining saw
 it. It may pretrain and finetune shadow models of its own, on halves it knows.
+
+Attacks of kind "direct" query the pretrained model itself, which this adversary cannot: the same rule at both places
+tells what finetuning hides from it. They bound nothing: another rule may do better through the finetuned model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +26,11 @@ from undertow.audits.leakage import (
     promise,
     with_epsilon,
 )
+from undertow.audits.membership.blind import with_blind_error
+from undertow.audits.membership.direct import direct_differences, too_costly
 from undertow.audits.membership.leak import leak_test
 from undertow.audits.membership.reading import reading
+from undertow.audits.membership.together import TOGETHER, asked_together, together_rows
 from undertow.audits.settings import LeakageConfig
 from undertow.audits.supply import Supply
 from undertow.engine.design import Design
@@ -39,9 +45,11 @@ from undertow.types import AuditResult, BadInput, Evidence, Scores, Slot
 
 OFFERED = (
     "tmi-default", "tmi", "tmi-averaged", "tmi-lda", "tmi-global", "tmi-knn", "tmi-label-only", "tmi-top-k",
-    "adapted-lira", "adapted-lira-averaged", "loss", "confidence", "entropy", "margin", "blind", "direct-lira",
+    "adapted-lira", "adapted-lira-averaged", "loss", "confidence", "entropy", "margin", "blind",
+    "direct-lira", "direct-tmi-default",
 )  # fmt: skip
 STAGES = {"shadow": "finetune", "victim": "finetune victims"}  # where the result names the engines of each role
+GROUPED = ("tmi-default",)  # measured again with fewer records asked together
 CONTROL = "no-pretraining"  # the same game on models whose pretraining never happened
 
 
@@ -79,7 +87,8 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
     with clock.stage("train"):
         finetuned, direct = _train(workshop, game)
     evidence = _evidence(workshop, game, finetuned, direct)
-    names = choose_attacks(config.attacks, _offered(config), evidence)
+    costly = too_costly(evidence)
+    names = choose_attacks(config.attacks, _offered(config, evidence), evidence)
     with clock.stage("attack"):
         scores = attack_all(evidence, [game.fold], names, config.seed, progress=host.progress)
     controls: tuple[Scores, ...] = ()
@@ -88,7 +97,11 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
             controls = _control(workshop, game, names)
     with clock.stage("measure"):
         rows, control_rows = measure_all(scores, config.seed), measure_all(controls, config.seed)
+        rows = with_blind_error(rows, scores, evidence, config.seed, game.fold.targets)
         rows, leak = leak_test(scores, rows, evidence, config.seed, game.fold.targets)
+        rows += direct_differences(scores)
+    with clock.stage("fewer records asked together"):
+        rows += together_rows(evidence, [game.fold], scores, GROUPED, config.seed)
     return AuditResult(
         audit="tmi",
         config=plain(config),
@@ -97,6 +110,7 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
             **host.environment,
             "engines": {name: decision.note() for name, decision in game.engines.items()},
             "finetuning": finetuning(config),
+            TOGETHER: asked_together(names, evidence.member, game.fold.targets),
             **promise(game.noise),
         },
         data=supply.describe(),
@@ -107,6 +121,7 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
         warnings=(*supply.notes, *assumptions(config)),
         scores=(*scores, *controls),
         ids=tuple(supply.ids[int(q)] for q in game.design.points),
+        not_run=(costly,) if costly and costly["attack"] not in names else (),
         design=reading(evidence.member, game.fold.targets),
         leak=leak,
     )
@@ -181,9 +196,12 @@ def _evidence(workshop: Workshop, game: Game, finetuned: Trace, direct: Trace) -
     )
 
 
-def _offered(config: LeakageConfig) -> tuple[str, ...]:
+def _offered(config: LeakageConfig, evidence: Evidence) -> tuple[str, ...]:
     """Label-based thresholds mean something only where both stages have the same classes."""
-    return OFFERED if config.data.same_labels else tuple(n for n in OFFERED if n not in ("loss", "margin"))
+    left = set() if config.data.same_labels else {"loss", "margin"}
+    costly = too_costly(evidence)
+    left |= {costly["attack"]} if costly else set()
+    return tuple(name for name in OFFERED if name not in left)
 
 
 def _control(workshop: Workshop, game: Game, names: Sequence[str]) -> tuple[Scores, ...]:

@@ -246,7 +246,8 @@ def compared(
 
 def on(scores: Scores, mask: Array) -> Scores:
     """The scores of some points."""
-    return replace(scores, values=scores.values[:, mask], member=scores.member[:, mask])
+    scored = None if scores.scored is None else scores.scored[:, mask]
+    return replace(scores, values=scores.values[:, mask], member=scores.member[:, mask], scored=scored)
 
 
 def kept(found: Mapping[str, Mapping[str, Scores]], recipe: Recipe, view: str) -> list[Scores]:

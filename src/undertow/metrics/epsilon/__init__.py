@@ -6,14 +6,17 @@ from undertow.metrics.epsilon.claim import Refutation, claimed_family, refutes, 
 from undertow.metrics.epsilon.one_run import (
     Guesses,
     guess_by_rank,
+    guess_grid,
     one_run,
+    one_run_curve_p_value,
     one_run_from_scores,
     one_run_gdp,
     one_run_p_value,
     one_run_refuses,
+    split_guesses,
 )
 from undertow.metrics.epsilon.sequential import sequential, stopped_at, wealth
-from undertow.metrics.epsilon.thresholds import from_scores, halves, rank_counts
+from undertow.metrics.epsilon.thresholds import from_scores, halves, rank_counts, split_counts
 from undertow.metrics.epsilon.trade_off import (
     Curve,
     approximate_dp_curve,
@@ -34,6 +37,7 @@ from undertow.metrics.epsilon.two_worlds import (
     least_trials,
     mu_of_rates,
 )
+from undertow.metrics.epsilon.zcdp import zcdp_curve, zcdp_delta, zcdp_epsilon
 
 __all__ = [
     "Bound",
@@ -55,11 +59,13 @@ __all__ = [
     "gdp_epsilon",
     "gdp_mu",
     "guess_by_rank",
+    "guess_grid",
     "halves",
     "joint_beta",
     "least_trials",
     "mu_of_rates",
     "one_run",
+    "one_run_curve_p_value",
     "one_run_from_scores",
     "one_run_gdp",
     "one_run_p_value",
@@ -69,9 +75,14 @@ __all__ = [
     "refutes_by_accuracy",
     "refutes_epsilon",
     "sequential",
+    "split_counts",
+    "split_guesses",
     "stopped_at",
     "subsampled_gaussian_curve",
     "subsampled_gaussian_epsilon",
     "subsampled_gaussian_family",
     "wealth",
+    "zcdp_curve",
+    "zcdp_delta",
+    "zcdp_epsilon",
 ]

@@ -6,9 +6,10 @@ of independent trials are a sum of coins of two kinds; above its mean such a sum
 of the same mean (Hoeffding 1956, Theorem 4), so P(at least k right) <= P(Binomial(n, a) >= k) for k >= n a + 1.
 """
 
+from functools import lru_cache
+
 import numpy as np
-from scipy.special import ndtr
-from scipy.stats import binom
+from scipy.special import betainc, ndtr
 
 from undertow.metrics.epsilon.bound import Bound, Counts, check, unit_of
 from undertow.metrics.epsilon.claim import Refutation
@@ -57,9 +58,10 @@ def accuracy_p_value(counts: Counts, most: float) -> float:
     right = counts.tp + counts.tn
     if right < counts.n * most + 1:
         return 1.0
-    return float(binom.sf(right - 1, counts.n, most))
+    return float(betainc(right, counts.n - right + 1, most))  # P(Binomial(n, most) >= right)
 
 
+@lru_cache(maxsize=1024)  # curves are asked for again and again, by every number of right guesses
 def most_right(curve: Curve, members: float = 0.5) -> float:
     """An upper bound (by less than 1e-4) of the share of right guesses under a curve; `members`: share of trials."""
     fnr: Array = np.asarray(curve(_RATES), float)

@@ -5,6 +5,7 @@ coins must be fair, independent, and redrawn in every run where there are severa
 every coin touches one run, so their canaries may be pooled.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -120,10 +121,30 @@ def one_run_refuses(guesses: Guesses, least_fpr: Curve, confidence: float) -> Ar
     the larger of wrong_{i+1} and g(right_{i+1}), and what it grew by is p_i (r - i) / m. Refused where right_0 +
     wrong_0, which is r / m, comes out larger.
     """
+    return _refuses(guesses, least_fpr, 1 - confidence)
+
+
+def one_run_curve_p_value(guesses: Guesses, curve: Curve) -> float:
+    """Largest probability of so many correct guesses if every canary has a trade-off curve of at least `curve`.
+
+    The smallest error at which `one_run_refuses`, from above, to 1 %; not below 1e-30. Nothing else is assumed.
+    """
+    low, high = math.log(1e-30), 0.0
+    for _ in range(2):
+        logs = np.linspace(low, high, 120)
+        refused = _refuses(guesses, lambda tpr: np.asarray(curve(1 - np.asarray(tpr, float))), np.exp(logs))
+        kept = np.flatnonzero(~refused)
+        first = int(kept[-1]) + 1 if kept.size else 0  # every larger error refuses too
+        if first == 0 or first == logs.size:
+            return float(np.exp(logs[min(first, logs.size - 1)]))
+        low, high = float(logs[first - 1]), float(logs[first])
+    return float(np.exp(high))
+
+
+def _refuses(guesses: Guesses, least_fpr: Curve, error: float | Array) -> Array:
     m, r, v = guesses.canaries, guesses.made, guesses.correct
-    error = 1 - confidence
     right = np.asarray(error * v / m + 0 * np.asarray(least_fpr(np.array(0.5))))
-    wrong = np.full(right.shape, error * (r - v) / m)
+    wrong = np.asarray(error * (r - v) / m + 0 * right)
     for i in range(v - 1, -1, -1):
         grown = np.maximum(wrong, least_fpr(right))
         if (grown == wrong).all():
@@ -188,15 +209,23 @@ def guess_grid(canaries: int) -> list[tuple[int, int]]:
     return [pair for k in sizes for pair in ((k, 0), (k, k))]
 
 
-def _split(trials: Trials, delta: float, confidence: float, gdp: bool, seed: int) -> Bound:
+def split_guesses(
+    trials: Trials, delta: float, confidence: float, *, gdp: bool, seed: int
+) -> tuple[Guesses, tuple[int, int]]:
+    """Guesses about a random half of the canaries; how many (plus, minus) is chosen on the other half."""
     order = stream(seed, "epsilon", "split").permutation(trials.scores.size)  # blind to the coins: not stratified
     if order.size < 2:
         raise BadInput("one canary cannot be split: give the number of guesses")
     truths = [_sorted_truth(trials.scores[rows], trials.member[rows], seed) for rows in np.array_split(order, 2)]
     chosen, _ = _best(truths[1], delta, confidence, gdp)
+    return _guess(truths[0], *chosen), chosen
+
+
+def _split(trials: Trials, delta: float, confidence: float, gdp: bool, seed: int) -> Bound:
+    guesses, chosen = split_guesses(trials, delta, confidence, gdp=gdp, seed=seed)
     said = f"{chosen[0]} + {chosen[1]} guesses, chosen on the other half of the canaries (seed {seed})"
     bound = one_run_gdp if gdp else one_run
-    return bound(_guess(truths[0], *chosen), delta, confidence, threshold_how=said)
+    return bound(guesses, delta, confidence, threshold_how=said)
 
 
 def _best(truth: Array, delta: float, confidence: float, gdp: bool) -> tuple[tuple[int, int], Bound]:

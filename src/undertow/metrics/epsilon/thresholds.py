@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from undertow.metrics.epsilon.bound import Bound, Counts, Trials, unit_of
-from undertow.metrics.epsilon.two_worlds import clopper_pearson
+from undertow.metrics.epsilon.two_worlds import clopper_pearson, joint_beta, joint_betas
 from undertow.rng import stream
 from undertow.types import Array, BadInput
 
@@ -34,13 +34,20 @@ def from_scores(
     if threshold == "bonferroni":
         return _best_of_ranks(trials, delta, confidence, bound, independent)
     if threshold == "split":
-        first, second = halves(trials, seed)
-        chosen = choose_threshold(first, delta, confidence, bound)
+        counts = split_counts(trials, delta, confidence, bound=bound, seed=seed, independent=independent)
         said = f"chosen on the other half of the trials (seed {seed})"
-        return bound(_own(second, chosen, independent), delta, confidence, independent=independent, threshold_how=said)
+        return bound(counts, delta, confidence, independent=independent, threshold_how=said)
     said = f"threshold {float(threshold):g}, fixed before the trials"
     counts = trials.counts(float(threshold))
     return bound(counts, delta, confidence, independent=independent, threshold_how=said)
+
+
+def split_counts(
+    trials: Trials, delta: float, confidence: float, *, bound: TwoWorlds, seed: int, independent: bool = False
+) -> Counts:
+    """Counts of a random half of each world at the threshold that is best for `bound` on the other half."""
+    first, second = halves(trials, seed)
+    return _own(second, choose_threshold(first, delta, confidence, bound), independent)
 
 
 def choose_threshold(trials: Trials, delta: float, confidence: float, bound: TwoWorlds = clopper_pearson) -> float:
@@ -49,7 +56,10 @@ def choose_threshold(trials: Trials, delta: float, confidence: float, bound: Two
     Midway between the lowest and the highest of those that tie, which do where the worlds are far apart.
     """
     levels, counts = rank_counts(trials)
-    found = np.array([bound(c, delta, confidence, independent=True).epsilon for c in counts])
+    if bound is joint_beta:
+        found = joint_betas(counts, delta, confidence)
+    else:
+        found = np.array([bound(c, delta, confidence, independent=True).epsilon for c in counts])
     best = levels[found == found.max()]
     middle = best.min() / 2 + best.max() / 2
     return float(middle if np.isfinite(middle) else best[0])
@@ -107,6 +117,8 @@ def _best_of_ranks(trials: Trials, delta: float, confidence: float, bound: TwoWo
     _, counts = rank_counts(trials)
     error = (1 - confidence) / len(counts)
     said = f"best of {len(counts)} fixed ranks, each at error {error:.2g}"
+    if bound is joint_beta:
+        counts = [counts[int(np.argmax(joint_betas(counts, delta, 1 - error)))]]
     found = [bound(c, delta, 1 - error, independent=independent, threshold_how=said) for c in counts]
     return replace(max(found, key=lambda b: b.epsilon), confidence=confidence)
 

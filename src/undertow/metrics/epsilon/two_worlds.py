@@ -5,6 +5,7 @@ lower bound of the TPR and an upper bound of the FPR give a lower bound of epsil
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import betainc, betaincinv, ndtri
@@ -83,15 +84,31 @@ def joint_beta(
     """
     check(confidence, delta)
     unit = unit_of(counts.n, counts.runs, independent)
+    epsilon = _credible(counts, delta, confidence, 0.0)
+    return Bound("joint-beta", epsilon, confidence, "none", unit, counts.n, delta, threshold_how, bayesian=True)
+
+
+def joint_betas(counts: Sequence[Counts], delta: float, confidence: float) -> Array:
+    """The epsilons of `joint_beta` of many counts (K,), exact where largest: those that are surely smaller are 0."""
+    found = np.zeros(len(counts))
+    rough = [float(epsilon_of_rates(*_rates(c, (1 - confidence) / 2), delta)) for c in counts]
+    for i in np.argsort(rough)[::-1]:  # likely the largest first
+        found[i] = _credible(counts[i], delta, confidence, float(found.max()))
+    return found
+
+
+def _credible(counts: Counts, delta: float, confidence: float, least: float) -> float:
+    """The credible bound; 0 where it is below `least`, which one look tells."""
     fpr = betaincinv(counts.fp + 0.5, counts.tn + 0.5, (np.arange(_POINTS) + 0.5) / _POINTS)  # its posterior
+    if least > 0 and _allowed(counts, fpr, least, delta) >= 1 - confidence:
+        return 0.0
     low, high = -1e-6, 1.0
     while _allowed(counts, fpr, high, delta) < 1 - confidence and high < 64:
         low, high = high, 2 * high
     while high - low > 1e-5:
         middle = (low + high) / 2
         low, high = (middle, high) if _allowed(counts, fpr, middle, delta) < 1 - confidence else (low, middle)
-    epsilon = max(low, 0.0)
-    return Bound("joint-beta", epsilon, confidence, "none", unit, counts.n, delta, threshold_how, bayesian=True)
+    return max(low, 0.0)
 
 
 def _allowed(counts: Counts, fpr: Array, epsilon: float, delta: float) -> float:

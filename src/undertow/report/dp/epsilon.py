@@ -1,5 +1,6 @@
 """Epsilon from scores as text for a terminal: the bounds, the headline in words, the claim."""
 
+from undertow.report.dp.verdict import ACCUSES, share
 from undertow.report.lines import WIDTH, aligned, warned
 from undertow.report.words import wrapped
 from undertow.types import AuditResult, Measurement
@@ -10,7 +11,7 @@ BAYESIAN = "joint-beta"
 
 def summary(result: AuditResult) -> str:
     """The result as plain text without colour, ready for a pipe; ends without a newline."""
-    rows = [m for m in result.measurements if m.metric == "epsilon_lower"]
+    rows = [m for m in result.measurements if m.metric == "epsilon_lower" and m.group is None]
     first = next(m for m in rows if m.headline)
     says = [f"READING\n{wrapped(_in_words(first), WIDTH, '', '')}", *_claim(result, first)]
     return "\n\n".join([_head(result, first), _table(rows, result), *says, *warned(result.warnings)])
@@ -37,9 +38,18 @@ def _table(rows: list[Measurement], result: AuditResult) -> str:
     for m in rows:
         mark = "> " if m.headline else "  "
         assumes = "a prior" if m.bound == BAYESIAN else ASSUMES[m.assumes or "none"]
-        lines.append([f"{mark}{m.attack}", f"{m.value:.3f}", assumes, f"{m.n:,}", m.unit])
+        lines.append(
+            [
+                f"{mark}{m.attack}",
+                "premise rejected" if m.value is None else f"{m.value:.3f}",
+                assumes,
+                f"{m.n:,}",
+                m.unit,
+            ]
+        )
     how = result.config["how"]
-    notes = [f"> the headline, a bound fixed before looking; {how[next(m.attack for m in rows if m.headline)]}"]
+    said = "the bound that assumes nothing" if any(m.value is None for m in rows) else "a bound fixed before looking"
+    notes = [f"> the headline, {said}; {how[next(m.attack for m in rows if m.headline)]}"]
     return "\n".join([aligned(lines), *(wrapped(note, WIDTH, "", "  ") for note in notes)])
 
 
@@ -59,14 +69,33 @@ def _in_words(first: Measurement) -> str:
 
 
 def _claim(result: AuditResult, first: Measurement) -> list[str]:
+    test = next((m for m in result.measurements if m.metric == "claim_p_value"), None)
     claimed = next((m for m in result.measurements if m.metric == "epsilon_claimed"), None)
-    if claimed is None:
+    if test is None or test.value is None or claimed is None:
         return []
-    said = f"The claim of epsilon {claimed.value:g} at delta {claimed.delta:g}"
-    if first.assumes != "none" or first.bound == BAYESIAN:
-        text = f"{said} is not tested: {first.attack} rests on more than the scores. Quote an assumption-free bound."
-    elif (first.value or 0) > (claimed.value or 0):
-        text = f"{said} is REFUTED: the scores show at least {first.value:.3f}, assuming nothing of the mechanism."
+    said = f"The claim of {result.config.get('claimed')}"
+    p, level = test.value, 1 - (test.confidence or 0.95)
+    free = f"assuming nothing, the scores show epsilon at least {first.value:.3f}" * (first.assumes == "none")
+    if p <= min(ACCUSES, level):
+        text = f"{said} is REFUTED (p = {share(p)}); a true claim is called so in at most 1 of 1,000 audits."
+    elif p <= level:
+        text = (
+            f"{said} is NOT DECIDED: repeat with new trainings and coins. p = {share(p)}, and a true claim comes below "
+            f"{level:g} in {100 * level:g} of 100 audits; refuted is p <= {ACCUSES:g}, or a second set of scores that "
+            f"comes below {level:g} too (1 true claim in {round(1 / level**2):,})."
+        )
     else:
-        text = f"{said} is not refuted: the scores show at least {first.value:.3f}. That does not confirm it."
-    return [f"CLAIM\n{wrapped(text, WIDTH, '', '')}"]
+        text = f"{said} is not refuted (p = {share(p)}). That does not confirm it."
+    if free and first.bound != BAYESIAN:
+        text += f" {free[0].upper()}{free[1:]} at delta {first.delta:g}."
+    return [f"CLAIM\n{wrapped(text, WIDTH, '', '')}", *_at_points(result)]
+
+
+def _at_points(result: AuditResult) -> list[str]:
+    """A claimed curve, and what is shown at its deltas."""
+    rows = [m for m in result.measurements if m.group == "curve"]
+    if not rows:
+        return []
+    lines: list[list[str] | str] = [["  delta", "claimed epsilon", "shown at least"]]
+    lines += [[f"  {m.delta:.3g}", f"{m.epsilon:.3f}", f"{m.value:.3f}"] for m in rows]
+    return [f"THE CLAIMED CURVE\n{aligned(lines)}\n  (all of these hold at once, and assume nothing)"]

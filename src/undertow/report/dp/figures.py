@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from undertow.report.dp.verdict import ceiling_of, headline_of
+from undertow.report.dp.verdict import ceiling_of, headline_of, point_of
 from undertow.report.drawing import BLUE, GREEN, GREY, INK, NARROW, RED, Drawing, Key, Shape, both_shapes, safe
 from undertow.types import AuditResult, Measurement
 
@@ -25,7 +25,7 @@ def against_claim(result: AuditResult) -> Drawing | None:
         return None
     rows = [m for m in result.measurements if m.metric == "epsilon_lower" and m.view == main.view and m.at is None]
     rows = sorted((m for m in rows if m.value is not None), key=lambda m: m.value or 0.0, reverse=True)
-    point = next((m for m in result.measurements if m.metric == "epsilon_point" and m.view == main.view), None)
+    point = point_of(result, main)
     ceiling, claim = ceiling_of(result, main), main.epsilon
 
     def draw(axes: Axes) -> list[Key]:

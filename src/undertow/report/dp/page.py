@@ -4,7 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from undertow.report.dp.figures import against_claim, against_runs
-from undertow.report.dp.verdict import ACCOUNTANTS, ASSUMES, ceiling_of, headline_of, verdict
+from undertow.report.dp.verdict import (
+    ACCOUNTANTS,
+    ASSUMES,
+    ceiling_of,
+    headline_of,
+    p_value_of,
+    point_of,
+    rejected,
+    share,
+    verdict,
+)
 from undertow.report.parts import Card, how_made, templates
 from undertow.report.prose import HOW_TO_READ_DP, threat_model
 from undertow.report.rows import TITLES
@@ -72,12 +82,18 @@ def cards(result: AuditResult) -> Iterator[Card]:
         return
     sure = f"{100 * (main.confidence or 0):g}% confidence; assumes {ASSUMES.get(main.assumes or '', main.assumes)}"
     yield Card("Epsilon is at least", value(main), "", sure, ranged=False)
+    p = p_value_of(result)
+    if p <= 1 - (main.confidence or 0.95):
+        yield Card("The claim", rejected(p), "", f"p = {share(p)}", ranged=False)
     yield Card("Claimed", f"{main.epsilon or 0:.2f}", "", f"at delta {main.delta:g}", ranged=False)
     seen = f"with access: {main.view}; canaries that keep to themselves"
+    if p <= 1 - (main.confidence or 0.95):
+        return
     yield Card("Most this access can show", f"{ceiling_of(result, main):.2f}", "", seen, ranged=False)
-    point = next((m for m in result.measurements if m.metric == "epsilon_point" and m.view == main.view), None)
+    point = point_of(result, main)
     if point is not None:
-        yield Card("Point estimate", value(point), "", "the same bound at 50% confidence", ranged=False)
+        seen = f"{point.bound} at 50% confidence, cut at what this access can show"
+        yield Card("Point estimate", value(point), "", seen, ranged=False)
 
 
 def counted(result: AuditResult) -> str:
@@ -93,8 +109,10 @@ def counted(result: AuditResult) -> str:
 
 def side_by_side(result: AuditResult) -> list[Group]:
     """Claims first, then what each access could show and did; that of the headline first."""
-    rows = [m for m in result.measurements if m.metric in WHAT and m.at is None]
     main = headline_of(result)
+    point = point_of(result, main) if main else None
+    rows = [m for m in result.measurements if m.metric in WHAT and m.at is None]
+    rows = [m for m in rows if m.metric != "epsilon_point" or m is point]
     views = list(dict.fromkeys(m.view for m in rows if m.view))
     views.sort(key=lambda view: main is None or view != main.view)
     names: list[str | None] = [None, *views]
@@ -109,4 +127,5 @@ def _side(m: Measurement) -> Side:
     sure = f", {100 * m.confidence:g}%" if m.confidence is not None and m.metric == "epsilon_lower" else ""
     assumes = SHORT.get(m.assumes, m.assumes) if m.assumes else ""
     over = count(m.n, m.unit) if m.n else ""
-    return Side(WHAT[m.metric] + sure, how, value(m), assumes, over, bool(m.headline))
+    shown = "premise rejected" if m.value is None and m.reason else value(m)
+    return Side(WHAT[m.metric] + sure, how, shown, assumes, over, bool(m.headline))

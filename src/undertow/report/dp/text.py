@@ -1,7 +1,7 @@
 """A DP audit as text for a terminal: the table side by side, what it means, what it rests on."""
 
 from undertow.report.dp.page import counted, side_by_side
-from undertow.report.dp.verdict import verdict
+from undertow.report.dp.verdict import headline_of, p_value_of, verdict
 from undertow.report.lines import WIDTH, aligned, checked, warned
 from undertow.report.rows import TITLES
 from undertow.report.words import one_line, plain, wrapped
@@ -35,4 +35,11 @@ def _table(result: AuditResult) -> str:
             mark = "> " if side.headline else "  "
             cells = [mark + side.what, side.value, side.how, side.assumes, side.over]
             lines.append([one_line(cell) for cell in cells])
-    return aligned(lines) + "\n> the headline, fixed before the runs"
+    main = headline_of(result)
+    doubted = main is not None and p_value_of(result) <= 1 - (main.confidence or 0.95)
+    why = (
+        "the bound that assumes nothing, because the claim is in doubt or rejected"
+        if doubted
+        else "fixed before the runs"
+    )
+    return f"{aligned(lines)}\n> the headline, {why}"

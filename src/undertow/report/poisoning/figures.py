@@ -78,12 +78,12 @@ def arms_roc(result: AuditResult) -> Drawing | None:
     curves = []
     for arm in reversed(arms_of(result)):
         scores = scores_of(result, arm)
-        if scores is None or scores.member.all() or not scores.member.any():
+        if scores is None or not scores.inside.any() or not scores.outside.any():
             continue
-        found = Measurement(scores.attack, "auc", auc(scores.values, scores.member), None, None, 1, "models")
+        found = Measurement(scores.attack, "auc", auc(*scores.pairs()), None, None, 1, "models")
         row = Row(arm, arm, "attack", arm, {"AUC": found})
         curves.append(Curve(row, scores, *LINES[arm], band=arm != "benign", role=""))
-    return draw_roc(result, tuple(curves))
+    return draw_roc(tuple(curves))
 
 
 def forest(result: AuditResult) -> Drawing | None:

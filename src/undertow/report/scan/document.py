@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from undertow.scanner.coverage import Coverage
 from undertow.scanner.findings import Finding, ScanResult, Severity
+from undertow.scanner.rules import UNKNOWN_KIND, Rule, by_kind, code_of
 
 SCHEMA = "undertow.scan/1"  # the number rises when a reader of the old one would misread
 SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -15,11 +16,6 @@ HOME = "https://pypi.org/project/undertow/"
 LEVELS: dict[Severity, str] = {"critical": "error", "warning": "warning", "info": "note"}
 SEVERITY: dict[Severity, str] = {"critical": "9.0", "warning": "5.0", "info": "1.0"}  # as GitHub ranks security results
 UNREAD = "not-fully-read"
-ABOUT = {
-    "data-trap": "Weights that look built to copy single finetuning records.",
-    "proven-trap": "Units that copied one record and shut when the model was finetuned on records of ours.",
-    UNREAD: "A file that was not fully parsed or read; nothing is said about it.",
-}
 
 
 def to_json(result: ScanResult) -> str:
@@ -70,7 +66,7 @@ def _coverage(seen: Coverage | None) -> dict[str, Any] | None:
 
 
 def _finding(found: Finding) -> dict[str, Any]:
-    return {**vars(found), "rows": list(found.rows)}
+    return {"code": code_of(found.kind), **vars(found), "rows": list(found.rows)}
 
 
 def _unread(result: ScanResult) -> list[Finding]:
@@ -86,14 +82,33 @@ def _unread(result: ScanResult) -> list[Finding]:
 
 def _rule(kind: str, findings: Iterable[Finding]) -> dict[str, Any]:
     severity = next((found.severity for found in findings if found.kind == kind), "warning")
-    about = ABOUT.get(kind, f"Undertow found: {kind.replace('-', ' ')}.")
+    rule = by_kind().get(kind)
+    about = rule.about if rule else f"Undertow found: {kind.replace('-', ' ')}."
+    fix = rule.fix if rule else "Read the explanation of the finding."
     return {
-        "id": kind,
+        "id": _id(kind),
         "name": kind,
         "shortDescription": {"text": about},
+        "fullDescription": {"text": f"{about} {fix}"},
+        "help": {"text": _help(about, fix, rule), "markdown": _help(about, fix, rule, mark="**")},
+        "helpUri": HOME,
         "defaultConfiguration": {"level": LEVELS[severity]},
         "properties": {"tags": ["security", "privacy"], "security-severity": SEVERITY[severity]},
     }
+
+
+def _id(kind: str) -> str:
+    """The code of a rule; kinds without one keep their name, so that no two of them share an id."""
+    code = code_of(kind)
+    return code if code != UNKNOWN_KIND else kind
+
+
+def _help(about: str, fix: str, rule: Rule | None, mark: str = "") -> str:
+    """What was found, what to do, and which loaders it is about."""
+    loaders = rule.loaders if rule else ()
+    lines = [about, f"{mark}What to do:{mark} {fix}"]
+    lines += [f"- {one.name}, {one.versions}; arguments: {one.arguments}" for one in loaders]
+    return "\n\n".join(lines[:2]) + "".join(f"\n{line}" for line in lines[2:])
 
 
 def _result(found: Finding, rule: int) -> dict[str, Any]:
@@ -106,7 +121,7 @@ def _result(found: Finding, rule: int) -> dict[str, Any]:
     if found.tensor:
         where["logicalLocations"] = [{"fullyQualifiedName": found.tensor, "kind": "tensor"}]
     return {
-        "ruleId": found.kind,
+        "ruleId": _id(found.kind),
         "ruleIndex": rule,
         "level": LEVELS[found.severity],
         "message": {"text": f"{found.tensor}: {found.explanation}" if found.tensor else found.explanation},

@@ -1,10 +1,11 @@
 """A scan as lines of text: one for each file, then what was found, then what was not tested."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from undertow.report.words import one_line, wrapped
 from undertow.scanner.coverage import Coverage
 from undertow.scanner.findings import Finding, ScannedFile, ScanResult, Verdict
+from undertow.scanner.rules import code_of
 
 WIDTH = 88
 ROWS = 12  # of a finding, that are named
@@ -28,7 +29,8 @@ def summary(result: ScanResult, colour: bool = False, weights: Collection[str] |
     lines = [_file(file, colour) for file in listed]
     left = len(result.files) - len(listed)
     lines += [f"and {left} file{'s' * (left > 1)} without weights"] if left else []
-    parts = ["\n".join(lines)] if lines else []
+    parts = [_source(result)] if _source(result) else []
+    parts += ["\n".join(lines)] if lines else []
     parts += ["\n".join(_finding(found, colour)) for found in result.findings]
     if result.not_tested:
         parts.append("NOT TESTED\n" + "\n".join(wrapped(one, WIDTH, "- ", "  ") for one in result.not_tested))
@@ -62,6 +64,14 @@ def coverage_lines(seen: Coverage) -> list[str]:
     ]
 
 
+def _source(result: ScanResult) -> str:
+    """Which commit of which repository was scanned; "" for files that were here."""
+    source = result.settings.get("source")
+    if not isinstance(source, Mapping):
+        return ""
+    return f"{one_line(str(source.get('repository')))} at commit {one_line(str(source.get('commit')))}"
+
+
 def _file(file: ScannedFile, colour: bool) -> str:
     said = f"{file.sha256[:HASH]}" if file.sha256 else "not read"
     return f"{_paint(f'{file.verdict:<8}', file.verdict, colour)} {one_line(file.path)}  {said}"
@@ -70,7 +80,7 @@ def _file(file: ScannedFile, colour: bool) -> str:
 def _finding(found: Finding, colour: bool) -> Iterator[str]:
     where = " ".join(part for part in (found.file, found.tensor) if part)
     name = _paint(found.severity.upper(), found.severity, colour)
-    yield f"{name} {one_line(found.kind)}: {one_line(where)}".rstrip(": ")
+    yield f"{name} {code_of(found.kind)} {one_line(found.kind)}: {one_line(where)}".rstrip(": ")
     yield wrapped(one_line(found.explanation), WIDTH, "  ", "  ")
     numbers = [rows_of(found), "" if found.score is None else f"score {found.score:.3g}"]
     if any(numbers):

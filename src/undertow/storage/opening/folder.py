@@ -1,16 +1,14 @@
 """Which files a path names: one file, or a folder and what lies in it. Links are followed only inside a hub cache."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from undertow.storage.opening.hub import fetched
 from undertow.storage.opening.opened import Limits
 from undertow.storage.opening.source import Refused, Source, open_regular
-from undertow.types import BadInput, MissingExtra
 
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
 SKIPPED = frozenset({".git", ".cache", "__pycache__"})
 
 
@@ -23,15 +21,19 @@ class Listed:
     refused: Refused | None = None
 
 
-def listed(path: str | Path, limits: Limits, notes: list[str]) -> Iterator[Listed]:
+def listed(path: str | Path, limits: Limits, notes: list[str], origin: dict[str, str]) -> Iterator[Listed]:
     """Every file of a path, a folder, or a Hugging Face repository id that is no path, in order of name.
 
-    `notes` receives what was left out. BadInput where there is no such path; MissingExtra where the path is a
-    repository id and huggingface_hub is absent.
+    `notes` receives what was left out, `origin` the repository and commit of what was downloaded. BadInput where there
+    is no such path; MissingExtra where the path is a repository id and huggingface_hub is absent.
     """
     root = Path(path)
     if not os.path.lexists(root):
-        root = _downloaded(str(path))
+        found = fetched(str(path), limits)
+        root = found.folder
+        notes += found.notes
+        origin |= {"repository": found.repository, "commit": found.commit}
+        yield from (Listed(root / name, None, refused) for name, refused in found.left_out)
     if root.is_dir() and not root.is_symlink():
         yield from _inside(root, limits, notes)
     else:
@@ -80,21 +82,3 @@ def _blob(path: Path) -> Path | None:
             target = Path(os.path.normpath(place.parent / os.readlink(path)))
             return target if target.parent == root.parent / "blobs" else None
     return None
-
-
-def _downloaded(name: str) -> Path:
-    """The folder of a repository of the hub; from its cache where there is no network."""
-    if not REPOSITORY.match(name):
-        raise BadInput(f"{name}: no such file or folder")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise MissingExtra("huggingface_hub", "data") from error
-    try:
-        return Path(snapshot_download(name))
-    except Exception:
-        try:
-            return Path(snapshot_download(name, local_files_only=True))
-        except Exception as error:  # the client raises its own, its transport's and the system's
-            said = next(iter(str(error).splitlines()), "") or type(error).__name__
-            raise BadInput(f"{name!r} is no path here and cannot be downloaded from huggingface.co ({said})") from error

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from undertow.scanner.findings import Severity
 from undertow.scanner.tensors import Tensor
 from undertow.storage.opening.blocks import BLOCK, PACKED, WIDTHS, packed_tensor, stored_tensor, unread_tensor
-from undertow.storage.opening.opened import Limits
+from undertow.storage.opening.opened import Clock, Limits
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.source import Refused, Source
 
@@ -32,37 +32,48 @@ class Answer:
     """What the process said of one file."""
 
     kind: str
-    complete: bool
+    doubts: tuple[str, ...]  # kinds of what keeps the file from being complete
     findings: tuple[tuple[str, Severity, str], ...]
     tensors: Sequence[Any]
     scratch: Source | None  # where inflated bytes lie
+    texts: tuple[tuple[str, str], ...] = ()  # (name, text) of configurations in the file
+    external: tuple[tuple[str, str, tuple[int, ...], str, int], ...] = ()
 
 
-def read_isolated(reading: Reading, source: Source, kind: str, limits: Limits) -> None:
+def read_isolated(reading: Reading, source: Source, kind: str, limits: Limits, clock: Clock) -> None:
     """Fill `reading` with what a process of its own found; a process that died is a finding."""
-    answer = ask(source, kind, limits)
+    answer = ask(source, kind, limits, clock)
     reading.kind = answer.kind or reading.kind
     for what, severity, text in answer.findings:
         reading.say(what, severity, text)
-    reading.complete &= answer.complete
+    for what in answer.doubts:
+        reading.doubt(what)
+    reading.texts += answer.texts
+    reading.external += answer.external
     for item in answer.tensors:
         tensor = _tensor(item, source, answer.scratch)
-        reading.tensors[tensor.name] = tensor
+        name = tensor.name
+        while name in reading.tensors:
+            name += "#"  # none may hide behind another
+        reading.tensors[name] = tensor if name == tensor.name else replace(tensor, name=name)
     if answer.scratch and any(item[4] == "scratch" for item in answer.tensors):
         reading.scratch = answer.scratch
     elif answer.scratch:
         answer.scratch.close()
 
 
-def ask(source: Source, kind: str, limits: Limits) -> Answer:
-    """Run the reader of `kind` on the file; Refused where it does not answer."""
-    seconds = limits.seconds + source.size / 50e6
-    with tempfile.TemporaryFile() as scratch:
+def ask(source: Source, kind: str, limits: Limits, clock: Clock) -> Answer:
+    """Run the reader of `kind` on the file; Refused where it does not answer in what is left of the path's time."""
+    seconds = clock.left(source)
+    with tempfile.TemporaryFile() as scratch, clock.running():
         said = _run(source, scratch.fileno(), kind, limits, seconds)
         used, fd = said["scratch"], os.dup(scratch.fileno()) if said["scratch"] else None
     kept = None if fd is None else Source(source.path, fd, int(used), (0, 0))
     findings = tuple((str(k), s, str(t)) for k, s, t in said["findings"] if s in SEVERITIES)
-    return Answer(str(said["kind"]), said["complete"] is True, findings, said["tensors"], kept)
+    doubts = tuple(str(kind) for kind in said["doubts"]) or ("unread",) * (said["complete"] is not True)
+    texts = tuple((str(name), str(text)) for name, text in said["texts"])
+    external = tuple((str(n), str(d), tuple(map(int, s)), str(f), int(o)) for n, d, s, f, o in said["external"])
+    return Answer(str(said["kind"]), doubts, findings, said["tensors"], kept, texts, external)
 
 
 def _run(source: Source, scratch: int, kind: str, limits: Limits, seconds: float) -> dict[str, Any]:
@@ -85,7 +96,7 @@ def _run(source: Source, scratch: int, kind: str, limits: Limits, seconds: float
             env={"LC_ALL": "C.UTF-8"},
         )
     except subprocess.TimeoutExpired as error:
-        raise Refused("limit", f"it took more than {seconds:.0f} s to read") from error
+        raise Refused("limit", f"it took more than the {seconds:.0f} s that were left to read it") from error
     except OSError as error:
         raise Refused("unreadable", f"no process could be started to read it: {error}") from error
     if done.returncode or len(done.stdout) > ANSWER:

@@ -1,12 +1,15 @@
 """What comes out of opening a checkpoint: files, tensors, findings. Unknown is never safe."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from time import monotonic
 from types import TracebackType
 
 from undertow.scanner.findings import Finding, Verdict
 from undertow.scanner.tensors import Tensor
+from undertow.storage.opening.source import Refused, Source
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class Limits:
     header_bytes: int = 100_000_000  # of a safetensors header, as the format says
     header_tokens: int = 2_000_000  # braces, brackets and commas in a header or index: bounds the memory of its JSON
     files: int = 10_000  # in a folder
+    download: int = 20_000_000_000  # bytes of a repository of the hub
     depth: int = 8  # of folders in folders
     opcodes: int = 5_000_000  # of the pickles of one file, together
     depth_of_stack: int = 1_000_000  # objects on the stack, and in the memo
@@ -26,11 +30,43 @@ class Limits:
     nodes: int = 500_000  # visited while the tensors of a pickle are collected
     row_bytes: int = 64 << 20  # of one row (first axis) of a tensor: what a reader holds at least
     dense_ratio: int = 8  # tensors as numbers against the bytes of their file (views may share storage)
-    seconds: float = 60.0  # for one pickle or archive, and one more per 50 MB
+    seconds: float = 60.0  # for all pickles and archives of a path together, and one more per 50 MB of them
     memory: int = 1 << 30  # address space of the process that reads it
 
 
 DEFAULT = Limits()
+BYTES_PER_SECOND = 50e6
+
+
+@dataclass
+class Clock:
+    """The time that the files of one path may take together to be read by processes of their own."""
+
+    limits: Limits
+    spent: float = 0.0  # seconds
+    size: int = 0  # bytes of the files that were begun
+    seen: set[str] = field(default_factory=set)
+    kept: int = 0  # bytes of configurations that wait to be examined
+
+    def left(self, source: Source) -> float:
+        """Seconds for the next file; Refused where none are left."""
+        self.size += 0 if source.path in self.seen else source.size
+        self.seen.add(source.path)
+        seconds = self.limits.seconds + self.size / BYTES_PER_SECOND - self.spent
+        if seconds <= 0:
+            raise Refused(
+                "limit", f"the files of this path took more than {self.spent:.0f} s together, so it was not read"
+            )
+        return seconds
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count what is done inside."""
+        start = monotonic()
+        try:
+            yield
+        finally:
+            self.spent += monotonic() - start
 
 
 @dataclass(frozen=True)
@@ -41,6 +77,7 @@ class OpenedFile:
     sha256: str  # "" where it was not read, or changed while it was
     kind: str  # by content: "safetensors", "torch-zip", "pickle", ...; "other" has no weights
     complete: bool  # parsed and understood to its last byte; else the verdict is never safe
+    doubts: tuple[str, ...] = ()  # kinds of findings for which it is not complete
 
 
 @dataclass(eq=False)
@@ -54,6 +91,7 @@ class Opened:
     not_tested: tuple[str, ...]
     pending: tuple[Callable[[], OpenedFile], ...] = field(repr=False)  # hashes are taken meanwhile
     closing: tuple[Callable[[], None], ...] = field(default=(), repr=False)
+    origin: Mapping[str, str] = field(default_factory=dict)  # repository and commit, of what was downloaded
 
     @cached_property
     def files(self) -> tuple[OpenedFile, ...]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from undertow.scanner.findings import Severity
 from undertow.scanner.tensors import Tensor
 from undertow.storage.opening.blocks import WIDTHS
-from undertow.storage.opening.companions import check_companion, signature_notes
+from undertow.storage.opening.companions import signature_notes
+from undertow.storage.opening.external import join_external
 from undertow.storage.opening.folder import Listed, each, listed
 from undertow.storage.opening.inside.opcodes import OPCODES
 from undertow.storage.opening.isolated import ask, read_isolated
-from undertow.storage.opening.opened import DEFAULT, Limits, Opened, OpenedFile
+from undertow.storage.opening.loaders import check_loaders, keep_text
+from undertow.storage.opening.opened import DEFAULT, Clock, Limits, Opened, OpenedFile
 from undertow.storage.opening.opinions import second_opinions
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.safe_header import safetensors
@@ -21,8 +23,9 @@ from undertow.storage.opening.sniff import PICKLES, claims, ends_as_zip, holds_n
 from undertow.storage.opening.source import Refused, Source
 from undertow.types import BadInput
 
-ZIPS = ("zip", "torch-zip", "torchscript", "npz")
-READERS = ("zip", "torch-legacy", "pickle", "gguf", "npy")  # of isolated files
+ZIPS = ("zip", "torch-zip", "torchscript", "npz", "keras")
+READERS = ("zip", "torch-legacy", "pickle", "gguf", "npy", "tar", "gzip", "bzip2", "xz", "zlib", "hdf5", "onnx",
+           "flatbuffer")  # of isolated files  # fmt: skip
 
 
 def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool = True) -> Opened:
@@ -36,22 +39,26 @@ def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool =
     notes: list[str] = []
     readings: list[Reading] = []
     pending: list[Callable[[], OpenedFile]] = []
+    clock = Clock(limits)
     pool = ThreadPoolExecutor(1)  # sha256 leaves the interpreter free, so it runs beside whoever reads the tensors
 
     def take(items: Iterable[Listed]) -> None:
         for item in items:
-            readings.append(_reading(item, limits, notes, opinions))
+            readings.append(_reading(item, limits, notes, opinions, clock))
             pending.append(_hashed(readings[-1], pool))
 
-    take(listed(path, limits, notes))
+    origin: dict[str, str] = {}
+    take(listed(path, limits, notes, origin))
     if len(readings) == 1 and is_index(readings[0].path):
         take(each(shards_beside(readings[0], limits)))
     check_shards(readings, limits)
+    outside = join_external(readings)
+    check_loaders(readings)
     notes += signature_notes(readings)
     findings = tuple(finding for reading in readings for finding in reading.findings)
     held = [source for reading in readings for source in (reading.source, reading.scratch) if source]
-    closing = (pool.shutdown, *(source.close for source in held))
-    return Opened(str(path), *_merged(readings), findings, tuple(notes), tuple(pending), closing)
+    closing = (pool.shutdown, *(source.close for source in (*held, *outside)))
+    return Opened(str(path), *_merged(readings), findings, tuple(notes), tuple(pending), closing, origin)
 
 
 def _merged(readings: Iterable[Reading]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -68,14 +75,14 @@ def _merged(readings: Iterable[Reading]) -> tuple[dict[str, Tensor], dict[str, s
     return tensors, metadata
 
 
-def _reading(item: Listed, limits: Limits, notes: list[str], opinions: bool) -> Reading:
+def _reading(item: Listed, limits: Limits, notes: list[str], opinions: bool, clock: Clock) -> Reading:
     reading = Reading(item.path, source=item.source)
     if item.refused:
         reading.stop(item.refused.kind, item.refused.text)
     if item.source:
         with _refusals(reading):
             reading.kind = kind_of(item.source)
-            _read(reading, item.source, limits, notes, opinions)
+            _read(reading, item.source, limits, notes if opinions else None, clock)
     return reading
 
 
@@ -92,18 +99,20 @@ def _refusals(reading: Reading) -> Iterator[None]:
         reading.tensors = {}
 
 
-def _read(reading: Reading, source: Source, limits: Limits, notes: list[str], opinions: bool) -> None:
-    """Fill `reading` from the content of its file."""
+def _read(reading: Reading, source: Source, limits: Limits, notes: list[str] | None, clock: Clock) -> None:
+    """Fill `reading` from the content of its file; `notes`: of second opinions, None where they are not wanted."""
     kind = reading.kind
-    if _maybe_pickle(reading, source) and ask(source, "probe", limits).kind:
+    if _maybe_pickle(reading, source) and ask(source, "probe", limits, clock).kind:
         if kind == "safetensors":
             reading.stop("polyglot", "it is safetensors and, read otherwise, a pickle that runs code", "critical")
         else:
             reading.kind = kind = "pickle"
+    if _maybe_onnx(reading, source) and ask(source, "is onnx", limits, clock).kind:
+        reading.kind = kind = "onnx"
     if kind == "safetensors":
         _read_safetensors(reading, source, limits)
     elif kind in READERS:
-        read_isolated(reading, source, kind, limits)
+        read_isolated(reading, source, kind, limits, clock)
     elif holds_no_weights(kind, reading.path):
         reading.kind = "other"
     else:
@@ -112,9 +121,9 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str], op
     if reading.kind not in (*ZIPS, "other") and ends_as_zip(source):
         reading.stop("polyglot", "its end is that of a zip archive, its start is not")
     _check_name(reading)
-    check_companion(reading)
-    if opinions and reading.kind in (*PICKLES, "zip"):
-        second_opinions(reading, source, notes)
+    keep_text(reading, source, clock)
+    if notes is not None and reading.kind in (*PICKLES, "zip"):
+        second_opinions(reading, source, notes, clock)
 
 
 def _read_safetensors(reading: Reading, source: Source, limits: Limits) -> None:
@@ -136,11 +145,18 @@ def _maybe_pickle(reading: Reading, source: Source) -> bool:
     return reading.kind in ("text", "binary", "safetensors") and source.read(0, 1)[0] in OPCODES
 
 
+def _maybe_onnx(reading: Reading, source: Source) -> bool:
+    """Protocol buffers have no mark; a model begins with the number of its version, or its name says what it is."""
+    named = reading.path.suffix.lower() == ".onnx"
+    return reading.kind in ("text", "binary") and (named or source.read(0, 1) == b"\x08")
+
+
 def _check_name(reading: Reading) -> None:
     """A name that promises another content is odd; a pickle under the name of a safe format is an attack."""
     promised = claims(reading.path)
-    if promised is not None and reading.kind not in promised:
-        worst: Severity = "critical" if reading.kind in PICKLES else "warning"
+    held = reading.kind.split(" of ")
+    if promised is not None and held[0] not in promised:
+        worst: Severity = "critical" if PICKLES & set(held) else "warning"
         reading.say("extension", worst, f"its name ends in {reading.path.suffix}, its content is {reading.kind}")
 
 
@@ -156,6 +172,7 @@ def _hashed(reading: Reading, pool: ThreadPoolExecutor) -> Callable[[], OpenedFi
 
     def wait() -> OpenedFile:
         found = digest()
-        return OpenedFile(str(reading.path), found, reading.kind, reading.complete and bool(found))
+        doubts = (*reading.doubts, *(() if found else ("unreadable",)))
+        return OpenedFile(str(reading.path), found, reading.kind, reading.complete and bool(found), doubts)
 
     return wait

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+from undertow.storage.opening.opened import Clock
 from undertow.storage.opening.reading import Reading
-from undertow.storage.opening.source import Source
+from undertow.storage.opening.source import Refused, Source
 
 LARGEST = 64 << 20  # bytes of a file they are shown: both read it whole
 SECONDS, MEMORY = 20, 2 << 30
@@ -35,33 +36,37 @@ raw = sys.stdin.buffer.read()
 """
 
 
-def second_opinions(reading: Reading, source: Source, notes: list[str]) -> None:
+def second_opinions(reading: Reading, source: Source, notes: list[str], clock: Clock) -> None:
     """Add what other scanners of pickles say as warnings; what they choke on, or their absence, as a note."""
+    if any(found.severity == "critical" for found in reading.findings):
+        return  # they could add nothing to that
     for name in ASK:
         if find_spec(name) is None:
             note = f"second opinion of {name}: not installed (pip install 'undertow[scan]')"
             notes.extend([note] * (note not in notes))
         elif source.size > LARGEST:
             notes.append(f"second opinion of {name} on {reading.path.name}: longer than {LARGEST >> 20} MiB")
-        elif (said := _ask(name, source)) is None:
+        elif (said := _ask(name, source, clock)) is None:
             notes.append(f"second opinion of {name} on {reading.path.name}: it failed")
         elif said:
             reading.say("second-opinion", "warning", f"{name} warns of {ascii(said)[1:-1][:200]}")
 
 
-def _ask(name: str, source: Source) -> str | None:
+def _ask(name: str, source: Source, clock: Clock) -> str | None:
     """What one scanner warns of, "" for nothing; None where it failed."""
     code = BEGIN.format(memory=MEMORY, path=sys.path) + ASK[name] + "\nprint('\\n' + json.dumps(said))"
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", code],
-            input=source.read(0, source.size),
-            capture_output=True,
-            timeout=SECONDS,
-            check=True,
-            env={"LC_ALL": "C.UTF-8"},
-        )
+        seconds = min(SECONDS, clock.left(source))
+        with clock.running():
+            done = subprocess.run(
+                [sys.executable, "-I", "-c", code],
+                input=source.read(0, source.size),
+                capture_output=True,
+                timeout=seconds,
+                check=True,
+                env={"LC_ALL": "C.UTF-8"},
+            )
         said = json.loads(done.stdout.splitlines()[-1])
-    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
+    except (subprocess.SubprocessError, OSError, ValueError, IndexError, Refused):
         return None
     return said if isinstance(said, str) else None

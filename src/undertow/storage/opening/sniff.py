@@ -1,7 +1,9 @@
 """What a file is, by its content. Its name only says what it claims to be."""
 
+import zlib
 from pathlib import Path
 
+from undertow.storage.opening.inside.nested import is_old_tar
 from undertow.storage.opening.source import Source
 
 START = 512
@@ -28,9 +30,14 @@ CLAIMS = {  # what a name promises
     ".npy": ("npy",),
     ".npz": ("npz",),
     ".gguf": ("gguf",),
-    **dict.fromkeys((".h5", ".hdf5", ".keras"), ("hdf5", "zip")),
-    **dict.fromkeys((".pt", ".pth", ".ckpt", ".th", ".pkl", ".pickle", ".joblib", ".pt2"), TORCH),
-    **dict.fromkeys((".onnx", ".tflite", ".pb", ".mlmodel", ".msgpack", ".mar", ".llamafile"), ()),
+    **dict.fromkeys((".h5", ".hdf5", ".keras"), ("hdf5", "zip", "keras")),
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".th", ".pt2"), (*TORCH, "tar")),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), (*TORCH, "gzip", "bzip2", "xz", "zlib")),
+    ".onnx": ("onnx",),
+    ".tflite": ("flatbuffer",),
+    ".nemo": ("tar", "gzip"),
+    ".mar": ("zip",),
+    **dict.fromkeys((".pb", ".mlmodel", ".msgpack", ".llamafile"), ()),
 }
 WEIGHTS = frozenset(CLAIMS) | {".bin"}
 HARMLESS = frozenset(  # binary companions of a model that hold no weights
@@ -70,6 +77,10 @@ def kind_of(source: Source) -> str:
         return "torch-legacy" if start[2:14] == b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19" else "pickle"
     if ends_as_zip(source):
         return "zip"
+    if is_old_tar(start):
+        return "tar"
+    if start[0] == 0x78 and _inflates(start):
+        return "zlib"
     return "text" if _is_text(start) else "binary"
 
 
@@ -87,6 +98,13 @@ def claims(path: Path) -> tuple[str, ...] | None:
 def _is_safetensors(start: bytes, size: int) -> bool:
     """A length that the file can hold, then the brace of its header."""
     return len(start) > 8 and start[8:9] == b"{" and 8 + int.from_bytes(start[:8], "little") <= size
+
+
+def _inflates(start: bytes) -> bool:
+    try:
+        return bool(zlib.decompressobj().decompress(start, 64))
+    except zlib.error:
+        return False
 
 
 def ends_as_zip(source: Source) -> bool:

@@ -36,12 +36,19 @@ class ByHand:
         return to_params(module.state_dict())
 
     def optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
-        if self.claim.optimizer == "adam":
-            return torch.optim.Adam(module.parameters(), self.claim.rates[0])
-        return torch.optim.SGD(module.parameters(), self.claim.rates[0], momentum=self.claim.momentum)
+        c, p = self.claim, module.parameters()
+        if c.optimizer == "adam":
+            return torch.optim.Adam(p, 0.1)
+        if c.optimizer == "adamw":
+            return torch.optim.AdamW(p, 0.1, weight_decay=c.weight_decay)
+        if c.optimizer == "rmsprop":
+            return torch.optim.RMSprop(p, 0.1, alpha=c.alpha)
+        return torch.optim.SGD(
+            p, 0.1, momentum=c.momentum, nesterov=c.nesterov, dampening=c.dampening, weight_decay=c.weight_decay
+        )
 
     def batches(self, records: int, draw: torch.Generator):
-        rate = self.claim.batch / records
+        rate = self.claim.rate
         return [(torch.rand(records, generator=draw) < rate).nonzero()[:, 0] for _ in range(self.claim.steps)]
 
     def gradients(self, module: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -50,7 +57,8 @@ class ByHand:
             return {name: p.new_zeros(0, *p.shape) for name, p in module.named_parameters()}
 
         def loss(parameters, one, label):
-            return cross_entropy(functional_call(module, parameters, (one[None],)), label[None])
+            logits = functional_call(module, parameters, (one[None],))
+            return cross_entropy(logits.flatten(0, -2), label.reshape(-1))
 
         return vmap(grad(loss), (None, 0, 0))(dict(module.named_parameters()), x, y)
 
@@ -74,7 +82,7 @@ class ByHand:
         return torch.randn(shape, generator=noise) * self.claim.noise_multiplier * self.claim.clip
 
     def divisor(self, size: int) -> float:
-        return self.claim.batch
+        return self.claim.divisor or self.claim.batch
 
 
 def norms(grads: dict[str, Tensor]) -> Tensor:

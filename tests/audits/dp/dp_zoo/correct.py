@@ -32,7 +32,7 @@ def opacus(
     name, build=perceptron, optimizer=None, images=False, ghost=False, clipping="flat", claimed="sgd", **changes
 ) -> Specimen:
     c = claim(optimizer=claimed, **changes)
-    epochs = round(c.steps * c.batch / c.records)
+    epochs = max(1, round(c.steps * c.rate))
     optimizer = optimizer or partial(SGD, lr=c.rates[0], momentum=c.momentum)
     train = OpacusPipeline(
         build,

@@ -27,6 +27,9 @@ class Specimen:
     data: Examples
     claim: DpClaim
     expected: tuple[str, ...] = ()  # tests of which one at least must find it; empty: correct
+    hidden: str = ""  # broken, and not to be found: what the verdict must say instead ("size": of the checks)
+    source: str = ""  # a public report of the fault
+    head: str | None = None
 
 
 def claim(**changes) -> DpClaim:
@@ -48,6 +51,49 @@ def perceptron(width: int = 32) -> nn.Module:
 def normed(running: bool) -> nn.Module:
     norm = nn.BatchNorm1d(32, track_running_stats=running)
     return nn.Sequential(nn.Linear(64, 32), norm, nn.ReLU(), nn.Linear(32, 10))
+
+
+def unbiased() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 32, bias=False), nn.ReLU(), nn.Linear(32, 10, bias=False))
+
+
+def two_classes() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 2))
+
+
+class HeadFirst(nn.Module):
+    """The head is registered before the body, which ends in a layer as large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classify, self.first, self.second = nn.Linear(32, 10), nn.Linear(64, 32), nn.Linear(32, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classify(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+class TiedText(nn.Module):
+    """The mean embedding of a text, one layer, and the embedding again as the head; `each`: a label for each token."""
+
+    def __init__(self, bias: bool = True, each: bool = False) -> None:
+        super().__init__()
+        self.each = each
+        self.embed, self.mid = nn.Embedding(20, 16), nn.Linear(16, 16)
+        self.decoder = nn.Linear(16, 20, bias=bias)
+        self.decoder.weight = self.embed.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(x)
+        h = torch.cumsum(h, -2) / torch.arange(1, h.shape[-2] + 1)[:, None] if self.each else h.mean(-2)
+        return self.decoder(torch.relu(self.mid(h)))
+
+
+@cache
+def texts(each: bool = False) -> Examples:
+    rng = np.random.Generator(np.random.PCG64(3))
+    x = rng.integers(3, 20, (RECORDS, 8))
+    y = np.roll(x, -1, 1) if each else rng.integers(0, 20, RECORDS)
+    return Examples(x, y, "made-up texts")
 
 
 class TinyTransformer(nn.Module):

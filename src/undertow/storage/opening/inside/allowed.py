@@ -6,10 +6,10 @@ plus the arrays of NumPy. Rules describe; none of them runs the function it is n
 
 from typing import Any
 
-from .machine import MALFORMED, Machine, Rule
+from .machine import CODE, MALFORMED, Machine, Rule
 from .opcodes import Blob
 from .stream import Malformed
-from .values import Bag, Global, NumpyArray, NumpyType, Opaque, Plain, Storage, Table, View
+from .values import Bag, Global, Kind, NumpyArray, NumpyType, Opaque, Plain, Record, Storage, Table, View
 
 STORAGES = {
     **{"DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16"},
@@ -32,26 +32,6 @@ NUMPY = {
     **{f"{k}{n}": f"{k.upper()}{8 * n}" for k in "iu" for n in (1, 2, 4, 8)},
     "b1": "BOOL",
 }
-INERT = frozenset(  # classes of data that trainers save beside weights: known, not weights, not built
-    {
-        ("argparse", "Namespace"),
-        ("transformers.training_args", "TrainingArguments"),
-        ("transformers.training_args", "OptimizerNames"),
-        ("transformers.trainer_utils", "IntervalStrategy"),
-        ("transformers.trainer_utils", "SaveStrategy"),
-        ("transformers.trainer_utils", "HubStrategy"),
-        ("transformers.trainer_utils", "SchedulerType"),
-        ("transformers.trainer_pt_utils", "AcceleratorConfig"),
-        ("accelerate.state", "PartialState"),
-        ("accelerate.utils.dataclasses", "DistributedType"),
-        ("accelerate.utils.dataclasses", "DeepSpeedPlugin"),
-    }
-)
-
-
-def inert(found: Global) -> bool:
-    """Whether it is a class of the trainers' own records (so the file is unknown rather than unsafe)."""
-    return (found.module, found.name) in INERT
 
 
 def _bad(what: str) -> Malformed:
@@ -197,6 +177,18 @@ def _unread(what: str) -> Rule:
     return rule
 
 
+def text_width(code: str) -> int:
+    """Bytes of one item of a NumPy type that is no number (texts, dates): 0 where that is not known.
+
+    >>> text_width("U5"), text_width("S3"), text_width("M8[ns]"), text_width("O")
+    (20, 3, 8, 0)
+    """
+    kind, size = code[:1], code[1:].split("[")[0]
+    if kind not in "SUVMm" or not kind or not size.isdigit() or len(size) > 9:
+        return 0
+    return int(size) * (4 if kind == "U" else 1)
+
+
 def _numpy_type(_: Machine, args: tuple[object, ...]) -> object:
     if not args or not isinstance(args[0], str):
         raise _bad("a type of NumPy")
@@ -223,6 +215,11 @@ def _frombuffer(m: Machine, args: tuple[object, ...]) -> object:
 
 def _fill(m: Machine, array: NumpyArray, dtype: object, shape: object, fortran: object, raw: object) -> object:
     sizes = _sizes(shape)
+    if isinstance(dtype, NumpyType) and text_width(dtype.code) and isinstance(raw, bytes | Blob):
+        return array  # texts and dates: no weights
+    if isinstance(dtype, NumpyType) and dtype.code.startswith("O") and isinstance(raw, list):
+        m.report.stop("unread-tensor", "it holds an array of Python objects")
+        return Bag(raw)
     if not isinstance(dtype, NumpyType) or dtype.code not in NUMPY or not isinstance(raw, bytes | Blob):
         return _unread("an array of NumPy whose items are no plain numbers")(m, ())
     array.dtype, array.shape, array.fortran, array.data = NUMPY[dtype.code], sizes, bool(fortran), raw
@@ -240,8 +237,13 @@ def build(m: Machine, args: tuple[object, ...]) -> object:
     if isinstance(target, Table) and isinstance(state, Table) and all(k == "_metadata" for k, _ in state.pairs):
         return target
     if isinstance(target, NumpyType) and isinstance(state, tuple) and len(state) in (8, 9):
-        if state[1] not in ("<", "|", "=") or state[2:5] != (None, None, None):
+        if state[3] is not None and type(state[5]) is int:
+            m.report.stop("unread-tensor", "it holds an array of NumPy whose items have several fields")
+            target.code = f"V{state[5]}"
+        elif state[1] not in ("<", "|", "=") or state[2:5] != (None, None, None):
             target.code = "unread"
+        elif target.code[:1] in ("U", "S", "V") and not target.code[1:] and type(state[5]) is int:
+            target.code += str(state[5] // (4 if target.code == "U" else 1))
         return target
     if isinstance(target, NumpyArray) and isinstance(state, tuple) and len(state) == 5:
         if isinstance(_fill(m, target, state[2], state[1], state[3], state[4]), Opaque):
@@ -249,6 +251,22 @@ def build(m: Machine, args: tuple[object, ...]) -> object:
         return target
     m.report.stop(MALFORMED, "a pickle of it sets the state of an object in an odd way")
     return target
+
+
+def _reconstructor(m: Machine, args: tuple[object, ...]) -> object:
+    """copyreg's way of protocols 0 and 1: (class, base, its state); only for known classes, based on object."""
+    if len(args) == 3 and isinstance(args[0], Kind) and isinstance(args[1], Kind) and args[1].what.endswith(".object"):
+        return Record(args[0], [args[2]])
+    if not any(isinstance(arg, Opaque) for arg in args):
+        m.report.stop(CODE, "loading it would make an object by copyreg._reconstructor of an odd class", "critical")
+    return Opaque("object")
+
+
+def _given(_: Machine, args: tuple[object, ...]) -> object:
+    """TorchScript's lists and type tags: the first argument as it is."""
+    if not args:
+        raise _bad("a list")
+    return args[0]
 
 
 BUILTINS = ("builtins", "__builtin__")
@@ -270,6 +288,11 @@ RULES: dict[tuple[str, str], Rule | None] = {
     **{(b, name): None for b in BUILTINS for name in ("dict", "list", "int", "float")},
     **{("torch", name): None for name in NAMES},
     **{(place, name): None for place in ("torch", "torch.cuda") for name in STORAGES if name != "UntypedStorage"},
+    **{(place, "_reconstructor"): _reconstructor for place in ("copyreg", "copy_reg")},
+    **{
+        ("torch.jit._pickle", name): _given
+        for name in ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")
+    },
     ("torch", "Size"): _size,
     ("torch", "device"): _plain("device"),
     ("torch.nn.parameter", "Parameter"): None,

@@ -1,5 +1,6 @@
 """The process that reads one untrusted file: standard input is the file, standard output takes one line of JSON."""
 
+import gc
 import json
 import resource
 import sys
@@ -10,10 +11,14 @@ from typing import Any
 from .archives import archive
 from .collect import Scratch
 from .gguf import gguf
+from .hdf5 import hdf5
 from .machine import MALFORMED, Budget
+from .nested import compressed, tar
 from .npy import npy
+from .onnx import looks_like, onnx
 from .pickles import Job, bare, legacy, probe
 from .stream import Malformed, Stream, TooMuch
+from .tflite import tflite
 
 READERS: dict[str, Callable[[Job], None]] = {
     "zip": archive,
@@ -22,6 +27,12 @@ READERS: dict[str, Callable[[Job], None]] = {
     "probe": probe,
     "gguf": gguf,
     "npy": lambda job: npy(job, job.stream, "array"),
+    "tar": tar,
+    **dict.fromkeys(("gzip", "bzip2", "xz", "zlib"), compressed),
+    "hdf5": hdf5,
+    "onnx": onnx,
+    "is onnx": looks_like,
+    "flatbuffer": tflite,
 }
 
 
@@ -29,7 +40,7 @@ def read(fd: int, size: int, kind: str, limits: Mapping[str, int], scratch: int)
     """What one file holds. Every fault of the file becomes a finding."""
     budget = Budget(limits["opcodes"], limits["depth_of_stack"], limits["pickle_bytes"])
     job = Job(Stream(fd, 0, size), limits, Scratch(scratch, limits["inflated_bytes"]), budget)
-    job.kind = "" if kind == "probe" else kind
+    job.kind = "" if kind in ("probe", "is onnx") else kind
     try:
         READERS[kind](job)
     except Malformed as error:
@@ -41,9 +52,12 @@ def read(fd: int, size: int, kind: str, limits: Mapping[str, int], scratch: int)
     return {
         "kind": job.kind,
         "complete": job.report.complete,
+        "doubts": job.report.doubts,
         "findings": job.report.findings,
         "tensors": [list(found.__dict__.values()) for found in job.tensors],
         "scratch": job.scratch.used,
+        "texts": job.texts,
+        "external": job.external,
     }
 
 
@@ -66,6 +80,7 @@ def main() -> None:
     """Arguments: one JSON object with kind, size, limits, scratch (a file descriptor) and seconds."""
     said = json.loads(sys.argv[1])
     confine(said["limits"], said["seconds"])
+    gc.disable()  # it lives for one file, and its memory is bounded
     found = read(0, said["size"], said["kind"], said["limits"], said["scratch"])
     sys.stdout.write(json.dumps(found))
     sys.stdout.flush()

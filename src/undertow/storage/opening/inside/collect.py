@@ -7,7 +7,7 @@ from .allowed import WIDTHS
 from .machine import Report
 from .opcodes import Blob
 from .stream import Malformed, TooMuch
-from .values import Bag, NumpyArray, Opaque, Storage, Table, View
+from .values import Bag, Kind, NumpyArray, Opaque, Plain, Record, Storage, Table, View
 
 DEEPEST = 100
 
@@ -61,20 +61,20 @@ def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
         if visited > most:
             raise TooMuch(f"its pickle unfolds to more than {most:,} values")
         if isinstance(value, View | NumpyArray | Storage):
-            _name(found, ".".join(path) or "tensor", _as_view(value))
-        elif isinstance(value, Table | Bag | list | tuple):
+            _name(found, ".".join(filter(None, path)) or "tensor", _as_view(value))
+        elif isinstance(value, Table | Bag | Record | list | tuple):
             if len(path) > DEEPEST:
                 raise TooMuch(f"its pickle is nested more than {DEEPEST} deep, or holds itself")
             inside = _children(value)
             if visited + len(inside) > most:
                 raise TooMuch(f"its pickle unfolds to more than {most:,} values")
-            visited += sum(_scalar(item) for _, item in inside)
-            todo.extend(((*path, key), item) for key, item in reversed(inside) if not _scalar(item))
+            deeper = [((*path, key), item) for key, item in reversed(inside) if type(item) not in SCALARS]
+            visited += len(inside) - len(deeper)
+            todo += deeper
     return found
 
 
-def _scalar(value: object) -> bool:
-    return value is None or isinstance(value, int | float | str | bytes | Blob | Opaque)
+SCALARS = frozenset({type(None), bool, int, float, str, bytes, Blob, Opaque, Plain, Kind})  # hold no tensor
 
 
 def _as_view(value: View | NumpyArray | Storage) -> View | NumpyArray:
@@ -99,14 +99,37 @@ def _name(found: dict[str, View | NumpyArray], name: str, value: View | NumpyArr
     found[free] = value
 
 
-def _children(value: Table | Bag | list[object] | tuple[object, ...]) -> list[tuple[str, object]]:
+SPLICED = ("_parameters", "_buffers", "_modules")  # of a torch module: its tensors are named as in a state_dict
+
+
+def _of_record(record: Record) -> list[tuple[str, object]]:
+    """What an object was given, tables of it in the place of the object."""
+    found: list[tuple[str, object]] = []
+    for number, value in enumerate(record.given):
+        if not isinstance(value, Table):
+            found.append((str(number) if len(record.given) > 1 else "", value))
+            continue
+        for key, item in _children(value):
+            found.extend(_children(item) if key in SPLICED and isinstance(item, Table) else [(key, item)])
+    return found
+
+
+def _children(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> list[tuple[str, object]]:
+    if isinstance(value, Record):
+        return _of_record(value)
     if not isinstance(value, Table):
         items = value.items if isinstance(value, Bag) else value
         return [(str(i), item) for i, item in enumerate(items)]
     last: dict[object, tuple[str, object]] = {}
     for key, item in value.pairs:
-        if not (key is None or isinstance(key, str | int | float | bytes)):
-            if _scalar(item):
+        if type(key) is str:
+            if type(item) not in SCALARS:  # only what may hold a tensor is followed
+                last[key] = (key, item)
+            else:
+                last.pop(key, None)
+            continue
+        if not (key is None or isinstance(key, int | float | bytes)):
+            if type(item) in SCALARS:
                 continue
             key = f"key {len(last)}"
         last[key] = (key if isinstance(key, str) else str(key), item)
@@ -114,7 +137,7 @@ def _children(value: Table | Bag | list[object] | tuple[object, ...]) -> list[tu
 
 
 def records(
-    tensors: dict[str, View | NumpyArray], places: dict[str, Place], scratch: Scratch, most: int, report: Report
+    tensors: dict[str, View | NumpyArray], places: dict[str, Place], scratch: Scratch, most: int, report: Report | None
 ) -> list[Found]:
     """Each tensor's place. Malformed where a storage is absent or short; TooMuch where views unfold too far."""
     found, dense = [], 0
@@ -131,6 +154,8 @@ def records(
         dense += count
         if dense > most:
             raise TooMuch(f"its tensors unfold to more than {most:,} bytes")
+    if report is None:
+        return found
     used = {value.storage.key for value in tensors.values() if isinstance(value, View)}
     if idle := sorted(set(places) - used):
         report.say("unused-data", "warning", f"{len(idle)} of its storages belong to no tensor")

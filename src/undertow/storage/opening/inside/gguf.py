@@ -41,6 +41,13 @@ class Cursor:
         self.at += size
         return raw.decode("utf8", "replace")
 
+    def kept(self, kind: int) -> str | None:
+        """The value where it is a text, else past it."""
+        if kind == TEXT:
+            return self.text()
+        self.skip(kind)
+        return None
+
     def skip(self, kind: int, depth: int = 0) -> int:
         """Past one value; a whole number is returned, for the alignment."""
         if kind in FIXED:
@@ -71,7 +78,12 @@ def gguf(job: Job) -> None:
         raise TooMuch("its header lists too many things")
     for _ in range(pairs):
         key = cursor.text()
-        value = cursor.skip(cursor.number("I"))
+        kind = cursor.number("I")
+        if key.startswith("tokenizer.chat_template"):
+            text = cursor.kept(kind)
+            job.texts += [(f"{key}.jinja", text)] if text is not None else []
+            continue
+        value = cursor.skip(kind)
         alignment = value if key == "general.alignment" else alignment
     if not 1 <= alignment <= 1 << 20:
         raise Malformed("its alignment is none")
@@ -114,5 +126,5 @@ def _add(job: Job, name: str, shape: tuple[int, ...], kind: int, place: tuple[in
             raise Malformed("the rows of a quantised tensor of it are no whole blocks")
     if start + offset + size > job.stream.size or offset < free:
         raise Malformed("a tensor of it overlaps another or reaches beyond the file")
-    job.tensors.append(Found(name, dtype, shape, None, "file", start + offset))
+    job.tensors.append(Found(name, dtype, shape, None, job.stream.place, job.stream.start + start + offset))
     return offset + size

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .opcodes import Blob
 from .stream import Malformed, Stream, TooMuch
-from .values import Global, Opaque
+from .values import Global, Kind, Opaque, Record
 
 CODE, OBJECT, MALFORMED = "pickle-code", "pickle-object", "malformed"
 SHOWN = 20  # findings of one file
@@ -29,6 +29,7 @@ class Report:
 
     complete: bool = True
     findings: list[tuple[str, str, str]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)  # kinds of what keeps the file from being complete
 
     def say(self, kind: str, severity: str, text: str) -> None:
         found = (kind, severity, text)
@@ -37,6 +38,8 @@ class Report:
 
     def stop(self, kind: str, text: str, severity: str = "warning") -> None:
         self.complete = False
+        if kind not in self.doubts:
+            self.doubts.append(kind)
         self.say(kind, severity, text)
 
 
@@ -54,7 +57,7 @@ class Machine:
         rules: dict[tuple[str, str], Rule | None],
         build: Rule,
         persistent: Callable[[object], object] | None = None,
-        inert: Callable[[Global], bool] = lambda _: False,
+        inert: Callable[[Global], str] = lambda _: "",
     ) -> None:
         self.stream, self.report, self.budget = stream, report, budget
         self.rules, self.build, self.persistent, self.inert = rules, build, persistent, inert
@@ -64,6 +67,7 @@ class Machine:
         self.literals: list[bytes | Blob] = []  # bytes in which another pickle may hide
         self.held = self.spent = 0
         self.calls = 0  # of what was refused
+        self.after_build: Callable[[Machine, Record, int], int] | None = None  # reads what follows some objects
 
     def spend(self, size: int) -> None:
         """Count bytes that a rule copied."""
@@ -106,17 +110,20 @@ class Machine:
         found = Global(module, name)
         if (module, name) in self.rules:
             return found
-        if self.inert(found):
+        known = self.inert(found)
+        if known == "object":
             self.report.stop(OBJECT, f"it holds an object of {found}, which was not built")
-        else:
+        elif not known:
             self.report.stop(CODE, f"loading it would import and may run {found}", "critical")
-        return Opaque(str(found))
+        return Kind(str(found)) if known else Opaque(str(found))
 
     def call(self, function: object, args: object) -> object:
         """What the rules say of a call; an Opaque where its function was refused."""
         if isinstance(function, Opaque):
             self.calls += 1
             return function
+        if isinstance(function, Kind):
+            return Record(function, list(args) if isinstance(args, tuple) else [args])
         rule = self.rules.get((function.module, function.name)) if isinstance(function, Global) else None
         if rule is None or not isinstance(args, tuple):
             raise Malformed(f"a pickle of it calls {function if isinstance(function, Global) else 'no function'}")

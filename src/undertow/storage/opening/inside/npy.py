@@ -2,13 +2,15 @@
 
 import ast
 import struct
+from array import array
 
-from .allowed import NUMPY, WIDTHS
+from .allowed import NUMPY, WIDTHS, text_width
 from .collect import Found
 from .pickles import Job, machine, run
 from .stream import Malformed, Stream
 
 LONGEST = 1 << 16
+PIECE = 1 << 20
 
 
 def npy(job: Job, stream: Stream, name: str) -> None:
@@ -24,19 +26,39 @@ def npy(job: Job, stream: Stream, name: str) -> None:
         raise Malformed("the header of its array is too long")
     kind, fortran, shape = _header(stream.read(start, length))
     start += length
+    swapped = kind.startswith(">") and kind[1:] in NUMPY
+    width = text_width(kind.lstrip(">="))
+    kind = kind[1:] if swapped else kind
+    if width:  # texts and dates are no weights
+        _check_size(stream, start, width, shape)
+        return
     if kind not in NUMPY:
         if "O" in kind:
             run(job, machine(job, stream), start)
         job.report.stop("unread-tensor", f"array {name[:80]!a} has items of type {kind[:20]!a}, which are not read")
         return
-    size = WIDTHS[NUMPY[kind]]
+    _check_size(stream, start, WIDTHS[NUMPY[kind]], shape)
+    where, offset = stream.place, stream.start + start
+    if swapped and WIDTHS[NUMPY[kind]] > 1:
+        where, offset = "scratch", job.scratch.used
+        _swap(job, stream, start, WIDTHS[NUMPY[kind]])
+    job.tensors.append(Found(name, NUMPY[kind], shape, _steps(shape) if fortran else None, where, offset))
+
+
+def _check_size(stream: Stream, start: int, size: int, shape: tuple[int, ...]) -> None:
     for count in shape:
         size *= count
     if start + size != stream.size:
         raise Malformed("the bytes of its array are not as many as its shape takes")
-    job.tensors.append(
-        Found(name, NUMPY[kind], shape, _steps(shape) if fortran else None, stream.place, stream.start + start)
-    )
+
+
+def _swap(job: Job, stream: Stream, start: int, width: int) -> None:
+    """Big-endian numbers, turned round, into the scratch file."""
+    for at in range(start, stream.size, PIECE):
+        numbers = array({2: "H", 4: "I", 8: "Q"}[width])
+        numbers.frombytes(stream.read(at, min(PIECE, stream.size - at)))
+        numbers.byteswap()
+        job.scratch.add(numbers.tobytes())
 
 
 def _header(raw: bytes) -> tuple[str, bool, tuple[int, ...]]:

@@ -4,8 +4,9 @@ The list and the shape of the arguments are those of CPython's Lib/pickletools.p
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 from .stream import Malformed, Stream, TooMuch
 
@@ -22,14 +23,9 @@ class Blob:
     place: str = "file"  # or "scratch"
 
 
-@dataclass(frozen=True)
-class Opcode:
-    """One instruction."""
-
-    name: str
-    argument: object
-    offset: int
-    end: int  # of the next instruction
+Opcode = tuple[
+    str, object, int, int
+]  # name, argument, where it begins, where the next one begins; a plain tuple is fast
 
 
 # name, how the argument is written: "" none; a struct format; "line", "lines" (two), or (length's format, what)
@@ -108,42 +104,74 @@ OPCODES: dict[int, tuple[str, str]] = {
 }
 
 
-def opcodes(stream: Stream, offset: int, longest: int) -> Iterator[Opcode]:
-    """The instructions from `offset` to STOP. Malformed where one is unknown or cut; TooMuch for texts > `longest`."""
-    taken = 0
+PLAIN, LINE, LINES, NUMBER, COUNTED = range(5)
+PARSED: list[tuple[str, int, struct.Struct | None, str] | None] = [None] * 256  # by opcode: name, form, number, what
+for _code, (_name, _how) in OPCODES.items():
+    _format, _, _what = _how.partition(" ")
+    if not _how:
+        PARSED[_code] = (_name, PLAIN, None, "")
+    elif _how.endswith(("line", "lines")):
+        PARSED[_code] = (_name, LINES if _how == "two lines" else LINE, None, _format)
+    else:
+        PARSED[_code] = (_name, COUNTED if _what else NUMBER, struct.Struct(_format), _what)
+AHEAD = 16  # bytes that an opcode and its number may take
+
+
+def opcodes(stream: Stream, offset: int, longest: int) -> Generator[Opcode, int | None, None]:
+    """The instructions from `offset` to STOP; send() says where to go on instead.
+
+    Malformed where one is unknown or cut; TooMuch for texts longer than `longest`.
+    """
+    taken, base, piece = 0, 0, b""
     while True:
-        code = stream.read(offset, 1)[0]
-        if code not in OPCODES:
+        at = offset - base
+        if at < 0 or at + AHEAD > len(piece):
+            base, piece = stream.window(offset)
+            at = offset - base
+        parsed = PARSED[piece[at]]
+        if parsed is None:
             raise Malformed(f"byte {offset} is no opcode of a pickle")
-        name, how = OPCODES[code]
-        argument, end = _argument(stream, offset + 1, how)
-        if isinstance(argument, str | bytes):
-            taken += len(argument)
-            if taken > longest:
-                raise TooMuch(f"a pickle of it has more than {longest:,} bytes of text")
-        yield Opcode(name, argument, offset, end)
+        name, form, number, what = parsed
+        argument: Any = None
+        end = offset + 1
+        if form == PLAIN:
+            pass
+        elif number is not None:
+            if at + 1 + number.size > len(piece):
+                raise Malformed("it is cut")
+            argument = number.unpack_from(piece, at + 1)[0]
+            end += number.size
+            if form == COUNTED:
+                size = argument
+                argument, end = _counted(stream, end, size, what), end + size
+                if not isinstance(argument, Blob):
+                    taken = _within(taken + size, longest)
+        else:
+            argument, end = _of_lines(stream, end, form, what)
+            taken = _within(taken + end - offset, longest)
+        elsewhere = yield name, argument, offset, end
+        if elsewhere is not None:
+            yield name, argument, offset, elsewhere  # the answer to send()
+            end = elsewhere
         if name == "STOP":
             return
         offset = end
 
 
-def _argument(stream: Stream, offset: int, how: str) -> tuple[object, int]:
-    """The argument and where the next instruction begins."""
-    if not how:
-        return None, offset
-    if how.endswith("line"):
-        line = stream.line(offset, LONGEST_LINE)
-        return _of_line(line, how), offset + len(line) + 1
-    if how == "two lines":
-        module = stream.line(offset, LONGEST_LINE)
-        name = stream.line(offset + len(module) + 1, LONGEST_LINE)
-        return (_utf8(module), _utf8(name)), offset + len(module) + len(name) + 2
-    code, _, what = how.partition(" ")
-    width = struct.calcsize(code)
-    (number,) = struct.unpack(code, stream.read(offset, width))
-    if not what:
-        return number, offset + width
-    return _counted(stream, offset + width, number, what), offset + width + number
+def _within(taken: int, longest: int) -> int:
+    if taken > longest:
+        raise TooMuch(f"a pickle of it has more than {longest:,} bytes of text")
+    return taken
+
+
+def _of_lines(stream: Stream, offset: int, form: int, what: str) -> tuple[object, int]:
+    """The argument that one line, or two, hold and where the next instruction begins."""
+    line = stream.line(offset, LONGEST_LINE)
+    end = offset + len(line) + 1
+    if form == LINE:
+        return _of_line(line, what), end
+    name = stream.line(end, LONGEST_LINE)
+    return (_utf8(line), _utf8(name)), end + len(name) + 1
 
 
 def _counted(stream: Stream, offset: int, size: int, what: str) -> object:
@@ -168,16 +196,15 @@ def _counted(stream: Stream, offset: int, size: int, what: str) -> object:
 def _of_line(line: bytes, how: str) -> object:
     """The value of a text opcode of protocol 0."""
     try:
-        kind = how.split()[0]
-        if kind == "int":
+        if how == "int":
             return line == b"01" if line in (b"00", b"01") else _decimal(line)
-        if kind == "long":
+        if how == "long":
             return _decimal(line.removesuffix(b"L"))
-        if kind == "float":
+        if how == "float":
             return float(_short(line))
-        if kind == "unicode":
+        if how == "unicode":
             return line.decode("raw-unicode-escape")
-        if kind == "string":
+        if how == "string":
             return _quoted(line)
         return line.decode("ascii")
     except ValueError as error:

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from .allowed import RULES, STORAGES, WIDTHS, build, inert
+from .allowed import RULES, STORAGES, WIDTHS, build
+from .classes import inert
 from .collect import Found, Place, Scratch, leaves, records
+from .joblibs import array_after
 from .machine import CODE, MALFORMED, OBJECT, Budget, Machine, Report
 from .opcodes import Blob
 from .steps import execute
@@ -27,6 +29,10 @@ class Job:
     report: Report = field(default_factory=Report)
     tensors: list[Found] = field(default_factory=list)
     kind: str = ""
+    texts: list[tuple[str, str]] = field(default_factory=list)  # (name, text) of configurations in it
+    external: list[tuple[str, str, tuple[int, ...], str, int]] = field(default_factory=list)
+    """Tensors whose numbers lie in another file: (name, type, shape, the file's name, offset in bytes)."""
+    depth: int = 0  # archives around it
 
     @property
     def dense(self) -> int:
@@ -36,8 +42,11 @@ class Job:
 
 def machine(job: Job, stream: Stream, persistent: Callable[[object], object] | None = None) -> Machine:
     """A machine for the pickles of this job."""
-    known = inert if job.kind != "torchscript" else lambda g: inert(g) or g.module.split(".")[0] == "__torch__"
-    return Machine(stream, job.report, job.budget, RULES, build, persistent, known)
+    reader = Machine(stream, job.report, job.budget, RULES, build, persistent, inert)
+    if job.kind == "torchscript":  # its classes are part of the program that is said to be there
+        reader.inert = lambda g: inert(g) or "harmless" * (g.module.split(".")[0] == "__torch__")
+    reader.after_build = array_after
+    return reader
 
 
 def run(job: Job, reader: Machine, offset: int, depth: int = 0) -> tuple[object, int]:
@@ -52,9 +61,8 @@ def run(job: Job, reader: Machine, offset: int, depth: int = 0) -> tuple[object,
 def _look_inside(job: Job, raw: bytes | Blob, depth: int) -> None:
     """Bytes that are a pickle of refused names are a payload that waits for a second load."""
     if isinstance(raw, Blob):
-        if raw.place != "file":
-            return
-        stream = Stream(job.stream.fd, raw.offset, raw.size)
+        fd = job.scratch.fd if raw.place == "scratch" else job.stream.fd
+        stream = Stream(fd, raw.offset, raw.size, raw.place)
     else:
         stream = Held(raw)
     if stream.size < 4 or depth >= NESTED or stream.read(0, 1) not in b"\x80c(i":
@@ -177,7 +185,7 @@ def _legacy_places(job: Job, keys: list[str], known: dict[str, Storage], at: int
         size = numel * WIDTHS[storage.dtype]
         if numel != storage.numel or at + 8 + size > job.stream.size:
             raise Malformed("a storage of it is cut or has another length than its tensors say")
-        places[key] = Place("file", at + 8, size)
+        places[key] = Place(job.stream.place, job.stream.start + at + 8, size)
         at += 8 + size
     if at != job.stream.size:
         job.report.stop(MALFORMED, f"{job.stream.size - at:,} bytes follow its last storage")

@@ -1,11 +1,13 @@
 """What each opcode does to the machine, as CPython's Lib/pickle.py says, except that nothing is imported or called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from .machine import CODE, MALFORMED, Machine
 from .opcodes import Blob, Opcode, opcodes
 from .stream import Malformed, TooMuch
-from .values import Bag, Opaque, Table
+from .values import Bag, Opaque, Record, Table
+
+RAW_BEHIND = "joblib.numpy_pickle.NumpyArrayWrapper"  # objects behind which bytes stand that are no instructions
 
 
 def execute(m: Machine, offset: int) -> tuple[object, int]:
@@ -14,30 +16,48 @@ def execute(m: Machine, offset: int) -> tuple[object, int]:
     Malformed where it breaks a rule (what its rest would import is named all the same); TooMuch beyond the budget.
     """
     frame = at = offset
+    count, budget, steps = 0, m.budget, STEPS
+    code = opcodes(m.stream, offset, budget.text)
     try:
-        for code in opcodes(m.stream, offset, m.budget.text):
-            at = code.end
-            m.budget.opcodes -= 1
-            if m.budget.opcodes < 0 or max(m.held, len(m.memo)) > m.budget.stack:
-                raise TooMuch("its pickles have more instructions or objects than the limit")
-            if code.name == "FRAME":
-                frame = _frame(m, code, frame)
-            elif code.offset < frame < code.end:
+        for name, argument, begin, at in code:
+            count += 1
+            if not count & 15:
+                _charge(m, 16)
+            if begin < frame < at and name != "FRAME":
                 raise Malformed("an instruction crosses the end of its frame")
-            if code.name == "STOP":
-                return _stop(m), code.end
-            _step(m, code)
+            step = steps.get(name)
+            if step is _literal:  # the most frequent: without a call
+                m.held += 1
+                m.stack.append(argument)
+            elif step is not None:
+                step(m, argument)
+            elif name == "BUILD":
+                at = _build(m, at, code)
+            elif name == "STOP":
+                return _stop(m), at
+            elif name == "FRAME":
+                frame = _frame(m, argument, begin, at, frame)
+            else:
+                raise Malformed(f"the opcode {name} has no place in a checkpoint")
     except Malformed:
         _glance(m, at)
         raise
+    finally:
+        budget.opcodes -= count & 15
     raise Malformed("a pickle of it has no end")
 
 
-def _frame(m: Machine, code: Opcode, frame: int) -> int:
-    length = code.argument
-    if not isinstance(length, int) or code.end + length > m.stream.size or code.offset < frame:
+def _charge(m: Machine, count: int) -> None:
+    """Pay for instructions; TooMuch where the budget, or the memory for objects, is spent."""
+    m.budget.opcodes -= count
+    if m.budget.opcodes < 0 or m.held > m.budget.stack or len(m.memo) > m.budget.stack:
+        raise TooMuch("its pickles have more instructions or objects than the limit")
+
+
+def _frame(m: Machine, length: object, begin: int, end: int, frame: int) -> int:
+    if not isinstance(length, int) or end + length > m.stream.size or begin < frame:
         raise Malformed("a frame of it is false")
-    return code.end + length
+    return end + length
 
 
 def _stop(m: Machine) -> object:
@@ -46,27 +66,26 @@ def _stop(m: Machine) -> object:
     return m.stack[0]
 
 
-def _step(m: Machine, code: Opcode) -> None:
-    if code.name in STEPS:
-        STEPS[code.name](m, code.argument)
-    elif code.name in NUMBERS or code.name in TEXTS:
-        m.push(code.argument)
-    elif code.name in BYTES and isinstance(code.argument, bytes | Blob):
-        m.literals.append(code.argument)
-        m.push(code.argument)
-    else:
-        raise Malformed(f"the opcode {code.name} has no place in a checkpoint")
+def _literal(m: Machine, value: object) -> None:
+    m.held += 1
+    m.stack.append(value)
+
+
+def _bytes(m: Machine, value: object) -> None:
+    if isinstance(value, bytes | Blob):
+        m.literals.append(value)
+    m.push(value)
 
 
 def _glance(m: Machine, at: int) -> None:
     """After a fault: name what the rest would still import, so far as it can be read."""
     try:
-        for code in opcodes(m.stream, at, m.budget.text):
+        for name, argument, _, _ in opcodes(m.stream, at, m.budget.text):
             m.budget.opcodes -= 1
             if m.budget.opcodes < 0:
                 return
-            if code.name in ("GLOBAL", "INST"):
-                _find_global(m, code.argument)
+            if name in ("GLOBAL", "INST"):
+                _find_global(m, argument)
     except (Malformed, TooMuch):
         return
 
@@ -117,10 +136,19 @@ def _persistent(m: Machine, argument: object) -> None:
         m.push(m.persistent(identity))
 
 
-def _build(m: Machine, _: object) -> None:
+def _build(m: Machine, at: int, code: Generator[Opcode, int | None, None]) -> int:
+    """Set a state; where the pickle goes on, which is further behind for objects that bytes follow."""
     state, target = m.pop(), m.top()
-    if not isinstance(target, Opaque):
+    if isinstance(target, Record):
+        target.given.append(state)
+        m.held += 1
+        if target.kind.what == RAW_BEHIND and m.after_build is not None:
+            end = m.after_build(m, target, at)
+            code.send(end)
+            return end
+    elif not isinstance(target, Opaque):
         m.build(m, (target, state))
+    return at
 
 
 def _append(m: Machine, items: list[object]) -> None:
@@ -128,6 +156,9 @@ def _append(m: Machine, items: list[object]) -> None:
     if isinstance(target, list):
         m.held += len(items)
         target.extend(items)
+    elif isinstance(target, Record):
+        m.held += len(items)
+        target.given.extend(items)
     elif not isinstance(target, Opaque):
         raise Malformed("a pickle of it appends to what is no list")
 
@@ -139,6 +170,9 @@ def _set_items(m: Machine, items: list[object]) -> None:
     if isinstance(target, Table):
         m.held += len(items)
         target.pairs.extend(zip(items[::2], items[1::2], strict=True))
+    elif isinstance(target, Record):
+        m.held += len(items)
+        target.given.append(Table(list(zip(items[::2], items[1::2], strict=True))))
     elif not isinstance(target, Opaque):
         raise Malformed("a pickle of it sets items of what is no dict")
 
@@ -166,8 +200,12 @@ def _set_item(m: Machine, _: object) -> None:
 
 def _tuple(count: int) -> Callable[[Machine, object], None]:
     def step(m: Machine, _: object) -> None:
-        items = [m.pop() for _ in range(count)]
-        m.push(tuple(items[::-1]))
+        if len(m.stack) < count:
+            raise Malformed("a pickle of it takes from an empty stack")
+        items = tuple(m.stack[-count:])
+        del m.stack[-count:]
+        m.held -= count - 1
+        m.stack.append(items)
 
     return step
 
@@ -203,6 +241,10 @@ def _put(m: Machine, number: object) -> None:
     if not isinstance(number, int) or number < 0:
         raise Malformed("a pickle of it numbers its memo below 0")
     m.memo[number] = m.top()
+
+
+def _memoize(m: Machine, _: object) -> None:
+    m.memo[len(m.memo)] = m.top()
 
 
 def _get(m: Machine, number: object) -> None:
@@ -247,7 +289,6 @@ STEPS: dict[str, Callable[[Machine, object], None]] = {
     "GLOBAL": lambda m, names: m.push(_find_global(m, names)),
     "STACK_GLOBAL": _stack_global,
     **dict.fromkeys(("EXT1", "EXT2", "EXT4"), _extension),
-    "BUILD": _build,
     "APPEND": lambda m, _: _append(m, [m.pop()]),
     "APPENDS": lambda m, _: _append(m, m.marked()),
     "SETITEM": _set_item,
@@ -262,7 +303,8 @@ STEPS: dict[str, Callable[[Machine, object], None]] = {
     "TUPLE3": _tuple(3),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
-    "MEMOIZE": lambda m, _: _put(m, len(m.memo)),
+    "MEMOIZE": _memoize,
     "PROTO": _proto,
-    "FRAME": lambda m, _: None,
+    **dict.fromkeys((*NUMBERS, *TEXTS), _literal),
+    **dict.fromkeys(BYTES, _bytes),
 }

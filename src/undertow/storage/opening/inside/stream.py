@@ -15,6 +15,8 @@ class Stream:
     """A part of an open file; reading beyond its end is Malformed."""
 
     PIECE = 1 << 16
+    AHEAD = 16  # bytes that a window reaches ahead, at least, where the file does
+    LINE = 1 << 12  # bytes in which the end of a line is looked for at a time
 
     def __init__(self, fd: int, start: int, size: int, place: str = "file") -> None:
         self.fd, self.start, self.size, self.place = fd, start, size, place
@@ -32,13 +34,37 @@ class Stream:
             self._piece = self._fetch(offset, min(self.PIECE, self.size - offset))
         return self._piece[low : low + count]
 
+    def window(self, offset: int) -> tuple[int, bytes]:
+        """Where the held piece begins, and the piece; it holds what follows `offset`, one byte at least."""
+        if not 0 <= offset < self.size:
+            raise Malformed("it is cut")
+        self.read(offset, min(self.AHEAD, self.size - offset))
+        return self._at, self._piece
+
     def line(self, offset: int, longest: int) -> bytes:
         """The bytes from `offset` to a newline, without it."""
-        raw = self.read(offset, min(longest, self.size - offset))
-        line, newline, _ = raw.partition(b"\n")
-        if not newline:
-            raise Malformed("a line of it has no end")
-        return line
+        low = offset - self._at
+        if 0 <= low < len(self._piece):  # most lines are short: look in what is held before anything is copied
+            end = self._piece.find(b"\n", low, low + longest)
+            if end >= 0:
+                return self._piece[low:end]
+        parts: list[bytes] = []
+        left = min(longest, self.size - offset)
+        while left > 0:
+            raw = self.read(offset, min(left, self.LINE))
+            line, newline, _ = raw.partition(b"\n")
+            parts.append(line)
+            if newline:
+                return b"".join(parts)
+            offset, left = offset + len(raw), left - len(raw)
+        raise Malformed("a line of it has no end")
+
+    def line_of(self, offset: int, longest: int = 4096) -> str:
+        """The text from `offset` to a zero byte."""
+        raw, zero, _ = self.read(offset, min(longest, self.size - offset)).partition(b"\0")
+        if not zero:
+            raise Malformed("a name in it has no end")
+        return raw.decode("utf8", "replace")
 
     def part(self, offset: int, size: int) -> "Stream":
         """A part of this part."""

@@ -38,6 +38,21 @@ class Opaque:
 
 
 @dataclass(frozen=True, eq=False)
+class Kind:
+    """A class of data that is known by name: an object of it is described, never built."""
+
+    what: str
+
+
+@dataclass(eq=False)
+class Record:
+    """An object of a known class, with whatever it was given: tensors in it are found all the same."""
+
+    kind: Kind
+    given: list[object] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
 class Plain:
     """An object that holds no weights: a device, a layout, a number of NumPy."""
 
