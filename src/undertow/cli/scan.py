@@ -62,7 +62,13 @@ def scan(
             pictures = format == "html"
             counted = policy([name for part in ignore or [] for name in opt.names(part)], rules)
             request = ScanRequest(
-                parent, proving, accepted, pictures=pictures, progress=told, signer=signer, policy=counted,
+                parent,
+                proving,
+                accepted,
+                pictures=pictures,
+                progress=told,
+                signer=signer,
+                policy=counted,
                 coverage=coverage,
             )
             found = scan_paths(paths, request)

@@ -26,7 +26,7 @@ W = np.arange(12, dtype=np.float32).reshape(3, 4)
 def look(path, limits=None):
     """Worst verdict, kinds of findings, tensors in memory, and the checkpoint."""
     with open_checkpoint(path, limits or Limits(), opinions=False) as opened:
-        found = {name: tensor.whole() for name, tensor in opened.tensors.items()}
+        found = {name: one.whole() for name, one in opened.tensors.items() if one.dtype != "UNREAD"}
         verdict = worst([verdict_of(file, opened.findings) for file in opened.files])
         return verdict, {finding.kind for finding in opened.findings}, found, opened
 

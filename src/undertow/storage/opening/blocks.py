@@ -37,6 +37,7 @@ TABLES = {
     "F8_E4M3FNUZ": _small_floats(4, 3, 8, "fnuz"),
     "F8_E5M2FNUZ": _small_floats(5, 2, 16, "fnuz"),
 }
+SHAPE_ONLY = "UNREAD"  # type of a tensor of which only the shape is known
 BLOCK = 32  # numbers that share a scale in the plain block formats of GGUF
 PACKED = {"Q4_0": 18, "Q4_1": 20, "Q5_0": 22, "Q5_1": 24, "Q8_0": 34}  # bytes of one block
 WIDTHS = {**{kind: np.dtype(code).itemsize for kind, code in NATIVE.items()}, "BF16": 2, **dict.fromkeys(TABLES, 1)}

@@ -113,9 +113,9 @@ def _tensor(item: Sequence[Any], source: Source, scratch: Source | None) -> Tens
     name, dtype, shape, stride, where, offset = item
     if where == "none" and min(shape, default=0) >= 0:
         return unread_tensor(str(name), str(dtype), shape, source)
-    if dtype in PACKED and where == "file":
-        return _packed(item, source)
     held = source if where == "file" else scratch
+    if dtype in PACKED and held is not None:
+        return _packed(item, held)
     steps = stride if stride is not None else [prod(shape[i + 1 :]) for i in range(len(shape))]
     span = sum((size - 1) * step for size, step in zip(shape, steps, strict=True)) + 1 if 0 not in shape else 0
     if held is None or dtype not in WIDTHS or min([offset, *shape, *steps], default=0) < 0:

@@ -50,6 +50,11 @@ class Found:
     offset: int
 
 
+def unread(name: str, shape: tuple[int, ...]) -> Found:
+    """A tensor whose numbers are not read: it has a size, so that what was not examined can be counted."""
+    return Found(name, "UNREAD", shape, None, "none", 0)
+
+
 def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
     """The tensors of a value by their path, keys joined by dots; TooMuch where it unfolds too far."""
     found: dict[str, View | NumpyArray] = {}

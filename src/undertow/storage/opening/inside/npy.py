@@ -5,7 +5,7 @@ import struct
 from array import array
 
 from .allowed import NUMPY, WIDTHS, text_width
-from .collect import Found
+from .collect import Found, unread
 from .pickles import Job, machine, run
 from .stream import Malformed, Stream
 
@@ -36,6 +36,7 @@ def npy(job: Job, stream: Stream, name: str) -> None:
         if "O" in kind:
             run(job, machine(job, stream), start)
         job.report.stop("unread-tensor", f"array {name[:80]!a} has items of type {kind[:20]!a}, which are not read")
+        job.tensors.append(unread(name, shape))
         return
     _check_size(stream, start, WIDTHS[NUMPY[kind]], shape)
     where, offset = stream.place, stream.start + start
