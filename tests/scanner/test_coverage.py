@@ -1,10 +1,11 @@
 """The share of the parameters that was examined: what counts, and what it does to the verdict."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
-from tests.scanner.perceptrons import benign
+from tests.scanner.perceptrons import benign, trapped
 
 from undertow.report.scan.document import to_json, to_sarif
 from undertow.report.scan.page import page
@@ -96,6 +97,88 @@ def test_the_share_is_in_every_format(tmp_path):
     assert json.loads(to_sarif(result, "1"))["runs"][0]["properties"]["coverage"] == table
     assert "10,000 of 20,000 parameters examined (50 %)" in summary(result)
     assert "10,000 of 20,000 parameters examined (50 %)" in page(result, {}, {})
+
+
+def test_the_rule_can_be_ignored_by_its_code(tmp_path):
+    path = flat(tmp_path)
+    result = scan_checkpoint(path, ignore=["UT415"])
+    assert result.verdict == "safe"
+    assert "ignored: UT415" in next(one.explanation for one in result.findings if one.kind == "not-examined")
+    assert scan_checkpoint({"flat": noise(4096)}, ignore=["not-examined"]).verdict == "safe"
+
+
+def test_none_of_two_tensors_of_one_name_hides_the_other(tmp_path):
+    """Two shards, or two arrays of objects, that hold the same name."""
+    from safetensors.numpy import save_file
+
+    params, _ = trapped()
+    for i, weights in enumerate((params, benign()), 1):
+        save_file(weights, tmp_path / f"model-0000{i}-of-00002.safetensors")
+    assert scan_checkpoint(tmp_path).verdict == "unsafe"
+
+
+def test_an_array_of_objects_is_examined(tmp_path):
+    for name, weights, due in (("good", benign(), "safe"), ("bad", trapped()[0], "unsafe")):
+        np.save(tmp_path / f"{name}.npy", {"net": weights}, allow_pickle=True)
+        result = scan_checkpoint(tmp_path / f"{name}.npy")
+        assert (result.verdict, result.coverage.share) == (due, 1)
+
+
+@pytest.mark.parametrize("held", [lambda v: v.ravel().tolist(), lambda v: v.tolist(), lambda v: v.tobytes()])
+def test_numbers_outside_of_tensors_are_not_examined(tmp_path, held):
+    np.save(tmp_path / "w.npy", {name: held(value) for name, value in benign().items()}, allow_pickle=True)
+    result = scan_checkpoint(tmp_path / "w.npy")
+    assert result.verdict == "unknown"
+    assert result.coverage.examined == 0
+    assert result.coverage.total >= 0.9 * sum(value.size for value in benign().values())
+
+
+def test_a_few_numbers_beside_weights_change_nothing(tmp_path):
+    beside = {"losses": noise(1000).tolist(), "words": ["a"] * 9000}
+    np.save(tmp_path / "w.npy", benign() | beside, allow_pickle=True)
+    assert scan_checkpoint(tmp_path / "w.npy").coverage.share == 1
+
+
+@pytest.mark.parametrize("scheme", ["tensor", "channel", "dynamic"])
+def test_quantised_tensors_of_torch_are_examined(tmp_path, scheme):
+    torch = pytest.importorskip("torch")
+    linear = torch.nn.Linear
+
+    def stored(params):
+        state = {name: torch.tensor(value) for name, value in params.items()}
+        if scheme == "dynamic":
+            net = torch.nn.Sequential(
+                torch.nn.Flatten(), linear(64, 256), torch.nn.ReLU(), linear(256, 128), torch.nn.ReLU(), linear(128, 10)
+            )
+            net.load_state_dict(state)
+            return torch.ao.quantization.quantize_dynamic(net, {linear}, torch.qint8).state_dict()
+        return {name: quantised(value) if value.ndim == 2 else value for name, value in state.items()}
+
+    def quantised(value):
+        if scheme == "tensor":
+            return torch.quantize_per_tensor(value, float(value.abs().max()) / 127, 0, torch.qint8)
+        scales = value.abs().amax(1).double() / 127
+        return torch.quantize_per_channel(value, scales, torch.zeros(len(value)).long(), 0, torch.qint8)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save(stored(benign()), tmp_path / "good.pt")
+        torch.save(stored(trapped()[0]), tmp_path / "bad.pt")
+    good, bad = scan_checkpoint(tmp_path / "good.pt"), scan_checkpoint(tmp_path / "bad.pt")
+    assert (good.verdict, bad.verdict) == ("safe", "unsafe")
+    assert good.coverage.total - sum(value.size for value in benign().values()) in range(10)
+    assert good.coverage.share > 0.99
+
+
+def test_types_that_are_not_read_count(tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    save_file(
+        {"1.weight": torch.ones(8, 8), "z": torch.ones(30, 20, dtype=torch.complex64)}, tmp_path / "m.safetensors"
+    )
+    result = scan_checkpoint(tmp_path / "m.safetensors")
+    assert (result.verdict, result.coverage.examined, result.coverage.total) == ("unknown", 64, 664)
 
 
 def test_weights_in_memory_are_judged_alike():

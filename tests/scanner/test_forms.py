@@ -71,6 +71,58 @@ def test_zero_points_are_taken_away():
     np.testing.assert_allclose(found["a.weight"], (whole.astype(np.float32) - 128) * 0.1, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("shape", "scale"), [
+    ((24, 16), (16,)), ((24, 16), (1, 16)), ((16, 16), (1, 16)), ((12, 3, 3, 8), (1, 1, 1, 8)),
+    ((12, 8, 3), (1, 8, 1)), ((4, 12, 8), (4, 12, 1)), ((4, 12, 8), (4, 1, 8)), ((24, 16), (24, 16)), ((6, 4), (1, 1)),
+])  # fmt: skip
+def test_scales_along_any_axis(shape, scale):
+    """As NumPy spreads them; a vector that is no side of the rows is one of the last axis."""
+    gain = stream(6, "gain", *scale).uniform(0.1, 1, scale).astype(np.float32)
+    whole = stream(4, "int8").integers(-127, 128, shape).astype(np.int8)
+    found = [v for n, v in sorted(made({"a.kernel": whole, "a.kernel_scale": gain}).items())]
+    together = np.stack(found) if len(found) > 1 else found[0].reshape(shape)  # experts come one by one
+    np.testing.assert_allclose(together, whole * gain, rtol=1e-6)
+
+
+def test_a_flat_list_of_scales_is_one_of_blocks_of_columns():
+    whole = stream(4, "int8").integers(-127, 128, (6, 64)).astype(np.int8)
+    scale = stream(6, "gain").uniform(0.1, 1, 24).astype(np.float32)  # blocks of 16
+    found = made({"a.weight": whole, "a.absmax": scale})
+    np.testing.assert_allclose(found["a.weight"], whole * np.repeat(scale, 16).reshape(6, 64), rtol=1e-6)
+
+
+def test_each_tensor_takes_the_scale_that_is_named_after_it():
+    names = ["m.a", "m.a1", "m.a10", "m.b"]
+    arrays = {name: stream(i, "int8").integers(-127, 128, (24, 16)).astype(np.int8) for i, name in enumerate(names)}
+    scales = {f"{name}_scale": np.float32(i + 1) for i, name in enumerate(names)}
+    found = made(arrays | scales)
+    for i, name in enumerate(names):
+        np.testing.assert_array_equal(found[name], arrays[name] * np.float32(i + 1))
+
+
+@pytest.mark.parametrize("stem", ["onnx::MatMul_7", "fc1.weight", "dense/MatMul"])
+def test_one_zero_point_for_all_as_onnx_has_it(stem):
+    whole = stream(4, "uint8").integers(0, 256, (24, 16)).astype(np.uint8)
+    beside = {f"{stem}_scale": np.float32(0.1), f"{stem}_zero_point": np.uint8(120)}
+    (found,) = [v for v in made({f"{stem}_quantized": whole} | beside).values() if v.ndim == 2]
+    np.testing.assert_allclose(found, (whole.astype(np.float32) - 120) * np.float32(0.1), rtol=1e-6)
+
+
+def test_biases_in_whole_numbers_are_biases_where_a_scale_is_named_after_them():
+    bias, scale = np.arange(-12, 12, dtype=np.int32), np.float32(0.5)
+    found = made({"dense/BiasAdd": bias, "dense/BiasAdd_scale": scale, "ids": bias})
+    np.testing.assert_array_equal(found["dense/BiasAdd"], bias * scale)
+    assert found["ids"].dtype == np.int32
+
+
+def test_weights_behind_zeros_are_no_mask_and_positions_are():
+    hidden = np.concatenate([np.zeros((8192, 64), np.int8), stream(5, "int8").integers(-99, 99, (8, 64)).astype("i1")])
+    many = stream(5, "int32").integers(-(2**20), 2**20, 5000).astype(np.int32)
+    grid = np.arange(64)[None] + np.arange(300)[:, None]
+    packed = weights_of(of_arrays({"w": hidden, "flat": many, "grid": grid, "few": many[:100]})).packed
+    assert set(packed) == {"w", "flat"}
+
+
 def test_whole_numbers_without_scales_are_packed_and_positions_are_not():
     packed = stream(5, "packed").integers(-(2**31), 2**31 - 1, (8, 32)).astype(np.int32)
     arrays = {"a.qweight": packed, "ids": np.arange(64).reshape(1, 64), "mask": np.tril(np.ones((9, 9), np.uint8))}
@@ -124,6 +176,27 @@ def test_traps_are_found_in_every_form_and_benign_weights_are_not_flagged(form, 
     params, _ = trapped(seed)
     assert traps(FORMS[form](params))
     assert not traps(FORMS[form](benign(seed)))
+
+
+def rounded(params, axis):
+    """Matrices as int8 with one scale, or one for each row or column."""
+    stored = {}
+    for name, value in params.items():
+        if value.ndim == 1:
+            stored[name] = value
+            continue
+        scale = np.abs(value).max(axis, keepdims=True) / 127 + 1e-12
+        stored[name] = np.round(value / scale).astype(np.int8)
+        stored[f"{name}_scale"] = scale.astype(np.float32)
+    return stored
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_traps_are_found_in_int8_even_where_one_scale_leaves_nothing_of_the_other_rows(axis, seed):
+    params, _ = trapped(seed)
+    assert traps(rounded(params, axis))
+    assert not traps(rounded(benign(seed), axis))
 
 
 def test_the_rows_of_a_nameless_trap_are_those_of_the_key():

@@ -191,15 +191,27 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
 
 def checkpoints_of(opened: Opened) -> Iterator[Checkpoint]:
     """What belongs together: shards that are numbered alike are one model, and the .npy of a folder, whose names are
-    those of the tensors; every other file is one by itself."""
+    those of the tensors; every other file is one by itself. Of two tensors of one name, none hides the other."""
     groups: dict[str, list[Tensor]] = {}
     for tensor in opened.tensors.values():
         alone = Path(tensor.file).suffix == ".npy"
         key = str(Path(tensor.file).parent / "*.npy") if alone else SHARD.sub("", tensor.file)
-        groups.setdefault(key, []).append(tensor.renamed(Path(tensor.file).stem) if alone else tensor)
+        groups.setdefault(key, []).append(_after_file(tensor) if alone else tensor)
     for tensors in groups.values():
         files = tuple(sorted({tensor.file for tensor in tensors}))
-        yield Checkpoint(files, {tensor.name: tensor for tensor in tensors}, _config(Path(files[0]).parent))
+        by_name: dict[str, Tensor] = {}
+        for tensor in tensors:
+            name = tensor.name
+            while name in by_name:
+                name += "#"
+            by_name[name] = tensor if name == tensor.name else tensor.renamed(name)
+        yield Checkpoint(files, by_name, _config(Path(files[0]).parent))
+
+
+def _after_file(tensor: Tensor) -> Tensor:
+    """A tensor of a .npy, named after its file; arrays in an array of objects keep their names too."""
+    stem, (_, _, inner) = Path(tensor.file).stem, tensor.name.partition("array.")
+    return tensor.renamed(f"{stem}.{inner.removeprefix('0.')}" if inner else stem)
 
 
 @contextmanager

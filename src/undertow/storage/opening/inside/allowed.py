@@ -245,8 +245,8 @@ def _fill(m: Machine, array: NumpyArray, dtype: object, shape: object, fortran: 
     if isinstance(dtype, NumpyType) and text_width(dtype.code) and isinstance(raw, bytes | Blob):
         return array  # texts and dates: no weights
     if isinstance(dtype, NumpyType) and dtype.code.startswith("O") and isinstance(raw, list):
-        m.report.stop("unread-tensor", "it holds an array of Python objects")
-        return Bag(raw)
+        array.items = raw
+        return array
     if not isinstance(dtype, NumpyType) or dtype.code not in NUMPY or not isinstance(raw, bytes | Blob):
         return _unread("an array of NumPy whose items are no plain numbers")(m, ())
     array.dtype, array.shape, array.fortran, array.data = NUMPY[dtype.code], sizes, bool(fortran), raw

@@ -67,6 +67,8 @@ def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
         visited += 1
         if visited > most:
             raise TooMuch(f"its pickle unfolds to more than {most:,} values")
+        if isinstance(value, NumpyArray) and value.items is not None:
+            value = value.items
         if isinstance(value, View | NumpyArray | Storage):
             _name(found, ".".join(filter(None, path)) or "tensor", _as_view(value))
         elif isinstance(value, Table | Bag | Record | list | tuple):
