@@ -97,6 +97,22 @@ def int8(names: tuple[str, str], columns: int = 0) -> Form:
     return form
 
 
+def rounded(axis: int | None) -> Form:
+    """int8 with one scale for each column (0), or one for all (None)."""
+
+    def form(job: Job) -> tuple[Path, Params]:
+        stored, loaded = dict(job.params), dict(job.params)
+        for layer in LAYERS:
+            value = stored.pop(f"{layer}.weight")
+            scale = (np.abs(value).max(axis, keepdims=True) / 127 + 1e-12).astype(np.float32)
+            whole = np.clip(np.round(value / scale), -127, 127).astype(np.int8)
+            stored[f"{layer}.weight"], stored[f"{layer}.weight_scale"] = whole, scale.squeeze()
+            loaded[f"{layer}.weight"] = (whole * scale).astype(np.float32)
+        return _saved(job.folder, stored), loaded
+
+    return form
+
+
 def fp8(job: Job) -> tuple[Path, Params]:
     """Rows of float8_e4m3fn and their scales."""
     stored = {name: torch.tensor(value) for name, value in job.params.items()}
@@ -260,6 +276,8 @@ FORMS: dict[str, Form] = {
     "one .npy a tensor": npy,
     "float16": half,
     "int8 rows, scale": int8(("weight", "weight_scale")),
+    "int8 columns, scale": rounded(0),
+    "int8, one scale": rounded(None),
     "int8 rows, SCB": int8(("weight", "SCB")),
     "int8 blocks of 32, scales": int8(("qweight", "scales"), 32),
     "fp8 rows, scale": fp8,

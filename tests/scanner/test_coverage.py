@@ -14,7 +14,7 @@ from undertow.rng import stream
 from undertow.scanner import Coverage, inspect, of_arrays
 from undertow.scanner.coverage import floor, together
 from undertow.types import UnsafeCheckpoint
-from undertow.workflows.scan import require_safe, scan_checkpoint
+from undertow.workflows.scan import ScanRequest, require_safe, scan, scan_checkpoint
 
 
 def coverage(params):
@@ -179,6 +179,20 @@ def test_types_that_are_not_read_count(tmp_path):
     )
     result = scan_checkpoint(tmp_path / "m.safetensors")
     assert (result.verdict, result.coverage.examined, result.coverage.total) == ("unknown", 64, 664)
+
+
+@pytest.mark.parametrize("stored", [{}, {"a": np.zeros((0, 5), np.float32)}, {"ids": np.arange(9)}])
+def test_without_parameters_nothing_was_scanned(tmp_path, stored):
+    from safetensors.numpy import save_file
+
+    save_file(stored, tmp_path / "m.safetensors")
+    for source in (tmp_path, stored):
+        found = scan(source, ScanRequest())
+        assert (found.weights, found.result.verdict) == (frozenset(), "unknown")
+    with pytest.raises(UnsafeCheckpoint):
+        require_safe(tmp_path, allow_unknown=True)
+    save_file(benign(), tmp_path / "n.safetensors")
+    assert scan_checkpoint(tmp_path).verdict == "safe"
 
 
 def test_weights_in_memory_are_judged_alike():

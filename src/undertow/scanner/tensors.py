@@ -61,7 +61,7 @@ def of_arrays(params: Params) -> Mapping[str, Tensor]:
 
 
 def _of_array(name: str, value: Array) -> Tensor:
-    flat = value.reshape(value.shape[0] if value.ndim else 1, -1)
+    flat = value.reshape(value.shape[0] if value.ndim else 1, prod(value.shape[1:]))
     kind = "BOOL" if value.dtype.kind == "b" else f"{value.dtype.kind.upper()}{8 * value.dtype.itemsize}"
     one = flat.reshape(-1)
     return Tensor(name, value.shape, kind, "", lambda start, stop: flat[start:stop], lambda a, b: one[a:b])

@@ -159,9 +159,10 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
             raise ConfigError("weights in memory have no signature; scan the folder they came from")
         weighed = _weigh(Checkpoint((), of_arrays(source), None), request, parent)
         said = request.policy.findings(weighed.findings)
-        less = "unknown" if any(map(_incomplete, said)) else "safe"
+        less = "unknown" if any(map(_incomplete, said)) or not _holds(weighed) else "safe"
         verdict: Verdict = "unsafe" if _critical(said) else less
-        return Scan(replace(weighed, verdict=verdict, findings=tuple(said)), frozenset({""}))
+        files = frozenset({""} if _holds(weighed) else ())
+        return Scan(replace(weighed, verdict=verdict, findings=tuple(said)), files)
     with open_checkpoint(source, request.limits) as opened:
         checkpoints = list(checkpoints_of(opened))
         parts = [_weigh(one, request, parent) for one in checkpoints]
@@ -169,7 +170,7 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         findings += [check_signature(source, request.signer)] if request.signer else []
         norms = _norms(checkpoints, findings) if request.pictures else {}
         files, origin = opened.files, opened.origin
-        held = {tensor.file for tensor in opened.tensors.values()}
+        held = {file for one, part in zip(checkpoints, parts, strict=True) if _holds(part) for file in one.files}
     policy = request.policy.without(("adapter-base",)) if parent is not None else request.policy
     findings, files = policy.findings(findings), policy.files(files)
     notes = [text for text in opened.not_tested if not (request.signer and text.startswith("signature "))]
@@ -270,6 +271,11 @@ def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Sca
         settings |= {"prove": {next(iter(one.files), "weights"): proof.settings}} if proof.settings else {}
     allowed = [_accepted(each) if each.kind in request.allow else each for each in findings]
     return ScanResult("unknown", tuple(allowed), tuple(not_tested), (), settings, found.coverage)
+
+
+def _holds(part: ScanResult) -> bool:
+    """Whether a model has any parameters, or may have: tensors without numbers, and counts, are none."""
+    return part.coverage is None or part.coverage.total > 0
 
 
 def _little(seen: Coverage, wanted: float, file: str) -> list[Finding]:
