@@ -19,7 +19,7 @@ Answers = Annotated[
 Name = Annotated[str | None, typer.Option("--name", help="Names your training where its code cannot be read.")]
 
 OWN = ("answers", "name")
-OTHERS = ("preset", "config", "list_presets")
+OTHERS = ("preset", "config", "list_presets", "include_examples")
 SHADOWS = 32
 
 

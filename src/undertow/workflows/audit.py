@@ -230,6 +230,8 @@ def _supply_of(result: AuditResult, include_examples: bool) -> "Supply | None":
     """The records behind a finished result, where they may be shown and can be had again."""
     if result.audit not in AUDITS or not (result.data.get("embedded") or include_examples):
         return None
+    if result.design.get("trained") == "own":  # the records are the user's, and only their function has them
+        return None
     from undertow.audits.membership.presets import preset
     from undertow.audits.settings import LeakageConfig
     from undertow.audits.supply import without_duplicates
