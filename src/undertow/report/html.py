@@ -18,6 +18,7 @@ from undertow.report.parts import Card, how_made, templates
 from undertow.report.prose import HOW_TO_READ, threat_model
 from undertow.report.rows import (
     TITLES,
+    audited,
     columns,
     controls,
     counted,
@@ -80,7 +81,7 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
             data_name=plain(result.data["name"]) if result.data.get("name") else None,
             verdict=verdict(result),
             cards=list(_cards(result)),
-            counted=" · ".join(filter(None, (counted(result), finetuned(result), promised(result)))),
+            counted=" · ".join(filter(None, (audited(result), counted(result), finetuned(result), promised(result)))),
             warnings=warnings(result),
             roc=roc(result),
             labels=columns(result),
