@@ -38,7 +38,13 @@ def outputs(strength):
     return z, labels
 
 
-LABELLED = [signals.label_confidence, signals.label_log_probability, signals.negative_loss, signals.margin, signals.modified_entropy]
+LABELLED = [
+    signals.label_confidence,
+    signals.label_log_probability,
+    signals.negative_loss,
+    signals.margin,
+    signals.modified_entropy,
+]
 
 
 @pytest.mark.parametrize("signal", LABELLED)

@@ -35,8 +35,8 @@ def leaky(leak):
 
 def test_the_names():
     assert " ".join(ATTACKS) == (
-        "threshold loss confidence entropy margin modified-entropy lira lira-offline calibrated rmia rmia-offline bavaria "
-        "tmi tmi-averaged tmi-lda tmi-default tmi-global tmi-knn tmi-label-only tmi-top-k "
+        "threshold loss confidence entropy margin modified-entropy lira lira-offline calibrated rmia rmia-offline "
+        "bavaria tmi tmi-averaged tmi-lda tmi-default tmi-global tmi-knn tmi-label-only tmi-top-k "
         "adapted-lira adapted-lira-averaged direct-lira "
         "direct-tmi direct-tmi-averaged direct-tmi-lda direct-tmi-default direct-tmi-global direct-tmi-knn "
         "direct-tmi-label-only direct-tmi-top-k direct-adapted-lira direct-adapted-lira-averaged blind"
@@ -47,7 +47,10 @@ def test_the_names():
     assert kinds == {**baselines, **direct, "blind": "blind"}
     unasked = {name for name in direct if not ATTACKS[name].by_name}
     assert unasked == {"direct-lira", "direct-tmi-default"}
-    assert {name for name in ATTACKS if ATTACKS[name].by_name and name not in direct} == {"modified-entropy", "calibrated"}
+    assert {name for name in ATTACKS if ATTACKS[name].by_name and name not in direct} == {
+        "modified-entropy",
+        "calibrated",
+    }
     assert {name for name, attack in ATTACKS.items() if not attack.shadows} == {*baselines, "blind"}
 
 

@@ -216,7 +216,9 @@ _ALL = (
     ),
     _of_signal("lira", "LiRA, online (Carlini et al. 2022)", lira),
     _of_signal("lira-offline", "LiRA, offline: OUT models only", lira_offline),
-    replace(_of_signal("calibrated", "the signal less that of OUT models (Watson et al. 2022)", calibrated), by_name=True),
+    replace(
+        _of_signal("calibrated", "the signal less that of OUT models (Watson et al. 2022)", calibrated), by_name=True
+    ),
     _of_probability("rmia", "RMIA, online (Zarifzadeh et al. 2024)", rmia),
     _of_probability("rmia-offline", "RMIA, offline: OUT models only", rmia_offline),
     _of_signal("bavaria", "LiRA with a prior on the variance", bavaria),

@@ -4,6 +4,7 @@ from typing import Any
 
 import typer
 
+from undertow.cli import one_model as one
 from undertow.cli import options as opt
 from undertow.cli.options import RUN, Options
 from undertow.cli.screen import apply, errors, gates, progress, show
@@ -36,9 +37,14 @@ def mia(
     data: opt.Data = None, shadows: opt.Shadows = None, seed: opt.Seed = None, out: opt.Out = RUN,
     store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False, quiet: opt.Quiet = False,
     fail_if: opt.FailIf = None, drop_duplicates: opt.DropDuplicates = False, include_examples: opt.Include = False,
+    model: one.Model = None, members: one.Members = None, nonmembers: one.NonMembers = None,
+    base: one.BaseModel = None, label: one.Label = None, field: one.Field = None, batch: one.Batch = None,
+    rate: one.Rate = None, timeout: one.Timeout = None,
 ) -> None:  # fmt: skip
-    """Who was in the finetuning data? Classical membership inference against the finetuned model."""
-    _audit(("mia",), Options(**locals()))
+    """Who was in the finetuning data? Classical membership inference; --model audits one model as it is."""
+    options = Options(**locals())
+    if not one.one_model(options):
+        _audit(("mia",), options)
 
 
 @audit_app.command()

@@ -97,7 +97,9 @@ def _against_baselines(result: AuditResult) -> Iterator[str]:
         return
     row, m, turned = max(baselines, key=lambda entry: entry[1].value or 0.0)
     name = f"{row.attack} with its sign turned round" if turned else row.attack
-    without = f"without {'it' if result.audit in SHADOWS else 'them'} the best baseline, {name}, reaches AUC {stated(m)}"
+    without = (
+        f"without {'it' if result.audit in SHADOWS else 'them'} the best baseline, {name}, reaches AUC {stated(m)}"
+    )
     best = best_at(result)
     own = best.m if best is not None and best.row.attack == attack.attack else attack.known
     if not above_chance(own) and not above_chance(m):

@@ -60,9 +60,9 @@ THREATS = {
         "data.",
     ),
     "model": (
-        "The adversary holds a record and its label, queries the model, and sees what it answers. It guesses whether the "
-        "record was in the model's training data. It sees no weights and trains nothing; with a reference model it also "
-        "sees what that one answers.",
+        "The adversary holds a record and its label, queries the model, and sees what it answers. It guesses whether "
+        "the record was in the model's training data. It sees no weights and trains nothing; with a reference model it "
+        "also sees what that one answers.",
         "Which records are members, and which are not, was said by the one who ran the audit. If the two come from "
         "different sources, dates or filters, they differ in kind, and then no AUC of this page means membership. The "
         "blind guess looks for such a difference in the records, the reference model in its own answers; neither sees "

@@ -64,7 +64,11 @@ def _head(result: AuditResult) -> str:
     if name := result.data.get("name"):
         lines.append(f"data   {one_line(plain(name))}")
     lines += [f"seed   {result.seed}", f"counts {counted(result)}"]
-    lines += [wrapped(line, WIDTH, "model  ", " " * 7) for line in (audited(result), finetuned(result), promised(result)) if line]
+    lines += [
+        wrapped(line, WIDTH, "model  ", " " * 7)
+        for line in (audited(result), finetuned(result), promised(result))
+        if line
+    ]
     if design := " ".join(design_lines(result)):
         lines.append(wrapped(design, WIDTH, "design ", " " * 7))
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Numbers that describe records without any model: what the blind baseline and the test of distribution shift see."""
 
 import zlib
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,15 @@ def _texts(x: list[str]) -> Array:
         words = text.lower().split()
         for word in words:
             row[zlib.crc32(word.encode("utf8", "replace")) % WORDS] += 1
-        for a, b in zip(text, text[1:]):
+        for a, b in pairwise(text):
             row[WORDS + zlib.crc32((a + b).encode("utf8", "replace")) % WORDS] += 1
         row[:-4] = np.sqrt(row[:-4])
         size = max(len(text), 1)
-        row[-4:] = np.log1p(len(text)), np.log1p(len(words)), _share(text, str.isupper, size), _share(
-            text, str.isdigit, size
+        row[-4:] = (
+            np.log1p(len(text)),
+            np.log1p(len(words)),
+            _share(text, str.isupper, size),
+            _share(text, str.isdigit, size),
         )
     return found
 

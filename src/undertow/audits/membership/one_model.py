@@ -13,7 +13,7 @@ import numpy as np
 from undertow.attacks.catalog import ATTACKS, missing
 from undertow.audits.in_turn import attack_in_turn
 from undertow.audits.leakage import Stopwatch, attack_all, measure_all
-from undertow.audits.membership.answers import BATCH, ask, plain
+from undertow.audits.membership.answers import BATCH, Given, ask, plain
 from undertow.audits.membership.blind import with_blind_error
 from undertow.audits.membership.describing import describe
 from undertow.audits.membership.evidence import SignalSet, check_evidence
@@ -39,15 +39,16 @@ ONE = "one model: nothing here is about another training run"
 ROUNDING = 0.02  # how far from 1 the sum of a row of probabilities may be
 
 Score = Callable[[Any, Any], Any]
+Model = Callable[[Any], Any] | Given
 
 
 @dataclass(frozen=True, eq=False)
 class OneModel:
     """What is audited, and how it is asked."""
 
-    predict: Callable[[Any], Any]
+    predict: Model
     both: Both
-    base: Callable[[Any], Any] | None = None  # a reference that was trained on none of the records
+    base: Model | None = None  # a reference that was trained on none of the records
     score: Score | None = None  # (answers, y) -> (n,), higher = member: for what is no classifier
     features: bool = True  # whether records are described for the blind baseline where no features were given
     batch: int = BATCH
@@ -110,7 +111,7 @@ def _applying(names: Sequence[str], evidence: Evidence) -> tuple[str, ...]:
 
 
 def _answered(
-    one: OneModel, predict: Callable[[Any], Any], name: str, features: Any, seed: int, progress: Progress | None
+    one: OneModel, predict: Model, name: str, features: Any, seed: int, progress: Progress | None
 ) -> Answered:
     """Answers of one model made evidence, labels placed in its columns."""
     both = one.both
@@ -141,7 +142,7 @@ def _answered(
 def _check_outputs(answers: Array, name: str) -> None:
     if answers.ndim > 2:
         raise BadInput(
-            f"{name} answers in shape {answers.shape[1:]} per record; one answer per class is needed, (n, classes); for "
+            f"{name} answers in shape {answers.shape[1:]} per record; one per class is needed, (n, classes); for "
             "sequences or images give score=, a function of (answers, y) that is higher for members"
         )
     if answers.shape[1] == 1:
@@ -152,8 +153,8 @@ def _check_outputs(answers: Array, name: str) -> None:
     low, high, sums = answers.min(), answers.max(), answers.sum(1)
     if low >= 0 and high <= 1 and np.abs(sums - 1).max() > ROUNDING:
         raise BadInput(
-            f"{name} answers numbers in 0..1 whose rows sum to {sums.min():.3g}..{sums.max():.3g}, not 1: probabilities "
-            "of several labels at once; give logits, or score=, a function of (answers, y) that is higher for members"
+            f"{name} answers numbers in 0..1 whose rows sum to {sums.min():.3g}..{sums.max():.3g}, not 1: "
+            "probabilities of several labels at once; give logits, or score=, a function of (answers, y) that is higher for members"
         )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class Side:
     features: Array | None = None  # (n, D)
     name: str = ""
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()  # names of the numbers of a table, in the order of x
 
     def __len__(self) -> int:
         return len(self.x)
@@ -65,6 +66,7 @@ def side(given: Any, name: str) -> Side:
 def both(members: Any, nonmembers: Any, features: Any = None, groups: Any = None) -> Both:
     """Members and non-members of one kind, joined. BadInput where they overlap, or differ in form."""
     inside, outside = side(members, "members"), side(nonmembers, "nonmembers")
+    outside = _alike(inside, outside)
     if (inside.y is None) != (outside.y is None):
         lacks = "members" if inside.y is None else "nonmembers"
         raise BadInput(f"{lacks} have no labels and the others have: give labels to both, or to neither")
@@ -263,6 +265,18 @@ def _refuse_overlap(inside: list[str], outside: list[str], ids: tuple[str, ...] 
 
 def _named(inside: Side, outside: Side) -> tuple[tuple[str, Side], ...]:
     return (("member", inside), ("nonmember", outside))
+
+
+def _alike(inside: Side, outside: Side) -> Side:
+    """The non-members with their columns in the order of the members'; BadInput where the tables differ."""
+    if inside.columns == outside.columns or not inside.columns or not outside.columns:
+        return outside
+    odd = sorted(set(inside.columns) ^ set(outside.columns))
+    if odd:
+        lacks = "nonmembers lack" if odd[0] in inside.columns else "members lack"
+        raise BadInput(f"{lacks} the column {odd[0]!r}; both tables need the same columns")
+    order = [outside.columns.index(name) for name in inside.columns]
+    return replace(outside, x=outside.x[:, order], columns=inside.columns)
 
 
 def _joined(inside: Any, outside: Any) -> Any:
