@@ -70,11 +70,11 @@ def audit_model(
 
     `predict(x)` gives (n, classes) probabilities or logits, or (n,) scores, higher = member; `undertow.integrations`
     has it for models of several libraries. `members` and `nonmembers`: Examples, (x, y), records alone (array or list),
-    or a dataset. `base`: the same of a model that was trained on none of them, for attacks with a reference.
-    `features`: a pair of arrays that describe the records, for the blind guess; by default the records themselves, False for none.
-    `groups`: a pair of arrays, records of one person belong together. `score(answers, y)` gives (n,) numbers, higher =
-    member, for what is no classifier. `out`: folder for result.json, scores, and report.html. `predict` and `base` may
-    be a pair of arrays, too: answers for members and for nonmembers.
+    or a dataset. `base`: the same of a model that was trained on none of them, for attacks with a reference. Both may be
+    a pair of arrays instead: answers for members and for nonmembers. `features`: a pair of arrays that describe the
+    records, for the blind guess; by default the records themselves, False for none. `groups`: a pair of arrays, records
+    of one person belong together. `score(answers, y)` gives (n,) numbers, higher = member, for what is no classifier.
+    `out`: folder for result.json, scores, and report.html.
 
     The result holds for this model and says nothing about another training run. Raises BadInput in one line.
     """
@@ -98,12 +98,10 @@ def audit_model(
 def run_model(request: ModelRequest) -> AuditResult:
     """Audit the model of a request; with `out`, write the result and keep the answers of a served model there."""
     joined = _records(request)
-    if request.out is not None:
-        from undertow.storage.run import open_run
-
-        open_run(request.out, AUDIT)
     model = open_model(request.model, request, "--model")
     base = None if request.base is None else open_model(request.base, request, "--base")
+    if request.out is not None:
+        _keep_answers(request.out, model, base)
     name = f"{Path(request.members).name} (members), {Path(request.nonmembers).name} (nonmembers)"
     one = OneModel(model, joined, base, None, True, request.batch or BATCH, name, _environment())
     result = audit_one_model(one, request.seed, request.progress)
@@ -187,10 +185,21 @@ def _records(request: ModelRequest) -> Any:
 
 def _served(spec: str, request: ModelRequest) -> Any:
     from undertow.integrations.served import Asking, from_url
-    from undertow.storage.answers_file import AnswersFile
 
-    kept = None if request.out is None else AnswersFile(request.out / "answers.jsonl")
-    return from_url(spec, Asking(request.each, request.rate, request.timeout), kept)
+    return from_url(spec, Asking(request.each, request.rate, request.timeout))
+
+
+def _keep_answers(out: Path, *models: Any) -> None:
+    """Open the run folder, once everything else could be opened; what addresses answer is kept there."""
+    from undertow.integrations.served import Served
+    from undertow.storage.answers_file import AnswersFile
+    from undertow.storage.run import open_run
+
+    open_run(out, AUDIT)
+    served = [model for model in models if isinstance(model, Served)]
+    kept = AnswersFile(out / "answers.jsonl") if served else None
+    for model in served:
+        model.answers = kept
 
 
 def _safe(spec: str) -> str:
@@ -231,6 +240,9 @@ def _refuse_another(result: AuditResult, out: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{file} cannot be read ({error}); choose another --out") from error
     mine = {**result.data["sha256"], "seed": result.seed, **json.loads(json.dumps(result.config))}
+    if mine.get("model") == theirs.get("model") is not None:  # the same file may answer a little differently each time
+        answers = [key for key in (*mine, *theirs) if key.startswith("answers")]
+        mine, theirs = ({k: v for k, v in part.items() if k not in answers} for part in (mine, theirs))
     differ = [key for key in dict.fromkeys([*mine, *theirs]) if mine.get(key) != theirs.get(key)]
     if differ:
         raise StoreError(f"{out} holds an audit with another {', '.join(differ)}; choose another --out")

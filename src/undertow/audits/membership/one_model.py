@@ -154,7 +154,8 @@ def _check_outputs(answers: Array, name: str) -> None:
     if low >= 0 and high <= 1 and np.abs(sums - 1).max() > ROUNDING:
         raise BadInput(
             f"{name} answers numbers in 0..1 whose rows sum to {sums.min():.3g}..{sums.max():.3g}, not 1: "
-            "probabilities of several labels at once; give logits, or score=, a function of (answers, y) that is higher for members"
+            "probabilities of several labels at once; give logits, or score=, a function of (answers, y) that is "
+            "higher for members"
         )
 
 
