@@ -144,6 +144,8 @@ def from_url(url: str, how: Asking | None = None, answers: AnswersFile | None = 
     how, parts = how or Asking(), urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadInput(f"{_shown(url)} is no http or https address")
+    if parts.username or parts.password:
+        raise BadInput(f"{_shown(url)}: put what authorises you into the environment variable {AUTHORIZATION}")
     if how.batch < 1 or how.rate <= 0 or how.timeout <= 0 or how.tries < 1:
         raise BadInput("an address is asked with a batch and tries of at least 1, and a rate and timeout above 0")
     return Served(url, how, answers)
