@@ -124,7 +124,7 @@ class TestTransformers:
     transformers = pytest.importorskip("transformers")
     TEXTS = tuple(f"text {word} number {i}" for i, word in enumerate(["one", "two", "three", "four"] * 5))
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def text(self):
         from undertow.storage.data.tokens import own_tokens
 
@@ -196,6 +196,7 @@ def test_lightgbm_classifiers_and_boosters():
     assert audited(from_lightgbm(model.booster_)).find("loss", "auc").value > 0.5
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of keras itself
 def test_keras_one_sigmoid_is_two_classes(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras", reason="keras is not installed")

@@ -69,8 +69,9 @@ def audit_model(
     """What the answers of one trained model say of who was in its training data; nothing is trained.
 
     `predict(x)` gives (n, classes) probabilities or logits, or (n,) scores, higher = member; `undertow.integrations`
-    has it for models of several libraries. `members` and `nonmembers`: Examples, (x, y), records alone, or a dataset. `base`: the same of a model that was trained on none of them, for attacks with a reference. Both may be
-    a pair of arrays instead: answers for members and for nonmembers. `features`: a pair of arrays that describe the
+    has it for models of several libraries. `members` and `nonmembers`: Examples, (x, y), records alone, or a dataset.
+    `base`: as `predict`, of a model that was trained on none of them, for attacks with a reference. Both may be a
+    pair of arrays instead: answers for members and for nonmembers. `features`: a pair of arrays that describe the
     records, for the blind guess; by default the records themselves, False for none. `groups`: a pair of arrays, records
     of one person belong together. `score(answers, y)` gives (n,) numbers, higher = member, for what is no classifier.
     `out`: folder for result.json, scores, and report.html.
