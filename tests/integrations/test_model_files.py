@@ -1,4 +1,4 @@
-"""Models in files: folders of transformers, ONNX, scripts; and the command line over them, on data files of each kind."""
+"""Models in files: folders of transformers, ONNX, scripts; the command line over them, on data files of each kind."""
 
 import csv
 import json
@@ -145,7 +145,7 @@ class TestFolders:
         losses = self.torch.nn.functional.cross_entropy(logits, self.torch.tensor(Y), reduction="none")
         found = next(s for s in result.scores if s.attack == "loss").values[0]
         np.testing.assert_allclose(found, -losses.numpy(), atol=1e-4)
-        assert result.find("loss", "auc").value > 0.8  # it was trained on the members alone, for long
+        assert result.find("loss", "auc").low > 0.5  # it was trained on the members alone, for long
         assert len(result.data["sha256"]["model"]) == 64
 
     def test_a_folder_without_a_head_is_no_classifier(self, tmp_path):
