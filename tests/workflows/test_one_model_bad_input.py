@@ -76,7 +76,7 @@ API = {
     "a file name": ((good, "members.csv", OUT), "members is str; give Examples, (x, y)"),
     "a tuple of three": ((good, (X, Y, Y), OUT), "members is a tuple of 3; give (x, y)"),
     "other shapes": ((good, IN, (X[30:, :3], Y[30:])), "members have shape (4,), nonmembers (3,)"),
-    "texts and numbers": ((good, IN, (["a", "b"], [0, 1])), "members are ndarray, nonmembers list"),
+    "texts and numbers": ((good, IN, (["a", "b"], [0, 1])), "members are ndarray, nonmembers str"),
     "records with NaN": ((good, IN, (X[30:] * np.nan, Y[30:])), "nonmembers: record 0 holds NaN or infinity"),
 }
 
@@ -118,7 +118,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("in.npz", x=X[:30], y=Y[:30])
     np.savez("out.npz", x=X[30:], y=Y[30:])
-    np.savez("no-x.npz", images=X[30:, :0], a=Y[30:])
+    np.savez("no-x.npz", a=Y[30:])
     np.savez("weights.npz", w=X)
     with open("in.csv", "w") as file:
         file.writelines(["a,b,label\n", *(f"{i},{i + 1},{i % 3}\n" for i in range(30))])
@@ -137,7 +137,8 @@ def folder(tmp_path, monkeypatch):
         "bad.jsonl": '{"text": "a"}\n{"text"\n',
         "list.jsonl": '{"text": "a", "label": 0}\n[1]\n',
         "uneven.jsonl": '{"text": "a", "label": 0}\n{"text": "b"}\n',
-        "model.pkl": "x", "model.pt": "x", "model.safetensors": "x", "model.keras": "x", "notes.txt": "x", "in.pkl": "x",
+        "model.pkl": "x", "model.pt": "x", "model.safetensors": "x", "model.keras": "x", "notes.txt": "x",
+        "in.pkl": "x",
     }.items():  # fmt: skip
         (tmp_path / name).write_text(text)
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x08not onnx")
@@ -169,7 +170,7 @@ SHELL = {
     "pickled members": ("--members in.pkl", "never read; save arrays as npz"),
     "members of another kind": ("--members notes.txt", ".txt is not read; give csv"),
     "a folder without pictures": ("--members nothing", "no picture there (nothing)"),
-    "an npz without x": ("--members no-x.npz", "no-x.npz"),
+    "an npz without x": ("--members no-x.npz", "key 'x' is missing; found: a"),
     "an empty table": ("--members empty.csv", "is empty"),
     "a table without a header": ("--members headless.csv", "the first row is 1, 2, 0; it must name the columns"),
     "a ragged table": ("--members ragged.csv", "row 3 has 1 cells, the first row 2"),
