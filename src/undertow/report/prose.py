@@ -245,7 +245,7 @@ HOW_TO_READ_TRAPS = (
 def threat_model(result: AuditResult) -> tuple[str, ...]:
     """Paragraphs on what the adversary sees and knows, and how many records it holds."""
     first, *rest = THREATS.get(result.audit, ("The adversary is described by the configuration of the audit.",))
-    choice = realistic(result) if result.audit in ("mia", "tmi", "score") else ()
+    choice = realistic(result) if result.audit in ("mia", "tmi", "score", "model") else ()
     many = [row for row in choice if row.together > 1]
     if not many:
         return (first, *rest)
