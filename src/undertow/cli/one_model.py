@@ -40,7 +40,7 @@ def one_model(o: Any) -> bool:
 def _run(o: Any) -> None:
     from undertow.workflows.one_model import ModelRequest, plan_model, run_model
 
-    other = next((name for name in OTHERS if getattr(o, name)), None)
+    other = next((name for name in OTHERS if getattr(o, name)), "workers" if o.workers != 1 else None)
     if other is not None:
         raise ConfigError(f"--{other.replace('_', '-')} does not go with --model: one model is asked, none is trained")
     given = {name: getattr(o, name) for name in OWN if getattr(o, name) is not None}

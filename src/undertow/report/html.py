@@ -78,10 +78,10 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
         .render(
             result=result,
             title=TITLES.get(result.audit, "Audit"),
-            data_name=plain(result.data["name"]) if result.data.get("name") else None,
+            data_name=_subject(result),
             verdict=verdict(result),
             cards=list(_cards(result)),
-            counted=" · ".join(filter(None, (audited(result), counted(result), finetuned(result), promised(result)))),
+            counted=" · ".join(filter(None, (counted(result), finetuned(result), promised(result)))),
             warnings=warnings(result),
             roc=roc(result),
             labels=columns(result),
@@ -102,6 +102,12 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
             **how_made(result),
         )
     )
+
+
+def _subject(result: AuditResult) -> str | None:
+    """The data, and the model where the result says what it is."""
+    name = plain(result.data["name"]) if result.data.get("name") else ""
+    return " · ".join(filter(None, (name, audited(result)))) or None
 
 
 def index_page(results: Mapping[str, AuditResult]) -> str:

@@ -105,7 +105,7 @@ def rows(result: AuditResult) -> tuple[Row, ...]:
 def sections(result: AuditResult) -> tuple[Section, ...]:
     """The rows of the table, realistic attacks first and controls last; empty sections are left out."""
     every = rows(result)
-    notes = {"attack": "with one reference model", "baseline": "the same access, without it"} if _one(result) else {}
+    notes = {"attack": "with one reference model", "baseline": "what the model answers, alone"} if _one(result) else {}
     found = [
         Section(name, notes.get(kind, note), kind, tuple(r for r in every if r.kind == kind and r.group is None))
         for kind, (name, note) in SECTIONS.items()
