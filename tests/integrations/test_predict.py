@@ -174,6 +174,38 @@ class TestTransformers:
         assert result.find("loss", "auc").value == own.find("loss", "auc").value
 
 
+def test_a_language_model_scores_texts_by_their_likelihood(tmp_path):
+    """The mean of its own log-probabilities, alone or in a batch; with its base the difference of the two."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from undertow.integrations import from_causal_lm
+    from undertow.integrations.model_files import from_folder
+    from undertow.storage.data.tokens import own_tokens
+
+    texts = [f"a text {i} " + "of words " * (i % 4) for i in range(20)]
+    inner = own_tokens(texts, 300).tokenizer
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=inner)  # without a pad
+    config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=300, n_positions=64)
+    torch.manual_seed(0)
+    model, base = transformers.GPT2LMHeadModel(config), transformers.GPT2LMHeadModel(config)
+    model.eval()
+    slow = []
+    for text in texts:
+        ids = torch.tensor([tokenizer(text)["input_ids"]])
+        with torch.no_grad():
+            slow.append(-float(model(input_ids=ids, labels=ids).loss))
+    np.testing.assert_allclose(from_causal_lm(model, tokenizer, batch=7)(texts), slow, atol=1e-5)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    np.testing.assert_allclose(from_folder(tmp_path)(texts), slow, atol=1e-5)
+    reference = from_causal_lm(base, tokenizer)
+    result = ut.audit_model(from_causal_lm(model, tokenizer), texts[:10], texts[10:], base=reference)
+    found = next(s for s in result.scores if s.attack == "calibrated").values[0]
+    np.testing.assert_allclose(found, slow - reference(texts), atol=1e-4)
+    with pytest.raises(BadInput, match="fewer than 2 tokens"):
+        from_causal_lm(model, tokenizer)(["a"])
+
+
 def test_xgboost_classifiers_and_boosters():
     xgboost = pytest.importorskip("xgboost", reason="xgboost is not installed")
     model = xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(X[:30], Y[:30])

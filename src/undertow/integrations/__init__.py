@@ -6,6 +6,7 @@ import a library where one of its models is given.
 
 from undertow.integrations.audit import CanaryAudit, audit_canaries
 from undertow.integrations.canaries import CanaryKey, with_canaries
+from undertow.integrations.likelihood import from_causal_lm
 from undertow.integrations.model_files import from_folder, from_onnx
 from undertow.integrations.planner import CanaryPlan, plan_canaries
 from undertow.integrations.predict import (
@@ -28,6 +29,7 @@ __all__ = [
     "CanaryPlan",
     "WithCanaries",
     "audit_canaries",
+    "from_causal_lm",
     "from_folder",
     "from_keras",
     "from_lightgbm",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from undertow.audits.membership.answers import Given, Predictor
+from undertow.integrations.likelihood import from_causal_lm
 from undertow.integrations.predict import from_transformers
 from undertow.storage.files import read_npz
 from undertow.types import Array, BadInput, MissingExtra
@@ -24,12 +25,16 @@ WHOLE = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": 
 
 
 def from_folder(folder: str | Path, name: str = "", batch: int = 32, max_length: int | None = None) -> Predictor:
-    """Of an image or text classifier as transformers saves it: config.json, safetensors, tokenizer or processor.
+    """Of an image or text classifier, or a language model, as transformers saves it: config.json, safetensors, ...
 
     No code of the folder is run. BadInput where it is no classifier, or holds no weights of its head.
     """
     place = Path(folder)
     transformers, config = _transformers(), _config(place)
+    if config.architectures and config.architectures[0].endswith(("ForCausalLM", "LMHeadModel")):
+        model = _weights(transformers.AutoModelForCausalLM, place, config)
+        lm = from_causal_lm(model, _processor(transformers, place, False, config), min(batch, 8), max_length)
+        return Predictor(lm.answer, f"{name or place.name} ({type(model).__name__})", None, file_hash(place))
     texts, images = (getattr(transformers, name) for name in _AUTOS)
     of_images = type(config) in images._model_mapping
     if of_images and type(config) in texts._model_mapping:

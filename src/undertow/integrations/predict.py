@@ -55,7 +55,7 @@ def from_torch(
 
     def answer(x: Any) -> Array:
         parts = []
-        with _asked_only(module, where), torch.no_grad():
+        with asked_only(module, where), torch.no_grad():
             for start in range(0, len(x), batch):
                 some = x[start : start + batch]
                 given = _moved(prepare(some) if prepare else _tensor(some), where)
@@ -86,8 +86,15 @@ def from_pipeline(pipeline: Any, batch: int = 32, max_length: int | None = None)
 
 
 def from_trainer(trainer: Any, batch: int = 32, max_length: int | None = None) -> Predictor:
-    """Of a transformers `Trainer`: its model and processing class. Records are texts, or rows of its own datasets."""
+    """Of a transformers `Trainer` (TRL's, too): its model and processing class.
+
+    Records are texts, or rows of its own datasets; of a language model texts, and the answer is their likelihood.
+    """
+    from undertow.integrations.likelihood import from_causal_lm, is_causal
+
     processor = getattr(trainer, "processing_class", None) or getattr(trainer, "tokenizer", None)
+    if is_causal(trainer.model):
+        return from_causal_lm(trainer.model, processor, batch, max_length)
     return from_transformers(trainer.model, processor, batch, max_length)
 
 
@@ -147,7 +154,7 @@ def _two_classes(p: Array, name: str = "the model") -> Array:
 
 
 @contextmanager
-def _asked_only(module: Any, where: Any) -> Iterator[None]:
+def asked_only(module: Any, where: Any) -> Iterator[None]:
     """`eval` on a device, and everything as it was after, also where the model fails."""
     modes = {part: part.training for part in module.modules()}
     home = next((p.device for p in module.parameters()), None)
