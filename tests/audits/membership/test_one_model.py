@@ -127,6 +127,21 @@ def test_the_blind_guess_is_at_chance_on_one_kind():
     assert covered >= 17
 
 
+def test_of_very_many_records_the_blind_guess_sees_a_sample(monkeypatch):
+    from undertow.audits.membership import one_model
+
+    monkeypatch.setattr(one_model, "SAMPLE", 250)
+    a, b, ya, yb = task(0)
+    result = ut.audit_model(Remembers(a, ya, 3.0), (a, ya), (b + 1.5, yb))
+    m = result.find("blind", "auc")
+    assert (m.n, m.low > 0.5) == (250, True)
+    assert result.find("loss", "auc").n == 600
+    assert result.left_out == (
+        {"attack": "blind", "records": 350, "of": 600, "reason": "a random sample of 250 is enough to see a difference "
+         "in kind"},
+    )  # fmt: skip
+
+
 def test_answers_come_back_to_their_records_whatever_the_order_of_asking():
     a, b, _, _ = task(0)
     asked = []

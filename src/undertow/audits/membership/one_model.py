@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 
 from undertow.attacks.catalog import ATTACKS, missing
-from undertow.audits.in_turn import attack_in_turn
+from undertow.audits.in_turn import at_points, attack_in_turn
 from undertow.audits.leakage import Stopwatch, attack_all, measure_all
 from undertow.audits.membership.answers import BATCH, Given, ask, plain
 from undertow.audits.membership.blind import with_blind_error
 from undertow.audits.membership.describing import describe
 from undertow.audits.membership.evidence import SignalSet, check_evidence
+from undertow.audits.membership.label_columns import columns
 from undertow.audits.membership.leak import leak_test
 from undertow.audits.membership.reading import reading
-from undertow.audits.membership.sides import Both, columns
+from undertow.audits.membership.sides import Both
 from undertow.audits.membership.together import TOGETHER, asked_together
 from undertow.engine.key import fingerprint
 from undertow.engine.membership import Fold
+from undertow.rng import stream
 from undertow.types import Array, AuditResult, BadInput, Evidence, Progress, Scores
 
 AUDIT = "model"
@@ -37,6 +39,8 @@ STRONGER = (
 )
 ONE = "one model: nothing here is about another training run"
 SURE = 0.3
+BLIND = "blind"
+SAMPLE = 4000  # records that the blind guess looks at, at most
 ROUNDING = 0.02  # how far from 1 the sum of a row of probabilities may be
 
 Score = Callable[[Any, Any], Any]
@@ -76,15 +80,16 @@ def audit_one_model(one: OneModel, seed: int = 0, progress: Progress | None = No
         asked = _answered(one, one.predict, "predict", features, seed, progress)
         base = None if one.base is None else _answered(one, one.base, "base", features, seed, progress)
     evidence = asked.evidence
-    names = _applying(OFFERED, evidence)
+    names = tuple(name for name in _applying(OFFERED, evidence) if name != BLIND)
     with clock.stage("attack"):
-        found = attack_in_turn(evidence, names, seed, ids=both.ids)
-        scores, whole, targets = found.scores, evidence, None
+        sample, guessed = _blind(evidence, both.ids, seed)
+        scores = attack_in_turn(evidence, names, seed, ids=both.ids).scores + guessed
+        whole, targets = evidence, None
         if base is not None:
             whole, targets = _together(evidence, base.evidence), np.array([0])
             scores += _with_base(whole, seed)
     with clock.stage("measure"):
-        rows = with_blind_error(measure_all(scores, seed), scores, evidence, seed)
+        rows = with_blind_error(measure_all(scores, seed), scores, sample, seed)
         rows, leak = leak_test(scores, rows, whole, seed, targets, both.ids)
         controls = () if base is None else measure_all(_control(base.evidence, seed), seed)
     asks = [s.attack for s in scores]
@@ -104,11 +109,32 @@ def audit_one_model(one: OneModel, seed: int = 0, progress: Progress | None = No
         design=reading(evidence.member, None, evidence.groups),
         leak=leak,
         not_run=_not_run(evidence, base is not None),
+        left_out=_unguessed(len(both.ids), sample.member.shape[1]) if guessed else (),
     )
 
 
 def _applying(names: Sequence[str], evidence: Evidence) -> tuple[str, ...]:
     return tuple(name for name in names if missing(ATTACKS[name], evidence) is None)
+
+
+def _blind(evidence: Evidence, ids: tuple[str, ...], seed: int) -> tuple[Evidence, tuple[Scores, ...]]:
+    """The blind guess, of a random sample where there are very many records: its cost grows as their cube."""
+    if evidence.features is None:
+        return evidence, ()
+    count = len(ids)
+    if count <= SAMPLE:
+        return evidence, attack_in_turn(evidence, (BLIND,), seed, ids=ids).scores
+    keep = np.sort(stream(seed, "blind sample").choice(count, SAMPLE, replace=False))
+    sample = at_points(evidence, keep)
+    some = tuple(ids[int(q)] for q in keep)
+    return sample, tuple(replace(s, ids=some) for s in attack_in_turn(sample, (BLIND,), seed, ids=some).scores)
+
+
+def _unguessed(count: int, sampled: int) -> tuple[dict[str, Any], ...]:
+    if sampled == count:
+        return ()
+    reason = f"a random sample of {sampled:,} is enough to see a difference in kind"
+    return ({"attack": BLIND, "records": count - sampled, "of": count, "reason": reason},)
 
 
 def _answered(
@@ -221,7 +247,7 @@ def _with_base(whole: Evidence, seed: int) -> tuple[Scores, ...]:
 
 def _control(base: Evidence, seed: int) -> tuple[Scores, ...]:
     """The same thresholds on the reference, which saw neither group: what they find there is a difference in kind."""
-    names = tuple(name for name in _applying(OFFERED, base) if name != "blind")
+    names = tuple(name for name in _applying(OFFERED, base) if name != BLIND)
     return attack_in_turn(base, names, seed, group=BASE).scores
 
 
