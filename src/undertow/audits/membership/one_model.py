@@ -40,7 +40,7 @@ STRONGER = (
 ONE = "one model: nothing here is about another training run"
 SURE = 0.3
 BLIND = "blind"
-SAMPLE = 4000  # records that the blind guess looks at, at most
+SAMPLE = 2000  # records that the blind guess looks at, at most
 ROUNDING = 0.02  # how far from 1 the sum of a row of probabilities may be
 
 Score = Callable[[Any, Any], Any]
