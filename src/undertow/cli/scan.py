@@ -35,13 +35,14 @@ Ignore = Annotated[
 ]
 Rules = Annotated[Path | None, typer.Option("--rules", help="TOML file: ignore = [...], severities by code.")]
 Allow = Annotated[list[str] | None, typer.Option(help="Kinds of findings about weights to accept, comma-separated.")]
+Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the parameters that safe asks to be examined.")]
 
 
 def scan(
     paths: Paths, parent: Parent = None, prove: Prove = False, data: Public = None, factory: Builder = None,
     format: Format = "text", out: File = None, allow: Allow = None, public_key: Key = None,
     identity: Identity = None, issuer: Issuer = None, ignore: Ignore = None, rules: Rules = None,
-    seed: opt.Seed = None, quiet: opt.Quiet = False,
+    coverage: Share = 0.95, seed: opt.Seed = None, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Is it safe to finetune from these files? Exit 0 safe, 1 unsafe, 2 error, 3 nothing scanned, 4 unknown."""
     from undertow.storage.opening import Signer
@@ -61,7 +62,14 @@ def scan(
             pictures = format == "html"
             counted = policy([name for part in ignore or [] for name in opt.names(part)], rules)
             request = ScanRequest(
-                parent, proving, accepted, pictures=pictures, progress=told, signer=signer, policy=counted
+                parent,
+                proving,
+                accepted,
+                pictures=pictures,
+                progress=told,
+                signer=signer,
+                policy=counted,
+                coverage=coverage,
             )
             found = scan_paths(paths, request)
         _write(found, format, out, quiet)
