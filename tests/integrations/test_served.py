@@ -225,3 +225,23 @@ def test_no_answer_in_time_and_nobody_there(server):
 def test_no_address(address):
     with pytest.raises(BadInput, match="no http or https address"):
         from_url(address)
+
+
+def test_from_the_shell_and_a_rerun_asks_nothing(server, tmp_path):
+    from typer.testing import CliRunner
+
+    from undertow.cli import app
+
+    for name, rows in (("in", slice(0, 20)), ("out", slice(20, 40))):
+        np.savez(tmp_path / f"{name}.npz", x=X[rows], y=Y[rows])
+    sides = ["--members", str(tmp_path / "in.npz"), "--nonmembers", str(tmp_path / "out.npz")]
+    command = ["audit", "mia", "--model", server.url, *sides, "--out", str(tmp_path / "run"), "--rate", "1000"]
+    command += ["--batch", "16"]
+    first = CliRunner().invoke(app, command)
+    assert (first.exit_code, first.stderr) == (0, "")
+    assert f"the model at {server.url}" in " ".join(first.stdout.split())
+    assert (server.records, len(server.asked)) == (40, 3)
+    held = (tmp_path / "run" / "scores.npz").read_bytes()
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert server.records == 40
+    assert (tmp_path / "run" / "scores.npz").read_bytes() == held
