@@ -43,3 +43,11 @@ def test_the_ground_floor_needs_no_torch():
 def test_score_and_report_need_no_torch():
     rooms = "undertow.audits.membership.score, undertow.storage.signals_file, undertow.storage.results"
     assert "torch" not in loaded_by(f"import {rooms}, undertow.report.html")
+
+
+def test_one_model_is_audited_without_torch():
+    rooms = "undertow.audit_model, undertow.cli.one_model, undertow.workflows.one_model, undertow.integrations"
+    assert loaded_by(f"import undertow; undertow.audit_model; import {rooms.split(', ', 1)[1]}") in (
+        [],
+        ["scipy.stats"],
+    )

@@ -38,7 +38,13 @@ def outputs(strength):
     return z, labels
 
 
-LABELLED = [signals.label_confidence, signals.label_log_probability, signals.negative_loss, signals.margin]
+LABELLED = [
+    signals.label_confidence,
+    signals.label_log_probability,
+    signals.negative_loss,
+    signals.margin,
+    signals.modified_entropy,
+]
 
 
 @pytest.mark.parametrize("signal", LABELLED)
@@ -63,3 +69,14 @@ def test_signals_by_hand():
     np.testing.assert_allclose(signals.negative_loss(z, labels), np.log(own).mean(2))
     np.testing.assert_allclose(signals.confidence(z), np.log(p.max(-1)).mean(2))
     np.testing.assert_allclose(signals.negative_entropy(z), (p * np.log(p)).sum(-1).mean(2))
+
+
+def test_modified_entropy_is_the_formula_written_slowly():
+    rng = stream(5, "test")
+    z, y = rng.normal(size=(2, 6, 1, 4)), rng.integers(4, size=6)
+    for m in range(2):
+        for q in range(6):
+            p = np.exp(z[m, q, 0]) / np.exp(z[m, q, 0]).sum()
+            slow = -(1 - p[y[q]]) * np.log(p[y[q]])
+            slow -= sum(p[i] * np.log(1 - p[i]) for i in range(4) if i != y[q])
+            assert abs(signals.modified_entropy(z, y)[m, q] + slow) < 1e-12

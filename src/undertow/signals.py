@@ -80,3 +80,18 @@ def margin(logits: Array, labels: Array) -> Array:
     others = np.where(np.arange(z.shape[-1]) == labels.reshape(1, -1, 1, 1), -np.inf, z)
     result: Array = (at_label(z, labels) - others.max(-1)).mean(2)
     return result
+
+
+def modified_entropy(logits: Array, labels: Array) -> Array:
+    """Minus the modified entropy of the prediction, averaged over views, (M, Q); higher = member.
+
+    Song and Mittal 2021 (arXiv:2003.10595), eq. 6: -(1 - p_y) log p_y - sum over i != y of p_i log(1 - p_i). Small
+    only where the model is sure and right; the plain entropy is as small where it is sure and wrong.
+    """
+    z = np.asarray(logits, float)
+    log_p = log_softmax(z, -1)
+    log_rest = log_p - scaled_logits(z)  # log(1 - p), without cancellation
+    own = np.exp(at_label(log_rest, labels)) * at_label(log_p, labels)
+    terms = np.where(np.arange(z.shape[-1]) == labels.reshape(1, -1, 1, 1), 0.0, np.exp(log_p) * log_rest)
+    result: Array = (own + terms.sum(-1)).mean(2)
+    return result

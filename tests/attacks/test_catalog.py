@@ -35,19 +35,22 @@ def leaky(leak):
 
 def test_the_names():
     assert " ".join(ATTACKS) == (
-        "threshold loss confidence entropy margin lira lira-offline rmia rmia-offline bavaria "
-        "tmi tmi-averaged tmi-lda tmi-default tmi-global tmi-knn tmi-label-only tmi-top-k "
+        "threshold loss confidence entropy margin modified-entropy lira lira-offline calibrated rmia rmia-offline "
+        "bavaria tmi tmi-averaged tmi-lda tmi-default tmi-global tmi-knn tmi-label-only tmi-top-k "
         "adapted-lira adapted-lira-averaged direct-lira "
         "direct-tmi direct-tmi-averaged direct-tmi-lda direct-tmi-default direct-tmi-global direct-tmi-knn "
         "direct-tmi-label-only direct-tmi-top-k direct-adapted-lira direct-adapted-lira-averaged blind"
     )
     kinds = {name: attack.kind for name, attack in ATTACKS.items() if attack.kind != "attack"}
-    baselines = dict.fromkeys(["threshold", "loss", "confidence", "entropy", "margin"], "baseline")
+    baselines = dict.fromkeys(["threshold", "loss", "confidence", "entropy", "margin", "modified-entropy"], "baseline")
     direct = dict.fromkeys([name for name in ATTACKS if name.startswith("direct-")], "direct")
     assert kinds == {**baselines, **direct, "blind": "blind"}
     unasked = {name for name in direct if not ATTACKS[name].by_name}
     assert unasked == {"direct-lira", "direct-tmi-default"}
-    assert not any(ATTACKS[name].by_name for name in ATTACKS if name not in direct)
+    assert {name for name in ATTACKS if ATTACKS[name].by_name and name not in direct} == {
+        "modified-entropy",
+        "calibrated",
+    }
     assert {name for name, attack in ATTACKS.items() if not attack.shadows} == {*baselines, "blind"}
 
 
@@ -103,13 +106,13 @@ def test_too_few_shadows_names_the_point(name):
     evidence = noise(2, 16, 20)
     member = evidence.member.copy()
     member[:12, 7] = False
-    if name in ("lira-offline", "rmia-offline"):
+    if name in ("lira-offline", "rmia-offline", "calibrated"):
         member[:12, 7] = True
     with pytest.raises(BadInput, match="point 7 is IN"):
         scores(name, replace(evidence, member=member))
 
 
-@pytest.mark.parametrize("name", ["threshold", "lira", "lira-offline", "bavaria"])
+@pytest.mark.parametrize("name", ["threshold", "lira", "lira-offline", "calibrated", "bavaria"])
 def test_given_values_are_used_as_they_are(name):
     evidence = noise(3, 16, 20)
     np.testing.assert_array_equal(scores(name, evidence), scores(name, replace(evidence, logits=None, labels=None)))

@@ -12,7 +12,7 @@ from undertow import signals
 from undertow.attacks import tmi
 from undertow.attacks.bavaria import bavaria
 from undertow.attacks.lira import PER_EXAMPLE, lira, lira_offline
-from undertow.attacks.population import blind
+from undertow.attacks.population import blind, calibrated
 from undertow.attacks.rmia import rmia, rmia_offline
 from undertow.attacks.tmi_default import tmi_default
 from undertow.types import Array, BadInput, ConfigError, Evidence, Signals
@@ -205,8 +205,20 @@ _ALL = (
     _baseline("confidence", "large top probability", LOGITS, partial(_unlabelled, signals.confidence)),
     _baseline("entropy", "small entropy", LOGITS, partial(_unlabelled, signals.negative_entropy)),
     _baseline("margin", "large margin of the label", LABELLED, partial(_labelled, signals.margin)),
+    replace(
+        _baseline(
+            "modified-entropy",
+            "small modified entropy (Song and Mittal 2021)",
+            LABELLED,
+            partial(_labelled, signals.modified_entropy),
+        ),
+        by_name=True,
+    ),
     _of_signal("lira", "LiRA, online (Carlini et al. 2022)", lira),
     _of_signal("lira-offline", "LiRA, offline: OUT models only", lira_offline),
+    replace(
+        _of_signal("calibrated", "the signal less that of OUT models (Watson et al. 2022)", calibrated), by_name=True
+    ),
     _of_probability("rmia", "RMIA, online (Zarifzadeh et al. 2024)", rmia),
     _of_probability("rmia-offline", "RMIA, offline: OUT models only", rmia_offline),
     _of_signal("bavaria", "LiRA with a prior on the variance", bavaria),

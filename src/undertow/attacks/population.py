@@ -1,11 +1,12 @@
-"""The baseline that never sees a model.
+"""The baseline that never sees a model, and the attack that needs one model beside the target.
 
 Rules without shadow models (loss, confidence, entropy, margin, threshold) are signals: `undertow.signals`.
 """
 
 import numpy as np
 
-from undertow.types import Array, BadInput
+from undertow.attacks.moments import require
+from undertow.types import Array, BadInput, Signals
 
 FOLDS = 5
 
@@ -20,6 +21,17 @@ def blind(features: Array, member: Array, rng: np.random.Generator) -> Array:
     """
     basis, kept = _basis(np.asarray(features, float).reshape(len(features), -1))
     return np.stack([_cross_validated(basis, kept, truth, stratified(truth, rng)) for truth in member])
+
+
+def calibrated(shadow: Signals, target: Array) -> Array:
+    """The target's value less the mean of the OUT models' at the same point, (T, Q); higher = member.
+
+    Watson et al. 2022 (arXiv:2111.08440): what is easy for a model that never saw the record is no sign of membership.
+    One OUT model is enough. BadInput where a point has none; IN models are not looked at.
+    """
+    require(shadow.member, inside=0, outside=1)
+    result: Array = target - shadow.values.mean(0, dtype=float, where=~shadow.member)
+    return result
 
 
 def stratified(member: Array, rng: np.random.Generator) -> Array:

@@ -4,6 +4,7 @@ from typing import Any
 
 import typer
 
+from undertow.cli import one_model as one
 from undertow.cli import options as opt
 from undertow.cli import own
 from undertow.cli.options import RUN, Options
@@ -38,10 +39,13 @@ def mia(
     store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False, quiet: opt.Quiet = False,
     fail_if: opt.FailIf = None, drop_duplicates: opt.DropDuplicates = False, include_examples: opt.Include = False,
     train: own.Train = None, train_cmd: own.TrainCommand = None, answers: own.Answers = None, name: own.Name = None,
+    model: one.Model = None, members: one.Members = None, nonmembers: one.NonMembers = None,
+    base: one.BaseModel = None, label: one.Label = None, field: one.Field = None, batch: one.Batch = None,
+    rate: one.Rate = None, timeout: one.Timeout = None,
 ) -> None:  # fmt: skip
-    """Who was in the finetuning data? Classical membership inference; --train audits your own training."""
+    """Who was in the finetuning data? Membership inference; --train: your own training, --model: one model as it is."""
     options = Options(**locals())
-    if not own.own_training(options):
+    if not own.own_training(options) and not one.one_model(options):
         _audit(("mia",), options)
 
 

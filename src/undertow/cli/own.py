@@ -19,7 +19,7 @@ Answers = Annotated[
 Name = Annotated[str | None, typer.Option("--name", help="Names your training where its code cannot be read.")]
 
 OWN = ("answers", "name")
-OTHERS = ("preset", "config", "list_presets", "include_examples")
+OTHERS = ("preset", "config", "list_presets", "include_examples", "model", "members", "nonmembers")
 SHADOWS = 32
 
 
@@ -49,9 +49,9 @@ def _run(o: Any, audit: str) -> None:
     from undertow.audits.own.game import Plan
     from undertow.workflows.own import plan_own, run_own
 
-    other = next((name for name in OTHERS if getattr(o, name)), None)
+    other = next((name for name in OTHERS if getattr(o, name, None)), None)
     if other is not None:
-        raise ConfigError(f"--{other.replace('_', '-')} is for trainings of Undertow; it does not go with your own")
+        raise ConfigError(f"--{other.replace('_', '-')} does not go with a training of your own")
     conditions = gates(o.fail_if)
     plan = Plan(audit, o.shadows if o.shadows is not None else SHADOWS, o.seed or 0, answers=o.answers or "auto")
     training, pool = _training(o, plan) if audit == "mia" else _stages(o, plan)

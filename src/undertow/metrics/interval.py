@@ -42,8 +42,8 @@ def _accuracy(blank: Measurement, scores: Scores, rng: np.random.Generator) -> M
     if ONE_DRAW <= (worth := draws(scores.member)) < ALIKE * len(scores.member):
         return replace(
             row,
-            reason=f"the {len(scores.member)} models' members are alike (worth {worth:.1f} draws): a threshold cannot be "
-            "tested on models that did not help to find it",
+            reason=f"the {len(scores.member)} models' members are alike (worth {worth:.1f} draws): a threshold cannot "
+            "be tested on models that did not help to find it",
         )
     called = guesses(scores, rng)
     halvings = np.array([accuracy_influence(scores, one)[0] for one in called])

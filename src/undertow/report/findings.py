@@ -17,12 +17,15 @@ ACCESS = {
     "own": "queries your models",
     "own-tmi": "queries only your finetuned models",
     "score": "sees these signals of it",
+    "model": "queries the model",
 }
+SHADOWS = {"model": "a reference model"}  # what attacks compare the audited model with, where that is no shadow models
 SECRET = {
     "mia": "in the finetuning data",
     "tmi": "in the pretraining data",
     "own": "in your training data",
     "own-tmi": "in your pretraining data",
+    "model": "in its training data",
 }
 
 
@@ -48,7 +51,7 @@ def can_tell(result: AuditResult, row: Row, shown: bool = True) -> str:
         holds = [f"holds {row.together:,} records", f"{access.removesuffix(' of it')} about all of them together"]
     else:
         holds = ["holds a record", access]
-    own = ["has shadow models of its own"] if row.kind == "attack" else []
+    own = [f"has {SHADOWS.get(result.audit, 'shadow models')} of its own"] if row.kind == "attack" else []
     tells = "can tell" if shown else "was not shown to tell"
     which = "which of them were" if row.together > 1 else "whether the record was"
     secret = SECRET.get(spoken_of(result), "in the training data")
@@ -102,17 +105,22 @@ def _against_baselines(result: AuditResult) -> Iterator[str]:
         return
     row, m, turned = max(baselines, key=lambda entry: entry[1].value or 0.0)
     name = f"{row.attack} with its sign turned round" if turned else row.attack
-    without = f"without them the best baseline, {name}, reaches AUC {stated(m)}"
+    without = (
+        f"without {'it' if result.audit in SHADOWS else 'them'} the best baseline, {name}, reaches AUC {stated(m)}"
+    )
     best = best_at(result)
     own = best.m if best is not None and best.row.attack == attack.attack else attack.known
     if not above_chance(own) and not above_chance(m):
         return
+    add, need = ("adds", "is") if result.audit in SHADOWS else ("add", "are")
+    helpers = SHADOWS.get(result.audit, "shadow models")
     if apart(own, m):
-        yield f"Shadow models add to the attack: {without}, and the interval of {attack.attack} lies above that."
+        text = f"{helpers} {add} to the attack: {without}, and the interval of {attack.attack} lies above that."
     elif apart(m, attack.known):
-        yield f"Shadow models are not needed: {without}, above {attack.attack} with {stated(attack.known)}."
+        text = f"{helpers} {need} not needed: {without}, above {attack.attack} with {stated(attack.known)}."
     else:
-        yield f"It was not shown that shadow models add to the attack: {without}, {_near(attack, m)}."
+        text = f"It was not shown that {helpers} {add} to the attack: {without}, {_near(attack, m)}."
+    yield text[0].upper() + text[1:]
 
 
 def _near(attack: Row, baseline: Measurement) -> str:

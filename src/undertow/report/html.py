@@ -18,6 +18,7 @@ from undertow.report.parts import Card, how_made, templates
 from undertow.report.prose import HOW_TO_READ, threat_model
 from undertow.report.rows import (
     TITLES,
+    audited,
     columns,
     controls,
     counted,
@@ -78,7 +79,7 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
         .render(
             result=result,
             title=TITLES.get(spoken_of(result), "Audit"),
-            data_name=plain(result.data["name"]) if result.data.get("name") else None,
+            data_name=_subject(result),
             verdict=verdict(result),
             cards=list(_cards(result)),
             counted=" · ".join(filter(None, (counted(result), finetuned(result), promised(result)))),
@@ -102,6 +103,12 @@ def page(result: AuditResult, records: Mapping[str, Picture] | None = None, gall
             **how_made(result),
         )
     )
+
+
+def _subject(result: AuditResult) -> str | None:
+    """The data, and the model where the result says what it is."""
+    name = plain(result.data["name"]) if result.data.get("name") else ""
+    return " · ".join(filter(None, (name, audited(result)))) or None
 
 
 def index_page(results: Mapping[str, AuditResult]) -> str:

@@ -76,6 +76,18 @@ THREATS = {
         "the victim's records is done by the audit, to score it; the adversary has its own tests, which need no such "
         "data.",
     ),
+    "model": (
+        "The adversary holds a record and its label, queries the model, and sees what it answers. It guesses whether "
+        "the record was in the model's training data. It sees no weights and trains nothing; with a reference model it "
+        "also sees what that one answers.",
+        "Which records are members, and which are not, was said by the one who ran the audit. If the two come from "
+        "different sources, dates or filters, they differ in kind, and then no AUC of this page means membership. The "
+        "blind guess looks for such a difference in the records, the reference model in its own answers; neither sees "
+        "every difference.",
+        "This is a weak adversary. One with shadow models, trained by the same recipe on other halves of the records, "
+        "finds more, above all at low false alarm rates. The numbers hold for this model: they say nothing about "
+        "another training run.",
+    ),
     "score": (
         "Undertow trained nothing here: it applied its rules to signals that were brought to it. What the "
         "adversary sees is what those signals contain, and the one who made them decided that.",
@@ -250,7 +262,7 @@ HOW_TO_READ_TRAPS = (
 def threat_model(result: AuditResult) -> tuple[str, ...]:
     """Paragraphs on what the adversary sees and knows, and how many records it holds."""
     first, *rest = THREATS.get(spoken_of(result), ("The adversary is described by the configuration of the audit.",))
-    choice = realistic(result) if result.audit in ("mia", "tmi", "score") else ()
+    choice = realistic(result) if result.audit in ("mia", "tmi", "score", "model") else ()
     many = [row for row in choice if row.together > 1]
     if not many:
         return (first, *rest)

@@ -14,6 +14,7 @@ TITLES = {
     "own": "Membership in your training data",
     "own-tmi": "Membership in your pretraining data",
     "score": "Membership from given signals",
+    "model": "Membership in the training data of one model",
     "poisoning": "Leakage that a base model adds",
     "datatrap": "Data traps in the weights",
     "dp": "The epsilon of private finetuning",
@@ -31,7 +32,10 @@ STRATEGIES = {
     "lora": "the head and LoRA updates of rank {lora_rank}",
 }
 DIRECT = "direct-"  # how the names of rules begin that ask the pretrained model itself
-CONTROLS = {"no-pretraining": "models that never saw the pretraining data: must be at chance"}
+CONTROLS = {
+    "no-pretraining": "models that never saw the pretraining data: must be at chance",
+    "the reference model": "it was trained on none of the records: must be at chance",
+}
 
 
 def spoken_of(result: AuditResult) -> str:
@@ -111,14 +115,19 @@ def rows(result: AuditResult) -> tuple[Row, ...]:
 def sections(result: AuditResult) -> tuple[Section, ...]:
     """The rows of the table, realistic attacks first and controls last; empty sections are left out."""
     every = rows(result)
+    notes = {"attack": "with one reference model", "baseline": "what the model answers, alone"} if _one(result) else {}
     found = [
-        Section(name, note, kind, tuple(r for r in every if r.kind == kind and r.group is None))
+        Section(name, notes.get(kind, note), kind, tuple(r for r in every if r.kind == kind and r.group is None))
         for kind, (name, note) in SECTIONS.items()
     ]
     for group in dict.fromkeys(r.group for r in every if r.group is not None):
         note = CONTROLS.get(group, "a control: must be at chance")
         found.append(Section(f"Control: {group}", note, "control", tuple(r for r in every if r.group == group)))
     return tuple(s for s in found if s.rows)
+
+
+def _one(result: AuditResult) -> bool:
+    return result.audit == "model"
 
 
 def counted(result: AuditResult) -> str:
@@ -141,6 +150,11 @@ def finetuned(result: AuditResult) -> str:
     victims, shadows = (STRATEGIES[str(name)].format_map(settings) for name in names)
     text = f"finetuned: {victims}"
     return text if victims == shadows else f"{text}; the attacker's shadows: {shadows}"
+
+
+def audited(result: AuditResult) -> str:
+    """What was audited, in words, where the result says it."""
+    return str(result.data.get("audited", ""))
 
 
 def promised(result: AuditResult) -> str:

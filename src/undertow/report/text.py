@@ -5,7 +5,18 @@ from rich.text import Text
 
 from undertow.report.design import design_lines, left_out, not_run
 from undertow.report.lines import WIDTH, aligned, block, checked, warned, warnings
-from undertow.report.rows import TITLES, Row, columns, counted, finetuned, measured, promised, sections, spoken_of
+from undertow.report.rows import (
+    TITLES,
+    Row,
+    audited,
+    columns,
+    counted,
+    finetuned,
+    measured,
+    promised,
+    sections,
+    spoken_of,
+)
 from undertow.report.together import legend
 from undertow.report.together import table as together_table
 from undertow.report.verdict import verdict
@@ -64,7 +75,11 @@ def _head(result: AuditResult) -> str:
     if name := result.data.get("name"):
         lines.append(f"data   {one_line(plain(name))}")
     lines += [f"seed   {result.seed}", f"counts {counted(result)}"]
-    lines += [wrapped(line, WIDTH, "model  ", " " * 7) for line in (finetuned(result), promised(result)) if line]
+    lines += [
+        wrapped(line, WIDTH, "model  ", " " * 7)
+        for line in (audited(result), finetuned(result), promised(result))
+        if line
+    ]
     if design := " ".join(design_lines(result)):
         lines.append(wrapped(design, WIDTH, "design ", " " * 7))
     return "\n".join(lines)

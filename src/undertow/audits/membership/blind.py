@@ -41,6 +41,17 @@ def with_blind_error(
         found.append(auc(blind(evidence.features, member, rng), member))
     null = float(np.sqrt(np.mean(np.square(np.array(found) - 0.5))))
     return tuple(
-        with_error(m, max(m.error or 0.0, null)) if m.attack == NAME and m.group is None and m.metric in METRICS else m
+        with_error(m, max(m.error or 0.0, null * _narrower(m)))
+        if m.attack == NAME and m.group is None and m.metric in METRICS
+        else m
         for m in rows
     )
+
+
+def _narrower(m: Measurement) -> float:
+    """What becomes of the error at chance, 1 there, where the value lies near an end of its scale.
+
+    It shrinks as the deviation of a share does. Without that, a blind guess of AUC .99 would be "compatible with .5".
+    """
+    value = 0.5 if m.value is None else m.value
+    return float(2 * np.sqrt(max(value * (1 - value), 0.0)))
