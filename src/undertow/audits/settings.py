@@ -36,6 +36,11 @@ class DataSettings:
     vocabulary: int = setting(1024, "texts: tokens that are told apart; 258 are the single bytes, a pad and <unk>")
     label_noise: float = setting(0.0, "share of the audited pool given a random label (makes small models memorise)")
     same_labels: bool = setting(False, "tmi: pretraining and finetuning classes are the same ones")
+    layout: Literal["auto", "NCHW", "NHWC"] = setting("auto", "images: where the channels are; auto: found, or asked")
+    field: str = setting("text", "texts: the field, or column, that holds them")
+    change_records: bool = setting(
+        False, "your own records: allow label_noise, pool, other and draw, which change records or leave some out"
+    )
     drop_duplicates: bool = setting(False, "remove records that occur twice, instead of refusing them")
 
     def __post_init__(self) -> None:

@@ -121,7 +121,6 @@ def dp(
 
 
 def _dp(o: Any) -> None:
-    from undertow.storage.files import read_toml
     from undertow.workflows.audit import Request
     from undertow.workflows.dp import configure, run_dp
     from undertow.workflows.poisoning import where
@@ -132,7 +131,7 @@ def _dp(o: Any) -> None:
         changes |= {"one_run": True, "runs": o.runs or 1}
     if o.data is not None:
         changes["data"] = where(o.data)
-    config = configure(o.preset, read_toml(o.config) if o.config else {}, changes)
+    config = configure(o.preset, _file(o, "dp"), changes)
     conditions = gates(o.fail_if)
     with progress(o.quiet) as told:
         result = run_dp(config, Request(o.out, o.store, o.workers, False, told))
@@ -143,7 +142,6 @@ def _dp(o: Any) -> None:
 
 
 def _datatrap(o: Any) -> None:
-    from undertow.storage.files import read_toml
     from undertow.workflows.audit import Request
     from undertow.workflows.datatrap import configure, plan_datatrap, run_datatrap
     from undertow.workflows.poisoning import where
@@ -153,7 +151,7 @@ def _datatrap(o: Any) -> None:
         changes["data"] = where(o.data)
     if o.checkpoint is not None:
         changes["model"] = {"checkpoint": str(o.checkpoint)}
-    config = configure(o.preset, read_toml(o.config) if o.config else {}, changes)
+    config = configure(o.preset, _file(o, "datatrap"), changes)
     conditions = gates(o.fail_if)
     if o.plan:
         typer.echo(f"datatrap: {plan_datatrap(config)}")
@@ -178,14 +176,13 @@ def _print_names(presets: bool, recipes: bool) -> None:
 
 
 def _poisoning(o: Any) -> None:
-    from undertow.storage.files import read_toml
     from undertow.workflows.audit import Request
     from undertow.workflows.poisoning import configure, plan_poisoning, run_checkpoint, run_poisoning
 
     suspect = _suspect(o)
     if suspect and o.plan:
         raise ConfigError("--plan says what playing the attack costs; it does not go with --checkpoint")
-    config = configure(o.preset, read_toml(o.config) if o.config else {}, _changes(o), suspect)
+    config = configure(o.preset, _file(o, "poisoning"), _changes(o), suspect)
     conditions = gates(o.fail_if)
     if o.plan:
         typer.echo(f"poisoning: {plan_poisoning(config, o.workers)}")
@@ -224,16 +221,13 @@ def _changes(o: Any) -> dict[str, Any]:
 
 
 def _audit(audits: tuple[str, ...], o: Any) -> None:
-    from undertow.workflows.audit import Request, configure, plan_audit, run_audit, run_both, split_tables
+    from undertow.workflows.audit import Request, configure, plan_audit, run_audit, run_both
 
     with errors():
         if o.list_presets:
             _print_presets(audits)
             return
-        from undertow.storage.files import read_toml
-
-        changes = read_toml(o.config) if o.config else {}
-        tables = {audits[0]: changes} if len(audits) == 1 else split_tables(changes)
+        tables = {audits[0]: _file(o, audits[0])} if len(audits) == 1 else _tables(o, audits)
         configs = {a: configure(a, o.preset, tables[a], _overrides(o)) for a in audits}
         conditions = gates(o.fail_if)
         if o.plan:
@@ -250,6 +244,24 @@ def _audit(audits: tuple[str, ...], o: Any) -> None:
         if not o.quiet:
             typer.echo(f"report: {o.out / 'report.html'}")
         apply(conditions, list(results.values()))
+
+
+def _file(o: Any, audit: str) -> dict[str, Any]:
+    """The keys of --config, which is a file of this audit; none where no file is given."""
+    from undertow.config import of_audit
+    from undertow.storage.files import read_toml
+
+    return of_audit(read_toml(o.config), audit, o.config) if o.config else {}
+
+
+def _tables(o: Any, audits: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The same for a file that holds a table of each audit."""
+    from undertow.config import of_audit
+    from undertow.storage.files import read_toml
+    from undertow.workflows.audit import split_tables
+
+    found = split_tables(read_toml(o.config) if o.config else {})
+    return {audit: of_audit(found[audit], audit, o.config) for audit in audits}
 
 
 def _overrides(o: Any) -> dict[str, Any]:
@@ -280,6 +292,8 @@ def _print_plan(plans: dict[str, Any]) -> None:
             f"{audit}: {plan.models} models ({', '.join(plan.engines)}), about {_duration(plan.seconds)}, "
             f"{plan.disk / 1e6:.0f} MB on disk"
         )
+        for note in plan.notes:
+            typer.echo(f"  {note}")
 
 
 def _duration(seconds: float) -> str:

@@ -43,11 +43,12 @@ def configure(
     """
     from undertow.audits.membership.presets import preset
     from undertow.config import override
+    from undertow.workflows.own import EMBEDDED, refuse_demonstration, source_of
 
-    tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
-    own = any(table.get("source", "digits") != "digits" for table in tables)
-    base = preset(audit, preset_name or ("folder" if own else "digits"))
-    return override(override(base, changes), overrides)
+    base = preset(audit, preset_name or ("digits" if source_of(changes, overrides) == EMBEDDED else "folder"))
+    config = override(override(base, changes), overrides)
+    refuse_demonstration(audit, config, preset_name, changes, overrides)
+    return config
 
 
 def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditResult:
@@ -81,7 +82,7 @@ def check(audit: str, config: "LeakageConfig") -> "Supply":
     from undertow.audits.chain import ready
     from undertow.storage.data.datasets import load_supply
 
-    return ready(config, load_supply(audit, config.data, config.seed))
+    return ready(config, load_supply(audit, config.data, config.seed, config.model))
 
 
 def run_both(configs: Mapping[str, "LeakageConfig"], request: Request) -> dict[str, AuditResult]:
@@ -224,7 +225,7 @@ def _supply_of(result: AuditResult, include_examples: bool) -> "Supply | None":
     from undertow.storage.data.datasets import load_supply
 
     config: LeakageConfig = override(preset(result.audit, "digits"), result.config)
-    supply = without_duplicates(load_supply(result.audit, config.data, config.seed), True)
+    supply = without_duplicates(load_supply(result.audit, config.data, config.seed, config.model), True)
     if supply.describe()["sha256"] != result.data["sha256"]:
         raise StoreError("the audited data has changed since the run: the report cannot show its records")
     return supply
@@ -246,4 +247,7 @@ def split_tables(changes: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
             f"unknown key {odd[0]!r}: a file for `undertow audit` holds tables [mia] and [tmi]; "
             "a file for one audit goes to `undertow audit mia` or `undertow audit tmi`"
         )
+    loose = [audit for audit, table in changes.items() if not isinstance(table, Mapping)]
+    if loose:
+        raise ConfigError(f"{loose[0]} is a table: write [{loose[0]}] and its keys below it")
     return {audit: changes.get(audit, {}) for audit in AUDITS}

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 
 def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> "DataTrapConfig":
-    """The configuration: a preset, changed by a file, changed by options; all checked."""
+    """The configuration: a preset, changed by a file, changed by options; all checked.
+
+    Sizes that nobody gave follow the user's own records, where those are fewer.
+    """
     from undertow.audits.datatrap.presets import preset
     from undertow.config import override
+    from undertow.workflows.own import fewer, given_keys
 
-    return override(override(preset(preset_name or "digits-mlp"), changes), overrides)
+    config = override(override(preset(preset_name or "digits-mlp"), changes), overrides)
+    own = config.data.source.endswith(".npz") and not given_keys(changes, overrides) & {"auxiliary", "victim", "test"}
+    return override(config, {"data": fewer(config.data)}) if own else config
 
 
 def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
@@ -67,7 +73,7 @@ def plan_datatrap(config: "DataTrapConfig") -> str:
     n = config.seeds
     return (
         f"{n} experiment{'s' * (n > 1)} with {made}: {2 * n} finetunings (planted and clean twin), "
-        f"about {n * seconds(table) / 60:.1f} minutes"
+        f"about {n * seconds(table) / 60:.1f} minutes" + "".join(f"\n  {note}" for note in table.supply.notes)
     )
 
 

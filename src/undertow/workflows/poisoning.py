@@ -22,16 +22,24 @@ def configure(
 ) -> "PoisoningConfig":
     """The configuration: a preset, changed by a file, changed by options; all checked.
 
+    Of a user's own images no noise is added to the records, and where they are few, fewer are candidates.
     Without a preset: `clip-small` where the checkpoint to judge is a CLIP, `lm-small` where the records are texts of
     the user's own, else `digits`.
     """
     from undertow.audits.poisoning.presets import check_recipes, preset
     from undertow.config import override
+    from undertow.workflows.own import fewer_points, given_keys, refuse_demonstration, source_of
 
     tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
     texts = any(str(table.get("source", "")).endswith(TEXTS) for table in tables)
     base = preset(preset_name or ("clip-small" if _of_clip(suspect) else "lm-small" if texts else "digits"))
     config = override(override(base, changes), overrides)
+    own = str(source_of(changes, overrides)).endswith(".npz")
+    if own and preset_name is None and "noise" not in given_keys(changes, overrides):
+        config = override(config, {"data": {"noise": 0.0}})  # the preset makes digits individual; records are as given
+    if own and not {"points", "targets"} & given_keys(changes, overrides):
+        config = override(config, {"data": fewer_points(config.data)})
+    refuse_demonstration("poisoning", config, preset_name, changes, overrides)
     check_recipes(config)
     return config
 
@@ -159,7 +167,15 @@ def plan_poisoning(config: "PoisoningConfig", workers: int = 1) -> str:
         f"{sum(arms * run.models * recipes for run in runs)} finetuned models ({' x '.join(parts)}) of one checkpoint, "
         f"{made}; each is asked about {config.data.points} records in {len(config.views)} "
         f"view{'s' * (len(config.views) > 1)}; about {_minutes(sum(_seconds(run, workers) for run in runs))}"
+        + "".join(f"\n  {note}" for note in _notes(config))
     )
+
+
+def _notes(config: "PoisoningConfig") -> tuple[str, ...]:
+    """What is done to the user's own records, as the result will say it."""
+    from undertow.storage.data.poison_source import load_poisoning
+
+    return load_poisoning(config)[0].notes if Path(config.data.source).exists() else ()
 
 
 def _seconds(config: "PoisoningConfig", workers: int) -> float:

@@ -19,7 +19,8 @@ from undertow.storage.checkpoints.files import read_checkpoint
 from undertow.storage.checkpoints.same_config import differences, told
 from undertow.storage.data.clip_data import DATASETS, Sizes, clip_class_names, clip_data
 from undertow.storage.data.clip_own import NamedImages, named_images
-from undertow.storage.data.poison_images import image_supply, npz_examples
+from undertow.storage.data.npz_records import npz_records
+from undertow.storage.data.poison_images import image_supply
 from undertow.storage.data.poison_source import MODEL, STORIES, image_model, read_lm
 from undertow.storage.data.poison_texts import text_supply
 from undertow.storage.data.records_text import jsonl_records
@@ -187,10 +188,11 @@ def _own_images(config: PoisoningConfig, suspect: Suspect) -> PoisonSupply:
     data = config.data
     if data.source == "digits":
         return image_supply(data, config.seed).with_lookalikes()
-    mine = npz_examples(Path(data.source))
-    like = npz_examples(Path(suspect.look_alikes)) if suspect.look_alikes else None
-    classes = 1 + max(int(part.y.max()) for part in (mine, like) if part is not None)
-    return _own(mine, like, classes, config).with_lookalikes()
+    other = Path(suspect.look_alikes) if suspect.look_alikes else None
+    own = npz_records(Path(data.source), other, scale=False)
+    like = own[1].records if other else None
+    supply = _own(own[0].records, like, len(own[0].classes.names), config)
+    return replace(supply, notes=(*supply.notes, *own[0].notes), labels=own[0].mapping).with_lookalikes()
 
 
 def _own(mine: Examples, like: Examples | None, classes: int, config: PoisoningConfig) -> PoisonSupply:
