@@ -17,8 +17,10 @@ AUDIT = "audit"  # the key of a file that names the audit it is of
 def override(base: C, changes: Mapping[str, Any]) -> C:
     """`base` with the keys of `changes` (tables nest) replaced, every type checked.
 
+    The key AUDIT of a written configuration is passed over (`of_audit` looks at it).
     Raises ConfigError: one line naming the key, what was found, and what is allowed.
     """
+    changes = {key: value for key, value in changes.items() if key != AUDIT}
     _check_keys(base, changes, "")
     merged = _merge(to_dict(base), changes)
     try:

@@ -70,6 +70,7 @@ class ModelSettings:
     stride: int = setting(1, "cnn: step of the first convolution; 2 is four times cheaper")
     checkpoint: str = setting("", "huggingface: folder or hub id with the config.json of a classifier")
     factory: str = setting("", "your own model instead: 'package.module:function', called as f(shape, classes)")
+    head: str = setting("", "factory: the layer that finetuning replaces, as named_modules() names it; '': found")
 
     def __post_init__(self) -> None:
         if any(width < 1 for width in self.hidden):
@@ -77,6 +78,8 @@ class ModelSettings:
         for name in ("width", "depth", "stride"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} = {getattr(self, name)}; at least 1 is needed")
+        if self.head and not self.factory:
+            raise ConfigError(f"model.head = {self.head!r} goes with model.factory; the heads of other models are known")
         if (self.kind == "huggingface") != bool(self.checkpoint):
             raise ConfigError("model.kind = 'huggingface' and model.checkpoint belong together; set both or neither")
 

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import torch
 from torch import nn
 
+from undertow.models.execution import HEAD, NO_HEAD, observed
 from undertow.types import ConfigError
 
 Shape = tuple[int, ...]
@@ -44,21 +45,29 @@ class Mlp:
 class Factory:
     """The user's own `function(shape, classes) -> nn.Module`, found by name, with a hash of its file.
 
-    Editing the file makes new models: a key never stands for two architectures.
+    Editing the file makes new models: a key never stands for two architectures. What the module answers is unwrapped
+    where it is a dictionary or a tuple, and its head is found by running it (models.execution).
     """
 
     target: str  # "package.module:function"
     code: str  # sha256 of the source file
+    head: str = ""  # name of the layer that finetuning replaces; empty: found
 
     def build(self, shape: Shape, classes: int) -> nn.Module:
-        module = _resolve(self.target)(shape, classes)
+        try:
+            module = _resolve(self.target)(shape, classes)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a user's code raises
+            said = next(iter(str(error).splitlines()), "")
+            raise ConfigError(f"{self.target}({shape}, {classes}) raised {type(error).__name__}: {said}") from error
         if not isinstance(module, nn.Module):
             raise ConfigError(f"{self.target} returned {type(module).__name__}, not a torch.nn.Module")
-        return module
+        return observed(module, self.target, shape, classes, self.head)
 
 
-def factory(source: str | Callable[[Shape, int], nn.Module]) -> Factory:
-    """A `Factory` from "package.module:function" or from such a function itself.
+def factory(source: str | Callable[[Shape, int], nn.Module], head: str = "") -> Factory:
+    """A `Factory` from "package.module:function" or from such a function itself; `head` names its head.
 
     Raises ConfigError where it cannot be found again by name (a lambda, a function inside a function).
     """
@@ -72,7 +81,7 @@ def factory(source: str | Callable[[Shape, int], nn.Module]) -> Factory:
         code = inspect.getsource(sys.modules[function.__module__])
     except (OSError, TypeError) as error:
         raise ConfigError(f"the source of {source} cannot be found") from error
-    return Factory(source, hashlib.sha256(code.encode()).hexdigest())
+    return Factory(source, hashlib.sha256(code.encode()).hexdigest(), head)
 
 
 def _resolve(target: str) -> Callable[[Shape, int], nn.Module]:
@@ -84,18 +93,23 @@ def _resolve(target: str) -> Callable[[Shape, int], nn.Module]:
         sys.path.insert(0, here)  # as `python -m` does: the user's module lies where they run us
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"model.factory = {target!r} cannot be imported: {error}") from error
+    except Exception as error:  # a user's file may raise anything
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ConfigError(f"model.factory = {target!r} cannot be imported: {said}") from error
     if not callable(function):
         raise ConfigError(f"model.factory = {target!r} is not a function")
     return function  # type: ignore[no-any-return]
 
 
 def head_name(module: nn.Module) -> str:
-    """The name of the classification head: the last `nn.Linear` of the module.
+    """The name of the classification head: what running a user's module has shown, else its last `nn.Linear`.
 
     Raises ConfigError where there is none.
     """
+    if getattr(module, NO_HEAD, ""):
+        raise ConfigError(getattr(module, NO_HEAD))
+    if getattr(module, HEAD, ""):
+        return str(getattr(module, HEAD))
     linear = [name for name, part in module.named_modules() if isinstance(part, nn.Linear) and name]
     if not linear:
         raise ConfigError(f"{type(module).__name__} has no nn.Linear to use as its classification head")

@@ -60,10 +60,19 @@ def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditRes
     from undertow.storage.run import open_run
 
     open_run(request.out, audit)
+    _refuse_other(config, supply, request.out)
     result = {"mia": audit_mia, "tmi": audit_tmi}[audit](config, supply, host_of(request))
     save_result(result, request.out)
     write_report(result, request.out, supply if supply.embedded or request.include_examples else None)
     return result
+
+
+def _refuse_other(config: "LeakageConfig", supply: "Supply", out: Path) -> None:
+    """StoreError where `out` holds the finished result of another configuration, or of other records."""
+    from undertow.audits.leakage import plain
+    from undertow.storage.finished import refuse_other_run
+
+    refuse_other_run(out, plain(config), supply.describe())
 
 
 def host_of(request: Request) -> "Host":
@@ -88,7 +97,7 @@ def check(audit: str, config: "LeakageConfig") -> "Supply":
 def run_both(configs: Mapping[str, "LeakageConfig"], request: Request) -> dict[str, AuditResult]:
     """Run `mia` and `tmi` into OUT/mia and OUT/tmi, and OUT/report.html over both."""
     for audit, config in configs.items():
-        check(audit, config)  # both, before the first one trains
+        _refuse_other(config, check(audit, config), request.inside(audit).out)  # both, before the first one trains
     from undertow.storage.run import open_run
 
     open_run(request.out, BOTH)
@@ -112,12 +121,15 @@ def run_score(
 ) -> AuditResult:
     """Apply the rules to a signals file; with `out`, write the same result and report as an audit."""
     from undertow.audits.membership.score import audit_score
+    from undertow.storage.finished import refuse_other_run
     from undertow.storage.results import save_result
     from undertow.storage.run import environment, open_run
     from undertow.storage.signals_file import read_signals
 
     signal_set = read_signals(signals)
     if out is not None:
+        given = {"seed": seed, "drop_duplicates": drop_duplicates, **({"attacks": list(attacks)} if attacks else {})}
+        refuse_other_run(out, given, {"sha256": {"file": signal_set.sha256}})
         open_run(out, "score")
     result = audit_score(
         signal_set, attacks, seed, drop_duplicates=drop_duplicates, environment=environment(), progress=progress

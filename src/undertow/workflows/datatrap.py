@@ -39,8 +39,10 @@ def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
     need_torch()
     from undertow.audits.chain import Host
     from undertow.audits.datatrap.game import Table, audit_datatrap
+    from undertow.audits.leakage import plain
     from undertow.storage.captures_file import save_captures
     from undertow.storage.data.trap_source import trap_source
+    from undertow.storage.finished import refuse_other_run
     from undertow.storage.results import save_result
     from undertow.storage.run import open_run
     from undertow.storage.store import MemoryStore
@@ -49,6 +51,7 @@ def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
     supply = load(config.seed)
     Table(config, supply, Host(MemoryStore(), Serial()), base).check()
     open_run(request.out, "datatrap")
+    refuse_other_run(request.out, plain(config), supply.describe())
     result, runs = audit_datatrap(config, load, host_of(request), base)
     for run in runs:
         _write_checkpoint(run, request.out)

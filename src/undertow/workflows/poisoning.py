@@ -62,11 +62,13 @@ def where(data: Path) -> dict[str, str]:
 def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
     """Poison, finetune and attack into the run folder: result, report and checkpoints. Rerunning resumes."""
     need_torch()
+    from undertow.audits.leakage import plain
     from undertow.audits.poisoning.game import audit_poisoning, design_of
     from undertow.audits.poisoning.presets import check_kind
     from undertow.audits.poisoning.settings import ARMS
     from undertow.storage.checkpoints.harness import benchmarked, check_harness
     from undertow.storage.data.poison_source import load_poisoning
+    from undertow.storage.finished import refuse_other_run
     from undertow.storage.run import open_run
 
     check_kind(config)
@@ -75,6 +77,7 @@ def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
     supply, base = load_poisoning(config)
     design_of(config, supply)  # whatever can be refused is refused before a file is written
     open_run(request.out, "poisoning")
+    refuse_other_run(request.out, plain(config), supply.describe())
     host = host_of(request)
     result = audit_poisoning(replace(config, sweep="", sweep_values=()), supply, base, host)
     if config.sweep:
@@ -132,19 +135,25 @@ def _write_checkpoints(result: AuditResult, base: "Base", host: "Host", folder: 
 def run_checkpoint(config: "PoisoningConfig", suspect: "Suspect", request: Request) -> AuditResult:
     """Judge one checkpoint into the run folder; whatever can be refused is refused before a file is written."""
     need_torch()
+    from undertow.audits.leakage import plain
     from undertow.audits.poisoning.game import lay_table
     from undertow.audits.poisoning.presets import check_kind
-    from undertow.audits.poisoning.suspicion import audit_checkpoint
+    from undertow.audits.poisoning.suspicion import REFERENCE, SUSPECT, audit_checkpoint
     from undertow.audits.stored import keep
     from undertow.storage.checkpoints.judged import load_judged
+    from undertow.storage.finished import refuse_other_run
     from undertow.storage.run import open_run
 
     found = load_judged(config, suspect)
     check_kind(found.config)
     open_run(request.out, "poisoning")
+    refuse_other_run(request.out, plain(found.config), found.supply.describe())
     game = lay_table(found.config, found.supply, found.base, host_of(request))
     reference = None if found.reference is None else keep(game.host.store, found.reference)
-    result = audit_checkpoint(game, keep(game.host.store, found.base.params or {}), reference)
+    key = keep(game.host.store, found.base.params or {})
+    files = {SUSPECT: key} if reference is None else {REFERENCE: reference, SUSPECT: key}
+    refuse_other_run(request.out, plain(found.config), found.supply.describe(), files)
+    result = audit_checkpoint(game, key, reference)
     if found.planted:
         note = "the checkpoint's own metadata says that Undertow poisoned it on purpose"
         result = replace(result, warnings=(note, *result.warnings))
