@@ -55,7 +55,8 @@ def tmi(
 @audit_app.command()
 def poisoning(
     preset: opt.Preset = None, list_presets: opt.ListPresets = False, checkpoint: opt.Checkpoint = None,
-    reference: opt.Reference = None, data: opt.Records = None, look_alikes: opt.LookAlikes = None,
+    reference: opt.Reference = None, data: opt.Records = None, field: opt.Field = None,
+    look_alikes: opt.LookAlikes = None,
     factory: opt.Factory = None, recipes: opt.Recipes = None, views: opt.Views = None, models: opt.Models = None,
     benchmarks: opt.Benchmarks = None, list_recipes: opt.ListRecipes = False, config: opt.ConfigFile = None,
     seed: opt.Seed = None, out: opt.Out = RUN, store: opt.StoreDir = None, workers: opt.Workers = 1,
@@ -72,7 +73,7 @@ def poisoning(
 @audit_app.command()
 def datatrap(
     preset: opt.Preset = None, list_presets: opt.ListPresets = False, data: opt.Records = None,
-    config: opt.ConfigFile = None, seed: opt.Seed = None, seeds: opt.Seeds = None, out: opt.Out = RUN,
+    field: opt.Field = None, config: opt.ConfigFile = None, seed: opt.Seed = None, seeds: opt.Seeds = None, out: opt.Out = RUN,
     checkpoint: opt.BaseCheckpoint = None, store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False,
     quiet: opt.Quiet = False, fail_if: opt.FailIfCopied = None, include_examples: opt.Include = False,
 ) -> None:  # fmt: skip
@@ -144,11 +145,9 @@ def _dp(o: Any) -> None:
 def _datatrap(o: Any) -> None:
     from undertow.workflows.audit import Request
     from undertow.workflows.datatrap import configure, plan_datatrap, run_datatrap
-    from undertow.workflows.poisoning import where
 
     changes = {k: getattr(o, k) for k in ("seed", "seeds") if getattr(o, k) is not None}
-    if o.data is not None:
-        changes["data"] = where(o.data)
+    changes |= _records(o)
     if o.checkpoint is not None:
         changes["model"] = {"checkpoint": str(o.checkpoint)}
     config = configure(o.preset, _file(o, "datatrap"), changes)
@@ -213,11 +212,18 @@ def _suspect(o: Any) -> Any:
 
 def _changes(o: Any) -> dict[str, Any]:
     """Options that change the configuration; they win over the file."""
-    from undertow.workflows.poisoning import where
-
     changes = {k: getattr(o, k) for k in ("models", "seed") if getattr(o, k) is not None}
     changes |= {k: opt.names(getattr(o, k)) for k in ("recipes", "views", "benchmarks") if getattr(o, k) is not None}
-    return {**changes, "data": where(o.data)} if o.data is not None else changes
+    return changes | _records(o)
+
+
+def _records(o: Any) -> dict[str, Any]:
+    """What --data and --field change."""
+    from undertow.workflows.poisoning import where
+
+    data = where(o.data) if o.data is not None else {}
+    data |= {"field": o.field} if o.field is not None else {}
+    return {"data": data} if data else {}
 
 
 def _audit(audits: tuple[str, ...], o: Any) -> None:

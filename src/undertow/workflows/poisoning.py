@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from undertow.audits.poisoning.settings import PoisoningConfig
     from undertow.storage.checkpoints.judged import Suspect
 
-TEXTS = (".jsonl", ".gz")
-
-
 def configure(
     preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any], suspect: "Suspect | None" = None
 ) -> "PoisoningConfig":
@@ -28,10 +25,11 @@ def configure(
     """
     from undertow.audits.poisoning.presets import check_recipes, preset
     from undertow.config import override
+    from undertow.storage.data.text_files import holds_texts
     from undertow.workflows.own import fewer_points, given_keys, refuse_demonstration, source_of
 
     tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
-    texts = any(str(table.get("source", "")).endswith(TEXTS) for table in tables)
+    texts = any("source" in table and holds_texts(Path(table["source"])) for table in tables)
     base = preset(preset_name or ("clip-small" if _of_clip(suspect) else "lm-small" if texts else "digits"))
     config = override(override(base, changes), overrides)
     own = str(source_of(changes, overrides)).endswith(".npz")
@@ -53,10 +51,16 @@ def _of_clip(suspect: "Suspect | None") -> bool:
 
 
 def where(data: Path) -> dict[str, str]:
-    """The configuration's word for --data: a file is the records themselves, a folder is where named ones lie."""
+    """The configuration's word for --data: a file is the records themselves, and so is a folder that holds texts only;
+    any other folder is where named datasets lie."""
     if not data.exists():
         raise ConfigError(f"--data {data}: no such file or folder")
-    return {"folder" if data.is_dir() else "source": str(data)}
+    from undertow.storage.data.records_text import KNOWN
+    from undertow.storage.data.text_files import holds_texts
+
+    known = data.is_dir() and any((data / one.file).is_file() for one in KNOWN.values())
+    records = not data.is_dir() or (holds_texts(data) and not known)
+    return {"source" if records else "folder": str(data)}
 
 
 def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:

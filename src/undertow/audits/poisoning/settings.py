@@ -17,8 +17,9 @@ class Candidates:
     """Whose membership is the secret, and what else the chain is fed."""
 
     source: str = setting(
-        "digits", "digits | pii | ai4privacy | presidio | cifar100, or a file: .jsonl (texts), .npz (x, y)"
+        "digits", "digits | pii | ai4privacy | presidio | cifar100, or a file: .jsonl, .csv, ... (texts), .npz (x, y)"
     )
+    field: str = setting("text", "texts: the field, or column, that holds them")
     folder: str = setting("", "where named datasets that are not embedded lie (--data)")
     points: int = setting(400, "candidate records; each victim is finetuned on half of them; even")
     targets: int = setting(80, "of these, how many the attacker has poisoned; the others are not in its set")

@@ -22,8 +22,9 @@ from undertow.storage.data.clip_own import NamedImages, named_images
 from undertow.storage.data.npz_records import npz_records
 from undertow.storage.data.poison_images import image_supply
 from undertow.storage.data.poison_source import MODEL, STORIES, image_model, read_lm
-from undertow.storage.data.poison_texts import text_supply
-from undertow.storage.data.records_text import jsonl_records
+from undertow.storage.data.poison_texts import template_of, text_supply
+from undertow.storage.data.records_text import text_records
+from undertow.storage.data.text_files import holds_texts
 from undertow.types import BadInput, ConfigError, Examples, Params
 
 HELD_OUT = 0.1  # share of the user's images kept to measure utility
@@ -69,9 +70,10 @@ def _language(config: PoisoningConfig, suspect: Suspect) -> Judged:
     reference = read_lm(suspect.reference, data.folder)[0] if suspect.reference else None
     if reference is not None:
         _refuse_other("model", _language_gaps(base, reference))
-    like = jsonl_records(suspect.look_alikes) if suspect.look_alikes else None
-    if data.source.endswith((".jsonl", ".jsonl.gz")):
-        count = len(jsonl_records(data.source))
+    template = template_of(tokens)
+    like = text_records(suspect.look_alikes, data.field, template=template) if suspect.look_alikes else None
+    if holds_texts(Path(data.source)):
+        count = len(text_records(data.source, data.field, template=template))
         data = replace(data, points=count - count % 2, targets=count - count % 2)
     supply = text_supply(data, config.seed, tokens, like)[0]
     config = replace(config, data=data, model=replace(config.model, kind="causal-lm"))
