@@ -18,6 +18,7 @@ from undertow.engine.key import canonical, digest, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, initial_state
 from undertow.models.choose import architecture_of
+from undertow.models.huggingface import HuggingFace, padding
 from undertow.models.transformer import for_labels, transformer
 from undertow.stages.common import in_precision
 from undertow.stages.finetune import Finetune, Relation, Strategy
@@ -91,7 +92,10 @@ class Workshop:
         model = self.config.model
         if model.kind == "transformer" and not model.factory:
             return transformer(model.width, model.depth, self.config.data.vocabulary)
-        return architecture_of(model)
+        found = architecture_of(model)
+        if isinstance(found, HuggingFace) and is_text(self.supply.secret.x):
+            return replace(found, exchange=max(padding(found), 0))
+        return found
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, arange, from_numpy, nn
+from torch import Tensor, arange, from_numpy, nn, where
 
 from undertow.models.architecture import head_name
 from undertow.models.causal_lm import quiet
@@ -25,6 +25,7 @@ class HuggingFace:
     """
 
     config: str  # the content of config.json, keys sorted
+    exchange: int = 0  # texts: the token that changes places with 0, which pads them everywhere in Undertow
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """Images (C, H, W) or token ids (L,); the number of labels and the image size follow the data."""
@@ -50,7 +51,7 @@ class HuggingFace:
             longest = getattr(config, "max_position_embeddings", None) or shape[0]
             if shape[0] > longest:
                 raise ConfigError(f"model.checkpoint reads {longest} tokens, but the records have {shape[0]}")
-            return TextClassifier(make(texts[kind], config), _padding(config))
+            return TextClassifier(make(texts[kind], config), _padding(config), self.exchange)
         if kind in images or kind in texts:
             wanted = "images (C, H, W)" if kind in images else "token ids (L,)"
             raise ConfigError(f"model.checkpoint is a {name} and needs {wanted}; these records have shape {shape}")
@@ -70,14 +71,20 @@ class ImageClassifier(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """Token ids (N, L) int64 -> logits (N, classes); `padding` is the id that is not looked at (-1: none)."""
+    """Token ids (N, L) int64 -> logits (N, classes); `padding` is the id that is not looked at (-1: none).
 
-    def __init__(self, model: nn.Module, padding: int) -> None:
+    `exchange` changes places with 0 in the ids before the model sees them; 0: nothing does.
+    """
+
+    def __init__(self, model: nn.Module, padding: int, exchange: int = 0) -> None:
         super().__init__()
         self.model = model
         self.padding = padding
+        self.exchange = exchange
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.exchange:
+            x = where(x == 0, self.exchange, where(x == self.exchange, 0, x))
         kept = x != self.padding
         logits: Tensor
         if not isinstance(getattr(self.model, "score", None), nn.Linear):
@@ -144,7 +151,7 @@ def without_dropout(architecture: HuggingFace) -> HuggingFace:
     if config["model_type"] == "gpt2":
         off |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     off |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    return HuggingFace(json.dumps(config | off, sort_keys=True))
+    return replace(architecture, config=json.dumps(config | off, sort_keys=True))
 
 
 def padding(architecture: HuggingFace) -> int:

@@ -39,13 +39,14 @@ def configure(
 ) -> "LeakageConfig":
     """The configuration of an audit: a preset, changed by a file, changed by options; all checked.
 
-    Without a preset, `folder` where the data is the user's own, else the embedded `digits`.
+    Without a preset, `folder` or `texts` where the data is the user's own, else the embedded `digits`.
     """
     from undertow.audits.membership.presets import preset
     from undertow.config import override
-    from undertow.workflows.own import EMBEDDED, refuse_demonstration, source_of
+    from undertow.workflows.own import EMBEDDED, default_preset, refuse_demonstration, source_of
 
-    base = preset(audit, preset_name or ("digits" if source_of(changes, overrides) == EMBEDDED else "folder"))
+    source = source_of(changes, overrides)
+    base = preset(audit, preset_name or ("digits" if source == EMBEDDED else default_preset(Path(source))))
     config = override(override(base, changes), overrides)
     refuse_demonstration(audit, config, preset_name, changes, overrides)
     return config

@@ -20,6 +20,14 @@ def source_of(*tables: Mapping[str, Any]) -> str:
     return str(given[-1]) if given else EMBEDDED
 
 
+def default_preset(folder: Path) -> str:
+    """The preset of a user's folder: `texts` where it holds files of texts, else `folder`."""
+    from undertow.storage.data.own_records import STAGES
+    from undertow.storage.data.own_texts import text_files
+
+    return "texts" if folder.is_dir() and text_files(folder, STAGES) else "folder"
+
+
 def given_keys(*tables: Mapping[str, Any]) -> set[str]:
     """The keys of [data] that any of these configurations gives."""
     return {key for table in tables if isinstance(table.get("data"), Mapping) for key in table["data"]}
@@ -116,5 +124,6 @@ def _fitting(audit: str, config: Any) -> Any:
     from undertow.config import override
     from undertow.storage.data.datasets import load_supply
 
-    shape = load_supply(audit, config.data, config.seed, config.model).secret.x.shape[1:]
+    x = load_supply(audit, config.data, config.seed, config.model).secret.x
+    shape = x.shape[1:]
     return override(config, {"model": {"kind": "cnn"}}) if len(shape) == 3 and min(shape[1:]) >= 8 else config

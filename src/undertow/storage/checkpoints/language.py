@@ -93,6 +93,11 @@ def safe_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     return {n: v.to(float32) if v.is_floating_point() else v for n, v in found.items()}, said
 
 
+def tokenizer_in(folder: Path) -> "Tokenizer":
+    """The tokenizer of a checkpoint's folder; BadInput where there is none that can be read."""
+    return tokenizer_of(folder / TOKENS)
+
+
 def tokenizer_of(path: Path) -> "Tokenizer":
     """The tokenizer of a tokenizer.json; BadInput where it is none, MissingExtra without the library."""
     try:

@@ -4,7 +4,7 @@ Nothing about them is assumed: labels are mapped and the mapping is said, the la
 and records are changed or left out only where `data.change_records` allows it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from undertow.audits.supply import Supply, share_used, split
 from undertow.rng import stream
 from undertow.storage.data.arrays import measured, read_arrays, token_ids
 from undertow.storage.data.labels import Classes, classes_of, plain_labels
+from undertow.storage.data.own_texts import text_files, tokenized
+from undertow.texts import next_tokens
 from undertow.types import Array, BadInput, ConfigError, Examples
 
 IMAGES = ("cnn", "resnet")
@@ -30,7 +32,7 @@ class Part:
 
     path: Path
     x: Array  # (N, ...) float32, or (N, L) int64 token ids
-    y: Array  # (N,) labels as written: whole numbers or texts
+    y: Array | None  # (N,) labels as written: whole numbers or texts; None: next tokens are learnt
     ids: Array  # (N,) texts
     notes: tuple[str, ...] = ()
 
@@ -44,14 +46,15 @@ def own_records(audit: str, path: Path, settings: DataSettings, seed: int, model
     secret, other = ("pretrain", "finetune") if audit == "tmi" else ("finetune", "pretrain")
     _check_unchanged(settings, parts, secret, other)
     classes, labels = _classes(parts, settings.same_labels)
+    if settings.label_noise and secret not in labels:
+        raise ConfigError(f"data.label_noise = {settings.label_noise}: the audited texts have no labels")
     kept = {name: np.arange(len(part.x)) for name, part in parts.items()}
     if settings.pool:
         kept[secret] = _drawn(parts[secret], seed, settings.pool, "data.pool")
     if settings.other and other in parts:
         kept[other] = _drawn(parts[other], seed + 1, settings.other, "data.other")
-    found = {
-        name: Examples(part.x[kept[name]], labels[name][kept[name]], part.path.name) for name, part in parts.items()
-    }
+    y = {name: labels[name] if name in labels else next_tokens(part.x) for name, part in parts.items()}
+    found = {name: Examples(part.x[kept[name]], y[name][kept[name]], part.path.name) for name, part in parts.items()}
     scaled = _standardised(found, (found.get(other) or found[secret]).x)
     return Supply(
         name=path.name or str(path),
@@ -73,11 +76,28 @@ def _parts(audit: str, path: Path, settings: DataSettings, model: ModelSettings)
         )
     if not path.is_dir():
         raise BadInput(f"--data {path}: no such folder")
+    needed = ("pretrain", "finetune") if audit == "tmi" else ("finetune",)
+    if texts := text_files(path, STAGES):
+        return _of_texts(texts, needed, path, settings, model)
     files = {stage: path / f"{stage}.npz" for stage in STAGES}
-    for stage in ("pretrain", "finetune") if audit == "tmi" else ("finetune",):
+    for stage in needed:
         if not files[stage].is_file():
             raise BadInput(f"--data {path}: {stage}.npz is missing; {HOLDS} of the {stage} data")
     return {stage: read_part(file, settings, model) for stage, file in files.items() if file.is_file()}
+
+
+def _of_texts(
+    files: Mapping[str, Path], needed: Sequence[str], folder: Path, settings: DataSettings, model: ModelSettings
+) -> dict[str, Part]:
+    """Texts as token ids; of tmi's pretraining texts labels are no need: a language model is pretrained on them."""
+    for stage in needed:
+        if stage not in files:
+            raise BadInput(f"--data {folder}: {stage}.jsonl (or .csv, .parquet, ...) is missing beside the other texts")
+    found = tokenized(files, needed[0], tuple(s for s in files if s != "pretrain"), settings, model)
+    return {
+        stage: Part(one.path, one.ids, np.array(one.labels) if one.labels else None, np.array(one.names), one.notes)
+        for stage, one in found.items()
+    }
 
 
 def read_part(path: Path, settings: DataSettings, model: ModelSettings) -> Part:
@@ -126,11 +146,11 @@ def _drawn(part: Part, seed: int, count: int, key: str) -> Array:
 
 def _classes(parts: Mapping[str, Part], same: bool) -> tuple[dict[str, Classes], dict[str, Array]]:
     """The classes of each task, and the labels of each part as class numbers; test records are of the finetuning."""
-    base = ["pretrain"] if "pretrain" in parts else []
+    base = ["pretrain"] if "pretrain" in parts and parts["pretrain"].y is not None else []
     down = [name for name in ("finetune", "test") if name in parts]
-    if same and base and {*np.unique(parts["pretrain"].y)} != {*np.unique(parts["finetune"].y)}:
+    if same and not (base and {*np.unique(_y(parts["pretrain"]))} == {*np.unique(_y(parts["finetune"]))}):
         raise ConfigError(
-            "data.same_labels = true, but pretrain.npz and finetune.npz hold different labels; set it to false"
+            "data.same_labels = true, but the pretraining and the finetuning data hold different labels; set it to false"
         )
     classes: dict[str, Classes] = {}
     labels: dict[str, Array] = {}
@@ -138,11 +158,16 @@ def _classes(parts: Mapping[str, Part], same: bool) -> tuple[dict[str, Classes],
         what = " and ".join(parts[name].path.name for name in task)
         for name in task if not same else ():
             if name != "test":
-                classes_of([parts[name].y], parts[name].path.name)  # one class only is refused in the file that has it
-        found, coded = classes_of([parts[name].y for name in task], what)
+                classes_of([_y(parts[name])], parts[name].path.name)  # one class only is refused in the file that has it
+        found, coded = classes_of([_y(parts[name]) for name in task], what)
         classes[task[0]] = found
         labels |= dict(zip(task, coded, strict=True))
     return classes, labels
+
+
+def _y(part: Part) -> Array:
+    assert part.y is not None
+    return part.y
 
 
 def _standardised(parts: Mapping[str, Examples], reference: Array) -> dict[str, Examples]:
