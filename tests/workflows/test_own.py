@@ -107,3 +107,19 @@ def test_a_change_that_is_asked_for_is_said_in_plan_text_and_page(folder):
         flat = " ".join(said.split())
         assert "40 of 60 records of pretrain.npz are used" in flat
         assert "30% of the audited pool have a random label" in flat
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_commands(shell, monkeypatch):
+    import os
+    import subprocess
+    import sys
+
+    assert "--install-completion" in run("--help").stdout
+    code = "import sys; sys.argv = ['undertow']; from undertow.cli import main; main()"
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "_UNDERTOW_COMPLETE": f"complete_{shell}", "COMP_WORDS": "undertow ini", "COMP_CWORD": "1",
+             "_TYPER_COMPLETE_ARGS": "undertow ini", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+    )  # fmt: skip
+    assert "init-config" in said.stdout, said.stderr

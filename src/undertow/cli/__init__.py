@@ -29,7 +29,6 @@ app = typer.Typer(
     cls=_InOrder,
     help="Audit the privacy of the pretrain -> finetune supply chain.",
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(audit_app, name="audit", invoke_without_command=True)

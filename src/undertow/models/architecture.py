@@ -1,11 +1,13 @@
 """What a model is, as data: the reference perceptron, or any importable function that builds an `nn.Module`."""
 
+import ast
 import hashlib
 import importlib
 import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
@@ -52,6 +54,7 @@ class Factory:
     target: str  # "package.module:function"
     code: str  # sha256 of the source file
     head: str = ""  # name of the layer that finetuning replaces; empty: found
+    libraries: tuple[str, ...] = ()  # packages that the file imports
 
     def build(self, shape: Shape, classes: int) -> nn.Module:
         try:
@@ -81,7 +84,24 @@ def factory(source: str | Callable[[Shape, int], nn.Module], head: str = "") -> 
         code = inspect.getsource(sys.modules[function.__module__])
     except (OSError, TypeError) as error:
         raise ConfigError(f"the source of {source} cannot be found") from error
-    return Factory(source, hashlib.sha256(code.encode()).hexdigest(), head)
+    return Factory(source, hashlib.sha256(code.encode()).hexdigest(), head, imported(code))
+
+
+def imported(code: str) -> tuple[str, ...]:
+    """The installed packages that a source file imports by name, sorted; the standard library is none.
+
+    >>> imported("import json, numpy.linalg\nfrom torch import nn")
+    ('numpy', 'torch')
+    """
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules.add(node.module.partition(".")[0])
+    others = modules - set(sys.stdlib_module_names)
+    known = packages_distributions() if others else {}
+    return tuple(sorted({name for module in others for name in known.get(module, ())}))
 
 
 def _resolve(target: str) -> Callable[[Shape, int], nn.Module]:

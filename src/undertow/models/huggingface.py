@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, arange, from_numpy, nn, where
@@ -26,6 +26,7 @@ class HuggingFace:
 
     config: str  # the content of config.json, keys sorted
     exchange: int = 0  # texts: the token that changes places with 0, which pads them everywhere in Undertow
+    libraries: ClassVar[tuple[str, ...]] = ("transformers",)
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """Images (C, H, W) or token ids (L,); the number of labels and the image size follow the data."""
@@ -48,9 +49,17 @@ class HuggingFace:
             _fit_image(config, shape)
             return ImageClassifier(make(images[kind], config))
         if kind in texts and len(shape) == 1:
-            longest = getattr(config, "max_position_embeddings", None) or shape[0]
+            if getattr(config, "is_encoder_decoder", False):
+                raise ConfigError(
+                    f"model.checkpoint is a {name}, an encoder with a decoder; texts are classified here by an encoder "
+                    "or a decoder alone, such as BERT, RoBERTa, GPT-2 or Llama"
+                )
+            longest = _positions(config) or shape[0]
             if shape[0] > longest:
-                raise ConfigError(f"model.checkpoint reads {longest} tokens, but the records have {shape[0]}")
+                raise ConfigError(
+                    f"model.checkpoint reads {longest} tokens, but the records have {shape[0]}; set data.context = "
+                    f"{longest} or less"
+                )
             return TextClassifier(make(texts[kind], config), _padding(config), self.exchange)
         if kind in images or kind in texts:
             wanted = "images (C, H, W)" if kind in images else "token ids (L,)"
@@ -192,6 +201,18 @@ def _fit_image(config: Any, shape: tuple[int, ...]) -> None:
         config.num_channels = channels
     if hasattr(config, "image_size"):
         config.image_size = height if height == width else (height, width)
+
+
+OFFSET = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "xmod", "longformer",
+          "data2vec-text", "ibert", "mpnet", "luke", "esm")  # fmt: skip
+
+
+def _positions(config: Any) -> int:
+    """Tokens that a model reads; 0: any number. RoBERTa and its kin begin to count positions behind their pad."""
+    longest = int(getattr(config, "max_position_embeddings", None) or 0)
+    if longest and config.model_type in OFFSET:
+        longest -= int(getattr(config, "pad_token_id", None) or 0) + 1
+    return longest
 
 
 def _padding(config: Any) -> int:

@@ -89,10 +89,12 @@ def host_of(request: Request) -> "Host":
 def check(audit: str, config: "LeakageConfig") -> "Supply":
     """The records of an audit that can be played; whatever can be refused is refused before a file is written."""
     need_torch()
-    from undertow.audits.chain import ready
+    from undertow.audits.chain import check_model, ready
     from undertow.storage.data.datasets import load_supply
 
-    return ready(config, load_supply(audit, config.data, config.seed, config.model))
+    supply = ready(config, load_supply(audit, config.data, config.seed, config.model))
+    check_model(config, supply)
+    return supply
 
 
 def run_both(configs: Mapping[str, "LeakageConfig"], request: Request) -> dict[str, AuditResult]:

@@ -14,6 +14,7 @@ from undertow.models.architecture import Architecture, factory
 from undertow.models.causal_lm import CausalLM
 from undertow.models.clip import PREFIX
 from undertow.rng import stream
+from undertow.storage.checkpoints.adapter import is_adapter
 from undertow.storage.checkpoints.clip import ClipCheckpoint, clip_checkpoint, is_clip
 from undertow.storage.checkpoints.files import read_checkpoint
 from undertow.storage.checkpoints.same_config import differences, told
@@ -59,7 +60,7 @@ def load_judged(config: PoisoningConfig, suspect: Suspect) -> Judged:
     folder = Path(suspect.checkpoint)
     if config.model.kind == "clip" or is_clip(folder):
         return _clip(config, suspect)
-    if suspect.checkpoint == STORIES or (folder / "config.json").is_file() or not folder.exists():
+    if suspect.checkpoint == STORIES or (folder / "config.json").is_file() or is_adapter(folder) or not folder.exists():
         return _language(config, suspect)
     return _images(config, suspect)
 

@@ -70,7 +70,7 @@ def _read(path: Path, needs_label: bool, field: str) -> TextRecords:
 def _of_checkpoint(folder: Path) -> FastTokens:
     """The tokenizer of a model's folder, its pad brought to 0."""
     from undertow.models.huggingface import huggingface, padding
-    from undertow.storage.checkpoints.language import tokenizer_in
+    from undertow.storage.checkpoints.tokenizers import tokenizer_in
 
     if not folder.is_dir():
         raise ConfigError(f"model.checkpoint = {str(folder)!r}: texts need a folder here that holds the tokenizer too")
