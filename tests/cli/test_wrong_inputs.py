@@ -174,7 +174,8 @@ CASES = {
     "a file as a run": ("audit mia --out @/notes.txt", "is a file; --out names a folder"),
     "a run of another audit": ("audit tmi --out @/finished", "holds a run of 'mia', not 'tmi'"),
     "a finished run of other settings": (
-        "audit mia --seed 4 --out @/finished", "seed (5 there, 4 now), shadows (16 there, 64 now); choose another --out"
+        "audit mia --seed 4 --out @/finished",
+        "seed (5 there, 4 now), shadows (16 there, 64 now); choose another --out",
     ),
     # audit poisoning, datatrap and dp
     "no such records": ("audit poisoning --data @/absent.npz", "no such file or folder"),

@@ -79,7 +79,9 @@ class ModelSettings:
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} = {getattr(self, name)}; at least 1 is needed")
         if self.head and not self.factory:
-            raise ConfigError(f"model.head = {self.head!r} goes with model.factory; the heads of other models are known")
+            raise ConfigError(
+                f"model.head = {self.head!r} goes with model.factory; the heads of other models are known"
+            )
         if (self.kind == "huggingface") != bool(self.checkpoint):
             raise ConfigError("model.kind = 'huggingface' and model.checkpoint belong together; set both or neither")
 

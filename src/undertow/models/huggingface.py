@@ -138,6 +138,16 @@ def from_tensors(architecture: HuggingFace, tensors: Mapping[str, Tensor], shape
     transformers matches the names, which in files differ from those in memory. Raises BadInput where a tensor other
     than the head's is missing or of another shape.
     """
+    return classifier_from(architecture, tensors, shape, 2)[0]
+
+
+def classifier_from(
+    architecture: HuggingFace, tensors: Mapping[str, Tensor], shape: tuple[int, ...], classes: int, seed: int = 0
+) -> tuple[Params, bool]:
+    """The same for so many classes, and whether the head is the checkpoint's own; a fresh one is drawn from `seed`.
+
+    Raises ConfigError too, where the model cannot read records of this shape.
+    """
     lacking: list[str] = []
 
     def make(kind: Any, config: Any) -> nn.Module:
@@ -145,12 +155,37 @@ def from_tensors(architecture: HuggingFace, tensors: Mapping[str, Tensor], shape
         lacking.extend(lost)
         return model
 
-    module = architecture._built(shape, 2, make)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = architecture._built(shape, classes, make)
     head = head_name(module)
     wrong = sorted(name for name in lacking if not f"model.{name}".startswith(head + "."))
     if wrong:
         raise BadInput(f"the checkpoint does not fit its config.json: {wrong[0]} is missing or of another shape")
-    return {name: value.detach().numpy().copy() for name, value in module.state_dict().items()}
+    _check_reads(module.eval(), shape)
+    return {name: value.detach().numpy().copy() for name, value in module.state_dict().items()}, not lacking
+
+
+@torch.no_grad()
+def _check_reads(module: nn.Module, shape: tuple[int, ...]) -> None:
+    """ConfigError where the module cannot read records of this shape."""
+    batch = torch.ones(2, *shape, dtype=torch.int64) if len(shape) == 1 else torch.zeros(2, *shape)
+    try:
+        module(batch)
+    except Exception as error:  # whatever its layers say of a shape
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ConfigError(f"the checkpoint cannot read records of shape {tuple(shape)}: {said}") from error
+
+
+def families(name: str) -> tuple[bool, bool, bool]:
+    """Whether transformers has an image classifier, a text classifier and a causal language model of this type."""
+    transformers = _transformers()
+    kind = transformers.CONFIG_MAPPING[name] if name in transformers.CONFIG_MAPPING else None
+    return (
+        kind in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        kind in transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
+    )
 
 
 def without_dropout(architecture: HuggingFace) -> HuggingFace:
@@ -161,6 +196,11 @@ def without_dropout(architecture: HuggingFace) -> HuggingFace:
         off |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     off |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return replace(architecture, config=json.dumps(config | off, sort_keys=True))
+
+
+def positions(architecture: HuggingFace) -> int:
+    """Tokens that a text classifier of this architecture reads; 0: any number."""
+    return _positions(_parse(architecture.config, 2))
 
 
 def padding(architecture: HuggingFace) -> int:

@@ -46,7 +46,10 @@ def fewer_points(data: Any) -> dict[str, int]:
     there = len(_records(Path(data.source)))
     most = (there - there // 2 - HELD_OUT) // 2 * 2
     points = data.points if data.points <= most or most < LEAST else most
-    return {"points": points, "targets": min(data.targets, max(2, points // 5)) if points < data.points else data.targets}
+    return {
+        "points": points,
+        "targets": min(data.targets, max(2, points // 5)) if points < data.points else data.targets,
+    }
 
 
 def _different(path: Path) -> int:

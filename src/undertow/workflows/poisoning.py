@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from undertow.audits.poisoning.settings import PoisoningConfig
     from undertow.storage.checkpoints.judged import Suspect
 
+
 def configure(
     preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any], suspect: "Suspect | None" = None
 ) -> "PoisoningConfig":
     """The configuration: a preset, changed by a file, changed by options; all checked.
 
     Of a user's own images no noise is added to the records, and where they are few, fewer are candidates.
-    Without a preset: `clip-small` where the checkpoint to judge is a CLIP, `lm-small` where the records are texts of
+    Without a preset: `clip-small` where the checkpoint to judge is a CLIP, `classifier` where it is one, `lm-small` where the records are texts of
     the user's own, else `digits`.
     """
     from undertow.audits.poisoning.presets import check_recipes, preset
@@ -30,9 +31,9 @@ def configure(
 
     tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
     texts = any("source" in table and holds_texts(Path(table["source"])) for table in tables)
-    base = preset(preset_name or ("clip-small" if _of_clip(suspect) else "lm-small" if texts else "digits"))
+    base = preset(preset_name or _of_suspect(suspect) or ("lm-small" if texts else "digits"))
     config = override(override(base, changes), overrides)
-    own = str(source_of(changes, overrides)).endswith(".npz")
+    own = suspect is None and str(source_of(changes, overrides)).endswith(".npz")
     if own and preset_name is None and "noise" not in given_keys(changes, overrides):
         config = override(config, {"data": {"noise": 0.0}})  # the preset makes digits individual; records are as given
     if own and not {"points", "targets"} & given_keys(changes, overrides):
@@ -42,12 +43,19 @@ def configure(
     return config
 
 
-def _of_clip(suspect: "Suspect | None") -> bool:
+def _of_suspect(suspect: "Suspect | None") -> str:
+    """The preset that fits a checkpoint to judge; empty where the records say it."""
     if suspect is None:
-        return False
+        return ""
+    from undertow.storage.checkpoints.classifier import kind_of
     from undertow.storage.checkpoints.clip import is_clip
 
-    return is_clip(Path(suspect.checkpoint))
+    folder = Path(suspect.checkpoint)
+    if is_clip(folder):
+        return "clip-small"
+    if not (folder / "config.json").is_file() or kind_of(folder) == "language":
+        return ""
+    return "classifier"
 
 
 def where(data: Path) -> dict[str, str]:

@@ -44,7 +44,9 @@ def test_a_sentencepiece_model_is_converted(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer", "add_bos_token": false}')
     ours = tokenizer_in(tmp_path).encode("the cat ran", add_special_tokens=False).tokens
-    theirs = spm.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model")).encode("the cat ran", out_type=str)
+    theirs = spm.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model")).encode(
+        "the cat ran", out_type=str
+    )
     assert ours == theirs
 
 

@@ -108,4 +108,6 @@ def test_mia_of_texts_runs_from_the_command_line(folder):
         app, ["audit", "mia", "--config", str(folder / "c.toml"), "--data", str(folder), "--out", str(folder / "run")]
     )
     assert done.exit_code == 0, done.output
-    assert json.loads((folder / "run" / "result.json").read_text())["data"]["labels"] == {"finetune": {"no": 0, "yes": 1}}
+    assert json.loads((folder / "run" / "result.json").read_text())["data"]["labels"] == {
+        "finetune": {"no": 0, "yes": 1}
+    }

@@ -240,7 +240,9 @@ def test_what_is_no_conversation_is_named_by_line(tmp_path, row, says):
         text_records(write(tmp_path / "chat.jsonl", row))
 
 
-@pytest.mark.parametrize("source", ["{{ ''.__class__.__mro__ }}", "{% for i in x %}", "{{ raise_exception('no system') }}"])
+@pytest.mark.parametrize(
+    "source", ["{{ ''.__class__.__mro__ }}", "{% for i in x %}", "{{ raise_exception('no system') }}"]
+)
 def test_a_template_reaches_nothing_and_its_refusal_is_one_line(tmp_path, source):
     path = write(tmp_path / "chat.jsonl", {"messages": CHAT})
     with pytest.raises(BadInput, match="the model's chat template cannot write this conversation"):

@@ -45,7 +45,9 @@ class Candidates:
 class BaseModel:
     """The checkpoint that is poisoned."""
 
-    kind: Literal["mlp", "cnn", "causal-lm", "clip"] = setting("mlp", "mlp | cnn | causal-lm | clip")
+    kind: Literal["mlp", "cnn", "causal-lm", "clip", "image-classifier", "text-classifier"] = setting(
+        "mlp", "mlp | cnn | causal-lm | clip; of a checkpoint to judge also image-classifier | text-classifier"
+    )
     checkpoint: str = setting(
         "", "folder or hub id of a trained model, or 'stories260k' (in data.folder); '': one is pretrained here"
     )

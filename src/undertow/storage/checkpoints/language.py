@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from undertow.models.causal_lm import CausalLM
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICTURES = "preprocessor_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -34,7 +35,7 @@ def checkpoint(source: str) -> "tuple[CausalLM, Params, FastTokens]":
     """
     from undertow.models.causal_lm import from_config, from_tensors
 
-    folder = _folder(source)
+    folder = folder_of(source)
     whole = _base(folder)
     config = read_json(whole / "config.json")
     tensors = tensors_in(folder)
@@ -50,7 +51,8 @@ def checkpoint(source: str) -> "tuple[CausalLM, Params, FastTokens]":
     return architecture, from_tensors(architecture, tensors), tokens
 
 
-def _folder(source: str) -> Path:
+def folder_of(source: str) -> Path:
+    """The folder itself, or that of a hub id, downloaded; BadInput where it is neither."""
     if Path(source).is_dir():
         return Path(source)
     try:
@@ -58,7 +60,9 @@ def _folder(source: str) -> Path:
     except ImportError as error:
         raise MissingExtra("huggingface_hub", "data") from error
     try:
-        return Path(snapshot_download(source, allow_patterns=["config.json", "*.safetensors", INDEX, CONFIG, *ALL]))
+        return Path(
+            snapshot_download(source, allow_patterns=["config.json", "*.safetensors", INDEX, CONFIG, PICTURES, *ALL])
+        )
     except Exception as error:  # the client raises its own, its transport's and the system's
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise BadInput(
@@ -69,7 +73,7 @@ def _folder(source: str) -> Path:
 
 def _base(folder: Path) -> Path:
     """The folder of the model: the base's, where `folder` holds an adapter."""
-    return _folder(base_of(folder, read_json(folder / CONFIG))) if is_adapter(folder) else folder
+    return folder_of(base_of(folder, read_json(folder / CONFIG))) if is_adapter(folder) else folder
 
 
 def tensors_in(folder: Path) -> "dict[str, Tensor]":

@@ -158,7 +158,9 @@ def _classes(parts: Mapping[str, Part], same: bool) -> tuple[dict[str, Classes],
         what = " and ".join(parts[name].path.name for name in task)
         for name in task if not same else ():
             if name != "test":
-                classes_of([_y(parts[name])], parts[name].path.name)  # one class only is refused in the file that has it
+                classes_of(
+                    [_y(parts[name])], parts[name].path.name
+                )  # one class only is refused in the file that has it
         found, coded = classes_of([_y(parts[name]) for name in task], what)
         classes[task[0]] = found
         labels |= dict(zip(task, coded, strict=True))

@@ -27,7 +27,9 @@ def image_supply(settings: Candidates, seed: int) -> PoisonSupply:
     supply = divided(_standardised(own), own.records.name, settings, seed)
     there, kept = len(own.records), settings.points
     notes = (*own.notes, *share_used(kept, there, f"records of {supply.name} are candidates", "data.points"))
-    notes = tuple(note.replace("the others are not used", f"{PRETRAINED:.0%} pretrain the checkpoint") for note in notes)
+    notes = tuple(
+        note.replace("the others are not used", f"{PRETRAINED:.0%} pretrain the checkpoint") for note in notes
+    )
     if settings.noise:
         notes = (*notes, f"Gaussian noise of deviation {settings.noise:g} was added to the records (data.noise).")
     return replace(supply, notes=notes, labels=own.mapping)

@@ -99,7 +99,9 @@ def _of_folder(folder: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if not f.name.startswith(".") and f.stem.upper() not in ("README", "LICENSE"))
+    return sorted(
+        f for f in folder.iterdir() if not f.name.startswith(".") and f.stem.upper() not in ("README", "LICENSE")
+    )
 
 
 def _of_text(path: Path, kind: str, text: str, columns: Sequence[str]) -> Iterator[Row]:
