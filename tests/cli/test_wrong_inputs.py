@@ -1,4 +1,4 @@
-"""What a stranger gets wrong, at every door: one readable line, exit 2, no traceback, and nothing that was there is lost."""
+"""What a stranger gets wrong, at every door: one readable line, exit 2, no traceback, and nothing is lost."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""A user's module: what it answers is unwrapped, its head is the layer that answers, and the order is that of running."""
+"""A user's module: its answer is unwrapped, its head is the layer that answers, its order is that of running."""
 
 from collections import OrderedDict
 
@@ -164,11 +164,11 @@ def test_every_strategy_finetunes_such_a_model(strategy):
     """The body of a `linear` model stays bit-identical, and the head that answers is the one that is trained."""
     if strategy == "lora":
         pytest.importorskip("peft")
+    from undertow.audits.supply import Supply
     from undertow.engine.design import Design
     from undertow.engine.executor import Serial
     from undertow.rng import stream
     from undertow.storage.store import MemoryStore
-    from undertow.audits.supply import Supply
     from undertow.training.task import to_params
     from undertow.types import Examples
 

@@ -152,12 +152,12 @@ def test_weights_of_something_else_are_refused(tmp_path):
 
 def test_roberta_reads_its_full_length_and_no_more():
     """Its positions begin behind the pad: of 20 that it has, 18 are there for tokens."""
-    config = {"model_type": "roberta", "vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 1,
-              "num_attention_heads": 1, "intermediate_size": 8, "max_position_embeddings": 20, "pad_token_id": 1}  # fmt: skip
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    config = {"model_type": "roberta", "vocab_size": 30, "max_position_embeddings": 20, "pad_token_id": 1, **sizes}
     architecture = described(config)
     model = architecture.build((18,), 2)
     assert model(torch.full((2, 18), 5)).shape == (2, 2)
-    with pytest.raises(ConfigError, match="reads 18 tokens, but the records have 19; set data.context = 18"):
+    with pytest.raises(ConfigError, match=r"reads 18 tokens, but the records have 19; set data\.context = 18"):
         architecture.build((19,), 2)
 
 

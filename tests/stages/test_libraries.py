@@ -1,4 +1,4 @@
-"""A stored model is served again only by the code that made it: an upgrade of any library a stage rests on is a miss."""
+"""A stored model is served only by the code that made it: an upgrade of a library a stage rests on is a miss."""
 
 import ast
 from dataclasses import MISSING, fields, replace

@@ -57,7 +57,7 @@ def test_a_configuration_of_another_audit_is_refused_by_its_name(tmp_path, audit
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("audit", ("mia", "tmi"))
+@pytest.mark.parametrize("audit", ["mia", "tmi"])
 def test_settings_are_written_for_a_folder(folder, audit):
     config = printed(audit, "--data", folder)
     assert config["data"]["source"] == str(folder)
@@ -81,7 +81,7 @@ def test_settings_of_one_file_fit_its_records(folder, audit, keys):
     assert data.get("noise", 0) == 0
 
 
-@pytest.mark.parametrize("audit", ("mia", "tmi", "poisoning"))
+@pytest.mark.parametrize("audit", ["mia", "tmi", "poisoning"])
 @pytest.mark.parametrize("how", ["file", "preset"])
 def test_settings_of_the_demonstration_are_refused_for_own_records(folder, audit, how):
     own = folder / "mine.npz" if audit == "poisoning" else folder

@@ -43,6 +43,8 @@ _OF_NUMBERS = ("jitter", "shift", "flip")
 
 def blind_features(config: LeakageConfig, records: Examples) -> Array:
     """The records (Q, D) as the blind baseline sees them: their numbers, or the counts of their tokens."""
+    if is_text(records.x) and config.model.kind == "transformer" and not config.model.factory:
+        return token_counts(records.x, config.data.vocabulary)
     if is_text(records.x):
         _, ids = np.unique(np.concatenate([[PAD], records.x.ravel()]), return_inverse=True)  # those that occur
         return token_counts(ids[1:].reshape(records.x.shape), int(ids.max()) + 1)

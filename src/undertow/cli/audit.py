@@ -73,7 +73,8 @@ def poisoning(
 @audit_app.command()
 def datatrap(
     preset: opt.Preset = None, list_presets: opt.ListPresets = False, data: opt.Records = None,
-    field: opt.Field = None, config: opt.ConfigFile = None, seed: opt.Seed = None, seeds: opt.Seeds = None, out: opt.Out = RUN,
+    field: opt.Field = None, config: opt.ConfigFile = None, seed: opt.Seed = None, seeds: opt.Seeds = None,
+    out: opt.Out = RUN,
     checkpoint: opt.BaseCheckpoint = None, store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False,
     quiet: opt.Quiet = False, fail_if: opt.FailIfCopied = None, include_examples: opt.Include = False,
 ) -> None:  # fmt: skip

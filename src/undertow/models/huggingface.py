@@ -180,7 +180,8 @@ def _check_reads(module: nn.Module, shape: tuple[int, ...]) -> None:
 def families(name: str) -> tuple[bool, bool, bool]:
     """Whether transformers has an image classifier, a text classifier and a causal language model of this type."""
     transformers = _transformers()
-    kind = transformers.CONFIG_MAPPING[name] if name in transformers.CONFIG_MAPPING else None
+    known = transformers.CONFIG_MAPPING
+    kind = known[name] if name in known else None  # noqa: SIM401 - its get() imports what it does not know
     return (
         kind in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
         kind in transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,

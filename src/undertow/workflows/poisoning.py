@@ -21,8 +21,8 @@ def configure(
     """The configuration: a preset, changed by a file, changed by options; all checked.
 
     Of a user's own images no noise is added to the records, and where they are few, fewer are candidates.
-    Without a preset: `clip-small` where the checkpoint to judge is a CLIP, `classifier` where it is one, `lm-small` where the records are texts of
-    the user's own, else `digits`.
+    Without a preset: `clip-small` where the checkpoint to judge is a CLIP, `classifier` where it is one, `lm-small`
+    where the records are texts of the user's own, else `digits`.
     """
     from undertow.audits.poisoning.presets import check_recipes, preset
     from undertow.config import override

@@ -1,4 +1,4 @@
-"""A folder with a LoRA adapter of peft, applied to its base: the merged weights, W + scale BA, and nothing that runs."""
+"""A folder with a LoRA adapter of peft, applied to its base: merged weights, W + scale BA, and nothing that runs."""
 
 from collections.abc import Mapping
 from math import sqrt

@@ -48,8 +48,8 @@ def kind_of(folder: Path) -> Kind:
     if of_language:
         return "language"
     raise ConfigError(
-        f"--checkpoint {folder} is a {name} ({', '.join(names) or 'no architectures named'}); judged are image and text "
-        "classifiers, embedding models, causal language models and CLIP"
+        f"--checkpoint {folder} is a {name} ({', '.join(names) or 'no architectures named'}); judged are image and "
+        "text classifiers, embedding models, causal language models and CLIP"
     )
 
 

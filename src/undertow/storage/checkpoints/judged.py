@@ -28,9 +28,9 @@ from undertow.storage.checkpoints.clip import ClipCheckpoint, clip_checkpoint, i
 from undertow.storage.checkpoints.files import read_checkpoint
 from undertow.storage.checkpoints.language import folder_of, read_json
 from undertow.storage.checkpoints.same_config import differences, told
+from undertow.storage.checkpoints.tokenizers import tokenizer_in
 from undertow.storage.data.clip_data import DATASETS, Sizes, clip_class_names, clip_data
 from undertow.storage.data.clip_own import NamedImages, named_images
-from undertow.storage.checkpoints.tokenizers import tokenizer_in
 from undertow.storage.data.labels import Classes, classes_of
 from undertow.storage.data.npz_records import npz_records
 from undertow.storage.data.poison_images import image_supply
@@ -141,7 +141,7 @@ def _text_classifier(config: PoisoningConfig, suspect: Suspect, folder: Path) ->
     data = config.data
     if not holds_texts(Path(data.source)):
         raise ConfigError(
-            f"--checkpoint {folder} is a model of texts; give --data, texts with their class in the field 'label' ({WHAT})"
+            f"--checkpoint {folder} is a model of texts; give --data, texts with their class in a field 'label' ({WHAT})"
         )
     files = [data.source, *([suspect.look_alikes] if suspect.look_alikes else [])]
     read = [text_records(file, data.field, label="label") for file in files]

@@ -72,7 +72,7 @@ def _of_messages(messages: Any, template: Template) -> Said:
         raise BadInput("'messages' must be a list of {role, content}, and not empty")
     for one in messages:
         if not isinstance(one, Mapping) or not all(isinstance(one.get(key), str) for key in ("role", "content")):
-            raise BadInput(f"a message needs 'role' and 'content', both texts; found {str(one):.60}")
+            raise BadInput(f"a message needs 'role' and 'content', both texts; found {one!s:.60}")
     whole = template(messages)
     if messages[-1]["role"] != ASSISTANT:
         return Said(whole)  # nothing is answered: all of it is learnt

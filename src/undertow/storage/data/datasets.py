@@ -13,7 +13,10 @@ from undertow.storage.data.public import HUB
 from undertow.types import ConfigError, Examples, MissingExtra
 
 
-def load_supply(audit: str, settings: DataSettings, seed: int, model: ModelSettings = ModelSettings()) -> Supply:
+PLAIN = ModelSettings()  # reads vectors, and images of any shape as such
+
+
+def load_supply(audit: str, settings: DataSettings, seed: int, model: ModelSettings = PLAIN) -> Supply:
     """The records of an audit, label noise applied; raises BadInput or ConfigError naming file and fix.
 
     `model` says what reads a user's records: images of one channel are given as (N, 1, H, W), token ids stay whole.

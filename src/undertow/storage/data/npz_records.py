@@ -29,7 +29,8 @@ class Own:
 def npz_records(path: Path, like: Path | None = None, *, scale: bool = True, images: bool = False) -> tuple[Own, ...]:
     """The records of an .npz with x (N, ...) and y (N,), and of a second one with the same classes, where it is given.
 
-    `scale`: bytes are brought to 0..1. `images`: (N, H, W) are images of one channel. BadInput in one line naming the file and what is wrong with it.
+    `scale`: bytes are brought to 0..1. `images`: (N, H, W) are images of one channel.
+    BadInput in one line naming the file and what is wrong with it.
     """
     files = [path] if like is None else [path, like]
     arrays = [_labelled(file) for file in files]

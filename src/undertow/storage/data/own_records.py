@@ -1,4 +1,4 @@
-"""A folder of the user's own records: pretrain, finetune and, if there is one, test; each x (N, ...) with labels y (N,).
+"""A folder of the user's own records: pretrain, finetune and, if there is one, test; x (N, ...) with labels y (N,).
 
 Nothing about them is assumed: labels are mapped and the mapping is said, the layout of images is found or asked for,
 and records are changed or left out only where `data.change_records` allows it.
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from undertow.audits.settings import DataSettings, ModelSettings
-from undertow.audits.supply import Supply, share_used, split
+from undertow.audits.supply import Supply, share_used
 from undertow.rng import stream
 from undertow.storage.data.arrays import measured, read_arrays, token_ids
 from undertow.storage.data.labels import Classes, classes_of, plain_labels
@@ -150,7 +150,7 @@ def _classes(parts: Mapping[str, Part], same: bool) -> tuple[dict[str, Classes],
     down = [name for name in ("finetune", "test") if name in parts]
     if same and not (base and {*np.unique(_y(parts["pretrain"]))} == {*np.unique(_y(parts["finetune"]))}):
         raise ConfigError(
-            "data.same_labels = true, but the pretraining and the finetuning data hold different labels; set it to false"
+            "data.same_labels = true, but pretraining and finetuning data hold different labels; set it to false"
         )
     classes: dict[str, Classes] = {}
     labels: dict[str, Array] = {}

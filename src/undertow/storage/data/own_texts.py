@@ -32,7 +32,8 @@ def text_files(folder: Path, stages: tuple[str, ...]) -> dict[str, Path]:
         fitting = [p for p in sorted(folder.iterdir()) if p.name.partition(".")[0] == stage and holds_texts(p)]
         if len(fitting) > 1:
             raise BadInput(f"--data {folder} holds {fitting[0].name} and {fitting[1].name}; keep one")
-        found |= {stage: path for path in fitting}
+        if fitting:
+            found[stage] = fitting[0]
     return found
 
 

@@ -14,8 +14,8 @@ from undertow.audits.poisoning.supply import PoisonSupply
 from undertow.audits.supply import row_hashes
 from undertow.rng import stream
 from undertow.storage.data.auxiliary_text import auxiliary_text
-from undertow.storage.data.pii import pii_records
 from undertow.storage.data.conversations import Template
+from undertow.storage.data.pii import pii_records
 from undertow.storage.data.records_text import KNOWN, TextRecords, known_records
 from undertow.storage.data.records_text import text_records as read_texts
 from undertow.storage.data.text_files import WHAT, holds_texts

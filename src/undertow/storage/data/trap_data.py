@@ -23,7 +23,7 @@ def load_traps(settings: TrapData, seed: int) -> TrapSupply:
     a named dataset is missing, MissingExtra without scikit-learn (digits), Pillow (CIFAR-10) or pyarrow (Caltech-101).
     """
     records, own = _open(settings, settings.source, _wanted(settings), seed)
-    return _told(_split(records, settings, seed), own, settings)
+    return _told(_split(records, settings, seed), own)
 
 
 def load_images(settings: TrapData, seed: int, side: int = 0) -> TrapSupply:
@@ -36,7 +36,7 @@ def load_images(settings: TrapData, seed: int, side: int = 0) -> TrapSupply:
         settings = replace(settings, size=side)
     other = _named(CIFAR100, settings, settings.auxiliary, seed) if settings.attacker else None
     records, own = _open(settings, settings.source, _wanted(settings), seed)
-    supply = _told(_split(records, settings, seed, other), own, settings)
+    supply = _told(_split(records, settings, seed, other), own)
     return replace(supply, **{name: _centred(getattr(supply, name), side) for name in ("auxiliary", "victim", "test")})
 
 
@@ -94,7 +94,7 @@ def _open(settings: TrapData, source: str, wanted: int, seed: int) -> tuple[Exam
     return own.records, own
 
 
-def _told(supply: TrapSupply, own: Own | None, settings: TrapData) -> TrapSupply:
+def _told(supply: TrapSupply, own: Own | None) -> TrapSupply:
     """The supply with what was done to the user's records: labels that were mapped, records that are not used."""
     if own is None:
         return supply
