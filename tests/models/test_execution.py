@@ -154,7 +154,7 @@ def test_models_of_token_ids_and_lazy_models_are_run_too():
 
 
 def test_a_head_goes_with_a_factory():
-    with pytest.raises(ConfigError, match="goes with model.factory"):
+    with pytest.raises(ConfigError, match=r"goes with model.factory"):
         override(LeakageConfig(), {"model": {"head": "fc"}})
     assert ModelSettings(factory="a:b", head="fc").head == "fc"
 

@@ -94,7 +94,7 @@ def test_an_adapter_of_another_base_or_with_more_in_it(tmp_path):
     with pytest.raises(BadInput, match=r"the base has no tensor .*h\.9\."):
         checkpoint(str(adapter))
     save_file({**tensors, "base_model.model.lm_head.weight": torch.zeros(2)}, adapter / "adapter_model.safetensors")
-    with pytest.raises(BadInput, match="also holds 'base_model.model.lm_head.weight'"):
+    with pytest.raises(BadInput, match=r"also holds 'base_model.model.lm_head.weight'"):
         checkpoint(str(adapter))
     wide = {n: torch.cat([v, v]) if n.endswith("lora_B.weight") else v for n, v in tensors.items()}
     save_file(wide, adapter / "adapter_model.safetensors")

@@ -1,4 +1,4 @@
-"""Image and text classifiers and embedding models as suspects: read as transformers reads them, or refused in one line."""
+"""Image and text classifiers and embedding models as suspects: read as transformers does, or refused in one line."""
 
 import json
 
@@ -34,7 +34,7 @@ TEXTS = {
     "roberta": ("RobertaConfig", "RobertaForSequenceClassification", {**TEXT, "pad_token_id": 1}),
     "llama": ("LlamaConfig", "LlamaForSequenceClassification", {**TEXT, "pad_token_id": 0}),
 }
-WORDS = "red green blue cat dog bird runs sleeps sings now here there".split()
+WORDS = ["red", "green", "blue", "cat", "dog", "bird", "runs", "sleeps", "sings", "now", "here", "there"]
 
 
 def saved(folder, config, kind, values, labels=("a", "b", "c"), seed=0):

@@ -31,7 +31,7 @@ def test_what_is_no_tokenizer_is_refused_in_one_line(tmp_path):
         tokenizer_in(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "tokenizer.model").write_bytes(b"no model")
-    with pytest.raises(BadInput, match="sentencepiece|cannot convert tokenizer.model") as caught:
+    with pytest.raises(BadInput, match=r"sentencepiece|cannot convert tokenizer.model") as caught:
         tokenizer_in(tmp_path)
     assert "\n" not in str(caught.value)
 

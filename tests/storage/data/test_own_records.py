@@ -140,7 +140,7 @@ def test_as_many_as_there_are_is_no_change(tmp_path):
 
 def test_a_file_in_place_of_a_folder(tmp_path):
     write(tmp_path, "finetune", [0, 1])
-    with pytest.raises(BadInput, match="is a file; give the folder that holds finetune.npz"):
+    with pytest.raises(BadInput, match=r"is a file; give the folder that holds finetune.npz"):
         load_supply("mia", DataSettings(source=str(tmp_path / "finetune.npz")), 0)
 
 

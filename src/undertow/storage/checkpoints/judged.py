@@ -141,7 +141,7 @@ def _text_classifier(config: PoisoningConfig, suspect: Suspect, folder: Path) ->
     data = config.data
     if not holds_texts(Path(data.source)):
         raise ConfigError(
-            f"--checkpoint {folder} is a model of texts; give --data, texts with their class in a field 'label' ({WHAT})"
+            f"--checkpoint {folder} is a model of texts; --data: texts with their class in a field 'label' ({WHAT})"
         )
     files = [data.source, *([suspect.look_alikes] if suspect.look_alikes else [])]
     read = [text_records(file, data.field, label="label") for file in files]

@@ -12,7 +12,6 @@ from undertow.storage.data.pairs import load_pair
 from undertow.storage.data.public import HUB
 from undertow.types import ConfigError, Examples, MissingExtra
 
-
 PLAIN = ModelSettings()  # reads vectors, and images of any shape as such
 
 
