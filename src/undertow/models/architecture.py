@@ -90,7 +90,7 @@ def factory(source: str | Callable[[Shape, int], nn.Module], head: str = "") -> 
 def imported(code: str) -> tuple[str, ...]:
     """The installed packages that a source file imports by name, sorted; the standard library is none.
 
-    >>> imported("import json, numpy.linalg\nfrom torch import nn")
+    >>> imported("import json, numpy.linalg; from torch import nn")
     ('numpy', 'torch')
     """
     modules: set[str] = set()
