@@ -11,13 +11,16 @@ from pydantic import TypeAdapter, ValidationError
 from undertow.types import ConfigError
 
 C = TypeVar("C")
+AUDIT = "audit"  # the key of a file that names the audit it is of
 
 
 def override(base: C, changes: Mapping[str, Any]) -> C:
     """`base` with the keys of `changes` (tables nest) replaced, every type checked.
 
+    The key AUDIT of a written configuration is passed over (`of_audit` looks at it).
     Raises ConfigError: one line naming the key, what was found, and what is allowed.
     """
+    changes = {key: value for key, value in changes.items() if key != AUDIT}
     _check_keys(base, changes, "")
     merged = _merge(to_dict(base), changes)
     try:
@@ -29,6 +32,17 @@ def override(base: C, changes: Mapping[str, Any]) -> C:
         raise ConfigError(f"a value cannot be used in a configuration: {error}") from error
 
 
+def of_audit(changes: Mapping[str, Any], audit: str, file: object) -> dict[str, Any]:
+    """The keys of a configuration file of `audit`, without the one that says so; ConfigError where it is of another."""
+    said = changes.get(AUDIT, audit)
+    if said != audit:
+        raise ConfigError(
+            f"--config {file} holds settings of the audit {said!r}, not of {audit!r}; "
+            f"write one: undertow init-config {audit} > my.toml"
+        )
+    return {key: value for key, value in changes.items() if key != AUDIT}
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as nested plain data."""
     result = {}
@@ -38,9 +52,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     return result
 
 
-def to_toml(config: Any, heading: str) -> str:
-    """The configuration as TOML with every key explained; reading it back gives the same configuration."""
+def to_toml(config: Any, heading: str, audit: str = "") -> str:
+    """The configuration as TOML with every key explained; reading it back gives the same configuration.
+
+    `audit`: the audit that it is of, which `of_audit` checks.
+    """
     lines = [f"# {line}" for line in heading.splitlines()] + [""]
+    if audit:
+        lines.append(f"{AUDIT} = {json.dumps(audit)}".ljust(28) + "  # the audit that these settings are of")
     tables = []
     for f in fields(config):
         value = getattr(config, f.name)

@@ -348,7 +348,9 @@ class Store(Protocol):
 class Stage(Protocol):
     """One link of the chain: data, not a closure, so that it hashes (resume) and travels (processes, Ray).
 
-    A frozen dataclass whose fields decide its result; `version` is raised when its code changes meaning.
+    A frozen dataclass whose fields decide its result; `version` is raised when its code changes meaning. Its
+    `libraries`, where it has them, are the packages whose code decides its result besides NumPy and torch; those of its
+    fields count as well. Their versions are part of every key.
     """
 
     @property

@@ -89,7 +89,11 @@ def base_key():
 
 def test_every_model_field_is_listed():
     listed = {name for kind in MODEL.values() for name in kind}
-    assert {f.name for f in fields(ModelSettings)} - listed == {"checkpoint", "factory"}  # tested in tests/models
+    assert {f.name for f in fields(ModelSettings)} - listed == {
+        "checkpoint",
+        "factory",
+        "head",
+    }  # tested in tests/models
 
 
 def test_what_matters_to_images_is_a_miss():

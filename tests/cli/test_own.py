@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 from commands import undertow
 
 from undertow.audits.own.pool import as_pool
-from undertow.storage.data.own_records import read_own
+from undertow.storage.data.record_files import read_own
 from undertow.types import AuditError
 from undertow.workflows.own_command import Command, _read, identity_of, words
 from undertow.workflows.own_script import load_function, load_pool
@@ -127,7 +127,7 @@ def test_an_error_of_the_script_keeps_its_traceback_and_names_the_training(folde
 OPTIONS = {
     "answers alone": (["--answers", "scores"], "--answers goes with --train"),
     "two doors": (["--train", "a.py:b", "--train-cmd", "c {rows} {out}"], "give one of them"),
-    "a preset": (["--train", "a.py:b", "--preset", "digits"], "--preset is for trainings of Undertow"),
+    "a preset": (["--train", "a.py:b", "--preset", "digits"], "--preset does not go with"),
     "no data": (["--train", f"{SCRIPT_AT}:train"], "--train needs --data"),
 }
 

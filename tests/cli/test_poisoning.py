@@ -20,6 +20,7 @@ from undertow.storage.checkpoints.judged import Judged
 from undertow.storage.data import poison_source
 
 RESULT = poisoned.build()
+SUPPLY = SimpleNamespace(notes=(), describe=dict)
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def parts(monkeypatch):
 
     def load_poisoning(config):
         seen.loaded = config
-        return "supply", Base(architecture=None)
+        return SUPPLY, Base(architecture=None)
 
     def audit_poisoning(config, supply, base, host):
         seen.config, seen.supply, seen.host = config, supply, host
@@ -38,7 +39,7 @@ def parts(monkeypatch):
     def load_judged(config, suspect):
         seen.config, seen.suspect = config, suspect
         reference = {"w": np.zeros(2)} if suspect.reference else None
-        return Judged(config, "supply", Base(None, {"w": np.ones(2)}), reference, seen.planted)
+        return Judged(config, SUPPLY, Base(None, {"w": np.ones(2)}), reference, seen.planted)
 
     def lay_table(config, supply, base, host):
         return SimpleNamespace(config=config, supply=supply, host=host)
@@ -79,7 +80,7 @@ def test_a_run_leaves_its_files_and_says_what_it_means(parts, tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["audit"] == "poisoning"
     assert "poisoned" in said
     assert f"report: {tmp_path / 'run' / 'report.html'}" in said
-    assert parts.supply == "supply"
+    assert parts.supply is SUPPLY
     assert parts.host.environment["workers"] == 1
 
 
@@ -107,12 +108,13 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(parts, tmp_path)
     assert (config.models, config.seed, config.poison.steps, config.poison.lr) == (8, 9, 10, 1e-3)
     assert (config.recipes, config.views) == (("full", "lora"), ("exact", "int4"))
     assert (config.data.source, config.data.folder) == (str(records), "")
-    assert poisoning("--out", tmp_path / "run", "-q", "--data", tmp_path, "--models", 6)[0] == 0
+    assert poisoning("--out", tmp_path / "other", "-q", "--data", tmp_path, "--models", 6)[0] == 0
     assert (parts.config.data.source, parts.config.data.folder, parts.config.models) == ("digits", str(tmp_path), 6)
 
 
 def test_init_config_is_read_back_as_the_preset(parts, tmp_path):
     from undertow.audits.poisoning.presets import preset
+    from undertow.config import override
 
     code, text, _ = undertow("init-config", "poisoning")
     assert code == 0
@@ -120,7 +122,7 @@ def test_init_config_is_read_back_as_the_preset(parts, tmp_path):
     assert all("#" in line for line in text.splitlines() if "=" in line)
     (tmp_path / "c.toml").write_text(text)
     assert poisoning("--config", tmp_path / "c.toml", "--out", tmp_path / "run", "-q")[0] == 0
-    assert parts.config == preset("digits")
+    assert parts.config == override(preset("digits"), {"data": {"noise": 0.0}})  # records are used as they are
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_without_a_reference_none_is_made_up_and_an_unmarked_checkpoint_is_not_c
 
 
 def test_a_clip_is_judged_with_the_settings_of_a_clip(parts, tmp_path):
-    for model_type, kind in (("clip", "clip"), ("vit", "mlp")):
+    for model_type, kind in (("clip", "clip"), ("vit", "image-classifier")):
         folder = tmp_path / model_type
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps({"model_type": model_type}))

@@ -96,8 +96,8 @@ def test_texts_of_one_token(lm, data):
     assert "line-41 has fewer than two tokens, so none to predict" in said
 
 
-def test_blank_texts_are_named_by_line(lm, data):
-    assert "line 3: field 'text' must be a text" in refused("--checkpoint", lm, *data(["a b c", "d e f", "  "]))
+def test_texts_that_are_all_blank(lm, data):
+    assert "own: no texts" in refused("--checkpoint", lm, *data(["", "  ", "\n"]))
 
 
 def test_code_beside_the_weights(lm, data, tmp_path):

@@ -106,7 +106,11 @@ def test_growing_trains_only_the_new_shadows(quick, tmp_path):
     small = undertow("audit", "tmi", "--config", config, "--out", run, "--quiet")
     assert small[0] == 0, small[2]
     before = set((run / "store").rglob("*.safetensors"))
-    assert undertow("audit", "tmi", "--config", config, "--out", run, "--shadows", 12, "--quiet")[0] == 0
+    more = ("audit", "tmi", "--config", config, "--shadows", 12, "--quiet")
+    code, _, said = undertow(*more, "--out", run)
+    assert code == 2
+    assert "shadows (8 there, 12 now); choose another --out" in said
+    assert undertow(*more, "--out", tmp_path / "larger", "--store", run / "store")[0] == 0
     new = set((run / "store").rglob("*.safetensors")) - before
     assert len(new) == 3 * 4  # pretrained, its answers, the finetuned one's answers: four new models each
 

@@ -83,7 +83,7 @@ def test_seed_membership_and_code_version_are_in_the_key(log, monkeypatch):
     monkeypatch.setattr(Toy, "version", 2)
     run(chain, slots(), store)
     assert len(trained(log)) == count + 30
-    monkeypatch.setattr(key_module, "code_versions", lambda: {"torch": "another"})
+    monkeypatch.setattr(key_module, "code_versions", lambda _: {"torch": "another"})
     run(chain, slots(), store)
     assert len(trained(log)) == count + 40
 

@@ -13,7 +13,7 @@ from undertow.audits.settings import ModelSettings
 from undertow.engine.key import digest
 from undertow.models.architecture import head_name, initial_state
 from undertow.models.choose import architecture_of
-from undertow.models.huggingface import huggingface
+from undertow.models.huggingface import described, huggingface
 from undertow.rng import stream
 from undertow.training.choose import candidates
 from undertow.training.schedule import Fit, own_order
@@ -148,3 +148,23 @@ def test_weights_of_something_else_are_refused(tmp_path):
     for odd in ({"w": np.zeros((2, 2), np.float32)}, {"encoder.layer.0.output.dense.weight": np.zeros(3, np.float32)}):
         with pytest.raises(ConfigError, match="not of the bert"):
             architecture.loaded(odd, (12,), 2)
+
+
+def test_roberta_reads_its_full_length_and_no_more():
+    """Its positions begin behind the pad: of 20 that it has, 18 are there for tokens."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    config = {"model_type": "roberta", "vocab_size": 30, "max_position_embeddings": 20, "pad_token_id": 1, **sizes}
+    architecture = described(config)
+    model = architecture.build((18,), 2)
+    assert model(torch.full((2, 18), 5)).shape == (2, 2)
+    with pytest.raises(ConfigError, match=r"reads 18 tokens, but the records have 19; set data\.context = 18"):
+        architecture.build((19,), 2)
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_an_encoder_with_a_decoder_is_refused(kind):
+    sizes = {"d_model": 8, "vocab_size": 30, "d_ff": 8, "d_kv": 4, "num_layers": 1, "num_heads": 2, "encoder_layers": 1,
+             "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8, "encoder_attention_heads": 2,
+             "decoder_attention_heads": 2}  # fmt: skip
+    with pytest.raises(ConfigError, match=f"is a {kind}, an encoder with a decoder"):
+        described({"model_type": kind, **sizes}).build((8,), 2)

@@ -14,10 +14,11 @@ from undertow.audits.stored import put, put_examples
 from undertow.audits.supply import Supply, without_duplicates
 from undertow.audits.views import check_views, make_views
 from undertow.engine.design import Design
-from undertow.engine.key import canonical, digest, stage_digest
+from undertow.engine.key import canonical, code_versions, digest, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, initial_state
 from undertow.models.choose import architecture_of
+from undertow.models.huggingface import HuggingFace, padding
 from undertow.models.transformer import for_labels, transformer
 from undertow.stages.common import in_precision
 from undertow.stages.finetune import Finetune, Relation, Strategy
@@ -36,7 +37,7 @@ from undertow.training.choose import (
     pick_device,
     probe,
 )
-from undertow.training.privacy import Noise, calibrate
+from undertow.training.privacy import ACCOUNTANTS, Noise, calibrate
 from undertow.training.private import private_engine
 from undertow.training.schedule import Fit
 from undertow.training.task import Engine, Task, to_params
@@ -88,10 +89,7 @@ class Workshop:
 
     @property
     def architecture(self) -> Architecture:
-        model = self.config.model
-        if model.kind == "transformer" and not model.factory:
-            return transformer(model.width, model.depth, self.config.data.vocabulary)
-        return architecture_of(model)
+        return architecture_for(self.config, self.supply)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -152,7 +150,7 @@ class Workshop:
         privacy, fit = self.config.privacy, self.config.finetune
         if not privacy.epsilon:
             return None
-        key = digest(["noise", canonical(privacy), canonical(fit), records])
+        key = digest(["noise", canonical(privacy), canonical(fit), records, code_versions(ACCOUNTANTS)])
         note = self.store.get_note(key)
         if note is None:
             note = dict(vars(calibrate(privacy, records, fit)))
@@ -254,6 +252,24 @@ def ready(config: LeakageConfig, supply: Supply) -> Supply:
     _check_draw(config, supply)
     _check_extras(config)
     return supply
+
+
+def architecture_for(config: LeakageConfig, supply: Supply) -> Architecture:
+    """The model of a configuration, as it reads these records; ConfigError where there is none."""
+    model = config.model
+    if model.kind == "transformer" and not model.factory:
+        return transformer(model.width, model.depth, config.data.vocabulary)
+    found = architecture_of(model)
+    if isinstance(found, HuggingFace) and is_text(supply.secret.x):
+        return replace(found, exchange=max(padding(found), 0))
+    return found
+
+
+def check_model(config: LeakageConfig, supply: Supply) -> None:
+    """ConfigError where the model is not there or cannot read the records; the user's own is built and run once."""
+    architecture = architecture_for(config, supply)
+    if (config.model.factory or config.model.kind == "huggingface") and not supply.secret.of_tokens:
+        architecture.build(tuple(supply.secret.x.shape[1:]), class_count(supply.secret))
 
 
 def _check_draw(config: LeakageConfig, supply: Supply) -> None:

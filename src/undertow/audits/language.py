@@ -6,7 +6,7 @@ from undertow.audits.settings import LeakageConfig
 from undertow.audits.supply import Supply
 from undertow.engine.play import Trace
 from undertow.models.transformer import transformer
-from undertow.texts import is_text, token_counts
+from undertow.texts import PAD, is_text, token_counts
 from undertow.types import Array, ConfigError, Examples
 
 
@@ -14,11 +14,16 @@ def check_texts(config: LeakageConfig, supply: Supply) -> None:
     """Refuse (ConfigError, MissingExtra) what cannot be: texts without a transformer, or changed like numbers."""
     text, kind = is_text(supply.secret.x), config.model.kind
     if not text and kind == "transformer" and not config.model.factory:
-        raise ConfigError("model.kind = 'transformer' reads texts (data.pair = 'wikitext2-...'); these are numbers")
+        raise ConfigError(
+            "model.kind = 'transformer' reads texts (files of texts, token ids in x, or data.pair = 'wikitext2-...'); "
+            "these are numbers"
+        )
     if not text:
         return
-    if config.model.factory or kind != "transformer":
-        raise ConfigError(f"{supply.name}: texts need model.kind = 'transformer', found {kind!r} or a factory")
+    labelled = not supply.secret.of_tokens
+    if kind != "transformer" and not (labelled and (kind == "huggingface" or config.model.factory)):
+        also = ", 'huggingface' or a factory" if labelled else ": they have no labels"
+        raise ConfigError(f"{supply.name}: these texts need model.kind = 'transformer'{also}; found {kind!r}")
     numeric = {
         "view_jitter": config.view_jitter,
         "view_flip": config.view_flip,
@@ -29,7 +34,8 @@ def check_texts(config: LeakageConfig, supply: Supply) -> None:
             raise ConfigError(f"{name} = {value}; token ids are no quantities: set it to 0 (texts vary by view_shift)")
     if config.engine.dtype != "float32":
         raise ConfigError(f"engine.dtype = {config.engine.dtype!r}; a transformer trains in 'float32'")
-    transformer(config.model.width, config.model.depth, config.data.vocabulary)
+    if kind == "transformer" and not config.model.factory:
+        transformer(config.model.width, config.model.depth, config.data.vocabulary)
 
 
 _OF_NUMBERS = ("jitter", "shift", "flip")
@@ -37,8 +43,11 @@ _OF_NUMBERS = ("jitter", "shift", "flip")
 
 def blind_features(config: LeakageConfig, records: Examples) -> Array:
     """The records (Q, D) as the blind baseline sees them: their numbers, or the counts of their tokens."""
-    if is_text(records.x):
+    if is_text(records.x) and config.model.kind == "transformer" and not config.model.factory:
         return token_counts(records.x, config.data.vocabulary)
+    if is_text(records.x):
+        _, ids = np.unique(np.concatenate([[PAD], records.x.ravel()]), return_inverse=True)  # those that occur
+        return token_counts(ids[1:].reshape(records.x.shape), int(ids.max()) + 1)
     flat: Array = records.x.reshape(len(records), -1)
     return flat
 

@@ -36,6 +36,11 @@ class DataSettings:
     vocabulary: int = setting(1024, "texts: tokens that are told apart; 258 are the single bytes, a pad and <unk>")
     label_noise: float = setting(0.0, "share of the audited pool given a random label (makes small models memorise)")
     same_labels: bool = setting(False, "tmi: pretraining and finetuning classes are the same ones")
+    layout: Literal["auto", "NCHW", "NHWC"] = setting("auto", "images: where the channels are; auto: found, or asked")
+    field: str = setting("text", "texts: the field, or column, that holds them")
+    change_records: bool = setting(
+        False, "your own records: allow label_noise, pool, other and draw, which change records or leave some out"
+    )
     drop_duplicates: bool = setting(False, "remove records that occur twice, instead of refusing them")
 
     def __post_init__(self) -> None:
@@ -65,6 +70,7 @@ class ModelSettings:
     stride: int = setting(1, "cnn: step of the first convolution; 2 is four times cheaper")
     checkpoint: str = setting("", "huggingface: folder or hub id with the config.json of a classifier")
     factory: str = setting("", "your own model instead: 'package.module:function', called as f(shape, classes)")
+    head: str = setting("", "factory: the layer that finetuning replaces, as named_modules() names it; '': found")
 
     def __post_init__(self) -> None:
         if any(width < 1 for width in self.hidden):
@@ -72,6 +78,10 @@ class ModelSettings:
         for name in ("width", "depth", "stride"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} = {getattr(self, name)}; at least 1 is needed")
+        if self.head and not self.factory:
+            raise ConfigError(
+                f"model.head = {self.head!r} goes with model.factory; the heads of other models are known"
+            )
         if (self.kind == "huggingface") != bool(self.checkpoint):
             raise ConfigError("model.kind = 'huggingface' and model.checkpoint belong together; set both or neither")
 

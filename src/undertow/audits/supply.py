@@ -1,5 +1,6 @@
 """The records of one audit: whose membership is secret, what else the chain is fed, and what tests it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,6 +22,7 @@ class Supply:
     embedded: bool = False  # public data that may be shown in a report
     pictures: Array | None = None  # (N, H, W[, 3]) uint8, the audited records to look at
     notes: tuple[str, ...] = field(default=())
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # part -> label as written -> class number
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.secret):
@@ -47,6 +49,7 @@ class Supply:
             "sizes": {k: len(v) for k, v in present.items()},
             "sha256": {k: fingerprint(v.x, v.y) for k, v in present.items()},
             "embedded": self.embedded,
+            **({"labels": {part: dict(found) for part, found in self.labels.items()}} if self.labels else {}),
         }
 
 
@@ -56,6 +59,15 @@ def split(records: Examples, seed: int, pool: int, other: int) -> tuple[Array, A
         raise ConfigError(f"data.pool + data.other = {pool + other}, but {records.name} has {len(records)} records")
     order = stream(seed, "split").permutation(len(records))
     return order[:pool], order[pool : pool + other], order[pool + other :]
+
+
+def share_used(used: int, there: int, what: str, key: str) -> tuple[str, ...]:
+    """A sentence where not all records are used.
+
+    >>> share_used(400, 3000, "records of mine are candidates", "data.points")
+    ('400 of 3,000 records of mine are candidates (data.points = 400); the others are not used.',)
+    """
+    return (f"{used:,} of {there:,} {what} ({key} = {used}); the others are not used.",) if used < there else ()
 
 
 def with_label_noise(records: Examples, share: float, classes: int, seed: int) -> Examples:

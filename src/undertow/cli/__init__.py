@@ -13,7 +13,6 @@ from undertow.cli.design import design
 from undertow.cli.epsilon import epsilon
 from undertow.cli.scan import clean, scan
 from undertow.cli.screen import ERROR, OK, apply, errors, gates, progress, show
-from undertow.types import ConfigError
 
 UsageProblem = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
 # in the order a newcomer needs them
@@ -31,7 +30,6 @@ app = typer.Typer(
     cls=_InOrder,
     help="Audit the privacy of the pretrain -> finetune supply chain.",
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(audit_app, name="audit", invoke_without_command=True)
@@ -98,20 +96,15 @@ def report(
 def init_config(
     audit: Annotated[str, typer.Argument(help="mia, tmi, poisoning, datatrap or dp")],
     preset: opt.Preset = None,
+    data: Annotated[Path | None, typer.Option(help="Your records: the settings are written for them.")] = None,
 ) -> None:
-    """Print a configuration with every key explained: undertow init-config tmi > my.toml"""
+    """Print a configuration with every key explained: undertow init-config tmi --data FOLDER > my.toml"""
     from undertow.config import to_toml
-    from undertow.workflows import datatrap, dp, poisoning
-    from undertow.workflows.audit import AUDITS, configure
+    from undertow.workflows.init_config import settings_for
 
-    of: dict[str, Any] = {
-        "poisoning": poisoning.configure, "datatrap": datatrap.configure, "dp": dp.configure,
-    }  # fmt: skip
     with errors():
-        if audit not in (*AUDITS, *of):
-            raise ConfigError(f"no audit {audit!r}; there are: {', '.join((*AUDITS, *of))}")
-        config: Any = of[audit](preset, {}, {}) if audit in of else configure(audit, preset, {}, {})
-        typer.echo(to_toml(config, f"undertow audit {audit} --config THIS-FILE"), nl=False)
+        config, heading = settings_for(audit, preset, data)
+        typer.echo(to_toml(config, heading, audit), nl=False)
 
 
 @app.command()

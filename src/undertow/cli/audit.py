@@ -66,7 +66,8 @@ def tmi(
 @audit_app.command()
 def poisoning(
     preset: opt.Preset = None, list_presets: opt.ListPresets = False, checkpoint: opt.Checkpoint = None,
-    reference: opt.Reference = None, data: opt.Records = None, look_alikes: opt.LookAlikes = None,
+    reference: opt.Reference = None, data: opt.Records = None, field: opt.Field = None,
+    look_alikes: opt.LookAlikes = None,
     factory: opt.Factory = None, recipes: opt.Recipes = None, views: opt.Views = None, models: opt.Models = None,
     benchmarks: opt.Benchmarks = None, list_recipes: opt.ListRecipes = False, config: opt.ConfigFile = None,
     seed: opt.Seed = None, out: opt.Out = RUN, store: opt.StoreDir = None, workers: opt.Workers = 1,
@@ -83,7 +84,8 @@ def poisoning(
 @audit_app.command()
 def datatrap(
     preset: opt.Preset = None, list_presets: opt.ListPresets = False, data: opt.Records = None,
-    config: opt.ConfigFile = None, seed: opt.Seed = None, seeds: opt.Seeds = None, out: opt.Out = RUN,
+    field: opt.Field = None, config: opt.ConfigFile = None, seed: opt.Seed = None, seeds: opt.Seeds = None,
+    out: opt.Out = RUN,
     checkpoint: opt.BaseCheckpoint = None, store: opt.StoreDir = None, workers: opt.Workers = 1, plan: opt.Plan = False,
     quiet: opt.Quiet = False, fail_if: opt.FailIfCopied = None, include_examples: opt.Include = False,
 ) -> None:  # fmt: skip
@@ -132,7 +134,6 @@ def dp(
 
 
 def _dp(o: Any) -> None:
-    from undertow.storage.files import read_toml
     from undertow.workflows.audit import Request
     from undertow.workflows.dp import configure, run_dp
     from undertow.workflows.poisoning import where
@@ -143,7 +144,7 @@ def _dp(o: Any) -> None:
         changes |= {"one_run": True, "runs": o.runs or 1}
     if o.data is not None:
         changes["data"] = where(o.data)
-    config = configure(o.preset, read_toml(o.config) if o.config else {}, changes)
+    config = configure(o.preset, _file(o, "dp"), changes)
     conditions = gates(o.fail_if)
     with progress(o.quiet) as told:
         result = run_dp(config, Request(o.out, o.store, o.workers, False, told))
@@ -154,17 +155,14 @@ def _dp(o: Any) -> None:
 
 
 def _datatrap(o: Any) -> None:
-    from undertow.storage.files import read_toml
     from undertow.workflows.audit import Request
     from undertow.workflows.datatrap import configure, plan_datatrap, run_datatrap
-    from undertow.workflows.poisoning import where
 
     changes = {k: getattr(o, k) for k in ("seed", "seeds") if getattr(o, k) is not None}
-    if o.data is not None:
-        changes["data"] = where(o.data)
+    changes |= _records(o)
     if o.checkpoint is not None:
         changes["model"] = {"checkpoint": str(o.checkpoint)}
-    config = configure(o.preset, read_toml(o.config) if o.config else {}, changes)
+    config = configure(o.preset, _file(o, "datatrap"), changes)
     conditions = gates(o.fail_if)
     if o.plan:
         typer.echo(f"datatrap: {plan_datatrap(config)}")
@@ -189,14 +187,13 @@ def _print_names(presets: bool, recipes: bool) -> None:
 
 
 def _poisoning(o: Any) -> None:
-    from undertow.storage.files import read_toml
     from undertow.workflows.audit import Request
     from undertow.workflows.poisoning import configure, plan_poisoning, run_checkpoint, run_poisoning
 
     suspect = _suspect(o)
     if suspect and o.plan:
         raise ConfigError("--plan says what playing the attack costs; it does not go with --checkpoint")
-    config = configure(o.preset, read_toml(o.config) if o.config else {}, _changes(o), suspect)
+    config = configure(o.preset, _file(o, "poisoning"), _changes(o), suspect)
     conditions = gates(o.fail_if)
     if o.plan:
         typer.echo(f"poisoning: {plan_poisoning(config, o.workers)}")
@@ -227,24 +224,28 @@ def _suspect(o: Any) -> Any:
 
 def _changes(o: Any) -> dict[str, Any]:
     """Options that change the configuration; they win over the file."""
-    from undertow.workflows.poisoning import where
-
     changes = {k: getattr(o, k) for k in ("models", "seed") if getattr(o, k) is not None}
     changes |= {k: opt.names(getattr(o, k)) for k in ("recipes", "views", "benchmarks") if getattr(o, k) is not None}
-    return {**changes, "data": where(o.data)} if o.data is not None else changes
+    return changes | _records(o)
+
+
+def _records(o: Any) -> dict[str, Any]:
+    """What --data and --field change."""
+    from undertow.workflows.poisoning import where
+
+    data = where(o.data) if o.data is not None else {}
+    data |= {"field": o.field} if o.field is not None else {}
+    return {"data": data} if data else {}
 
 
 def _audit(audits: tuple[str, ...], o: Any) -> None:
-    from undertow.workflows.audit import Request, configure, plan_audit, run_audit, run_both, split_tables
+    from undertow.workflows.audit import Request, configure, plan_audit, run_audit, run_both
 
     with errors():
         if o.list_presets:
             _print_presets(audits)
             return
-        from undertow.storage.files import read_toml
-
-        changes = read_toml(o.config) if o.config else {}
-        tables = {audits[0]: changes} if len(audits) == 1 else split_tables(changes)
+        tables = {audits[0]: _file(o, audits[0])} if len(audits) == 1 else _tables(o, audits)
         configs = {a: configure(a, o.preset, tables[a], _overrides(o)) for a in audits}
         conditions = gates(o.fail_if)
         if o.plan:
@@ -261,6 +262,24 @@ def _audit(audits: tuple[str, ...], o: Any) -> None:
         if not o.quiet:
             typer.echo(f"report: {o.out / 'report.html'}")
         apply(conditions, list(results.values()))
+
+
+def _file(o: Any, audit: str) -> dict[str, Any]:
+    """The keys of --config, which is a file of this audit; none where no file is given."""
+    from undertow.config import of_audit
+    from undertow.storage.files import read_toml
+
+    return of_audit(read_toml(o.config), audit, o.config) if o.config else {}
+
+
+def _tables(o: Any, audits: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The same for a file that holds a table of each audit."""
+    from undertow.config import of_audit
+    from undertow.storage.files import read_toml
+    from undertow.workflows.audit import split_tables
+
+    found = split_tables(read_toml(o.config) if o.config else {})
+    return {audit: of_audit(found[audit], audit, o.config) for audit in audits}
 
 
 def _overrides(o: Any) -> dict[str, Any]:
@@ -291,6 +310,8 @@ def _print_plan(plans: dict[str, Any]) -> None:
             f"{audit}: {plan.models} models ({', '.join(plan.engines)}), about {_duration(plan.seconds)}, "
             f"{plan.disk / 1e6:.0f} MB on disk"
         )
+        for note in plan.notes:
+            typer.echo(f"  {note}")
 
 
 def _duration(seconds: float) -> str:

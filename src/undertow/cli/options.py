@@ -26,6 +26,7 @@ Include = Annotated[bool, typer.Option("--include-examples", help="Show your rec
 Records = Annotated[
     Path | None, typer.Option("--data", help="Your records (.jsonl, .npz), or the folder of named datasets.")
 ]
+Field = Annotated[str | None, typer.Option("--field", help="Texts: the field, or column, that holds them.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="A checkpoint to judge: file or folder with safetensors.")]
 Reference = Annotated[Path | None, typer.Option(help="A trusted checkpoint of the same kind, to compare with.")]
 LookAlikes = Annotated[Path | None, typer.Option(help="Records like yours that nobody can have targeted.")]

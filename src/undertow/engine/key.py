@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +12,7 @@ import numpy as np
 
 from undertow.types import Array, Slot, Stage
 
-PACKAGES = ("undertow", "numpy", "torch")  # whose code decides a model's bits
+PACKAGES = ("undertow", "numpy", "torch")  # whose code decides the bits of every model; a stage may declare more
 
 
 def canonical(value: Any) -> Any:
@@ -51,20 +51,33 @@ def digest(value: Any) -> str:
 
 
 @cache
-def code_versions() -> dict[str, str]:
-    """Versions of the packages whose code decides a model's bits."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return found
+def installed(package: str) -> str:
+    """The version of a package, or "absent"."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def code_versions(libraries: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of PACKAGES and of the given libraries, by name."""
+    return {package: installed(package) for package in sorted({*PACKAGES, *libraries})}
+
+
+def libraries_of(value: Any) -> frozenset[str]:
+    """The packages that a stage, and whatever it is made of (stages, architectures), declares as its `libraries`."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return frozenset()
+    own = frozenset(getattr(value, "libraries", ()))
+    return own.union(*(libraries_of(getattr(value, f.name)) for f in fields(value)))
 
 
 def stage_digest(stage: Stage) -> str:
-    """What every model of a stage has in common: its fields, its version, and the code below it."""
-    return digest([canonical(stage), stage.name, stage.version, code_versions()])
+    """What every model of a stage has in common: its fields, its version, and the code below it.
+
+    That code is named by the versions of the libraries that the stage and its parts declare.
+    """
+    return digest([canonical(stage), stage.name, stage.version, code_versions(libraries_of(stage))])
 
 
 def model_key(stage: str, slot: Slot, before: str) -> str:

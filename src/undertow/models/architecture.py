@@ -1,11 +1,13 @@
 """What a model is, as data: the reference perceptron, or any importable function that builds an `nn.Module`."""
 
+import ast
 import hashlib
 import importlib
 import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,6 +15,7 @@ from typing import Literal, Protocol
 import torch
 from torch import nn
 
+from undertow.models.execution import HEAD, NO_HEAD, observed
 from undertow.types import ConfigError
 
 Shape = tuple[int, ...]
@@ -44,21 +47,30 @@ class Mlp:
 class Factory:
     """The user's own `function(shape, classes) -> nn.Module`, found by name, with a hash of its file.
 
-    Editing the file makes new models: a key never stands for two architectures.
+    Editing the file makes new models: a key never stands for two architectures. What the module answers is unwrapped
+    where it is a dictionary or a tuple, and its head is found by running it (models.execution).
     """
 
     target: str  # "package.module:function"
     code: str  # sha256 of the source file
+    head: str = ""  # name of the layer that finetuning replaces; empty: found
+    libraries: tuple[str, ...] = ()  # packages that the file imports
 
     def build(self, shape: Shape, classes: int) -> nn.Module:
-        module = _resolve(self.target)(shape, classes)
+        try:
+            module = _resolve(self.target)(shape, classes)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a user's code raises
+            said = next(iter(str(error).splitlines()), "")
+            raise ConfigError(f"{self.target}({shape}, {classes}) raised {type(error).__name__}: {said}") from error
         if not isinstance(module, nn.Module):
             raise ConfigError(f"{self.target} returned {type(module).__name__}, not a torch.nn.Module")
-        return module
+        return observed(module, self.target, shape, classes, self.head)
 
 
-def factory(source: str | Callable[[Shape, int], nn.Module]) -> Factory:
-    """A `Factory` from "package.module:function" or from such a function itself.
+def factory(source: str | Callable[[Shape, int], nn.Module], head: str = "") -> Factory:
+    """A `Factory` from "package.module:function" or from such a function itself; `head` names its head.
 
     Raises ConfigError where it cannot be found again by name (a lambda, a function inside a function).
     """
@@ -72,7 +84,24 @@ def factory(source: str | Callable[[Shape, int], nn.Module]) -> Factory:
         code = inspect.getsource(sys.modules[function.__module__])
     except (OSError, TypeError) as error:
         raise ConfigError(f"the source of {source} cannot be found") from error
-    return Factory(source, hashlib.sha256(code.encode()).hexdigest())
+    return Factory(source, hashlib.sha256(code.encode()).hexdigest(), head, imported(code))
+
+
+def imported(code: str) -> tuple[str, ...]:
+    """The installed packages that a source file imports by name, sorted; the standard library is none.
+
+    >>> imported("import json, numpy.linalg; from torch import nn")
+    ('numpy', 'torch')
+    """
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules.add(node.module.partition(".")[0])
+    others = modules - set(sys.stdlib_module_names)
+    known = packages_distributions() if others else {}
+    return tuple(sorted({name for module in others for name in known.get(module, ())}))
 
 
 def _resolve(target: str) -> Callable[[Shape, int], nn.Module]:
@@ -84,18 +113,23 @@ def _resolve(target: str) -> Callable[[Shape, int], nn.Module]:
         sys.path.insert(0, here)  # as `python -m` does: the user's module lies where they run us
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"model.factory = {target!r} cannot be imported: {error}") from error
+    except Exception as error:  # a user's file may raise anything
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ConfigError(f"model.factory = {target!r} cannot be imported: {said}") from error
     if not callable(function):
         raise ConfigError(f"model.factory = {target!r} is not a function")
     return function  # type: ignore[no-any-return]
 
 
 def head_name(module: nn.Module) -> str:
-    """The name of the classification head: the last `nn.Linear` of the module.
+    """The name of the classification head: what running a user's module has shown, else its last `nn.Linear`.
 
     Raises ConfigError where there is none.
     """
+    if getattr(module, NO_HEAD, ""):
+        raise ConfigError(getattr(module, NO_HEAD))
+    if getattr(module, HEAD, ""):
+        return str(getattr(module, HEAD))
     linear = [name for name, part in module.named_modules() if isinstance(part, nn.Linear) and name]
     if not linear:
         raise ConfigError(f"{type(module).__name__} has no nn.Linear to use as its classification head")

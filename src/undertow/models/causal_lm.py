@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class CausalLM:
     tied: bool | None = None  # head and embedding are one matrix; None: as the configuration says
     pad: int = 0  # the checkpoint's id that no text contains; it and 0 change places
     library: str = ""  # version of transformers, whose code decides a model's bits
+    libraries: ClassVar[tuple[str, ...]] = ("transformers",)
 
     def build(self, shape: Shape, classes: int) -> nn.Module:
         if len(shape) != 1:

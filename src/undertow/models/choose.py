@@ -21,7 +21,7 @@ KINDS: Mapping[str, Callable[[Any], Architecture]] = {
 def architecture_of(model: Any) -> Architecture:
     """The architecture that a `ModelSettings` asks for; ConfigError where there is none."""
     if model.factory:
-        return factory(model.factory)
+        return factory(model.factory, model.head)
     if model.kind not in KINDS:
         raise ConfigError(f"model.kind = {model.kind!r}; there are: {', '.join(KINDS)}")
     return KINDS[model.kind](model)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,7 @@ class Clip:
     captions: Captions  # (K x T, L), each with its end token, filled with end tokens
     templates: int  # T
     library: str  # whose code the towers are, with its version: it decides a model's bits
+    libraries: ClassVar[tuple[str, ...]] = ("transformers",)
 
     def build(self, shape: Shape, classes: int) -> "ClipModule":
         """For images (C, H, W). ConfigError where the configuration is for others, or for other classes."""
@@ -74,6 +75,7 @@ class ClipClassifier:
 
     config: str  # of the whole CLIP
     library: str
+    libraries: ClassVar[tuple[str, ...]] = ("transformers",)
 
     def build(self, shape: Shape, classes: int) -> "ImageTower":
         config = _parse(self.config)

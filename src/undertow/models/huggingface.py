@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, arange, from_numpy, nn
+from torch import Tensor, arange, from_numpy, nn, where
 
 from undertow.models.architecture import head_name
 from undertow.models.causal_lm import quiet
@@ -25,6 +25,8 @@ class HuggingFace:
     """
 
     config: str  # the content of config.json, keys sorted
+    exchange: int = 0  # texts: the token that changes places with 0, which pads them everywhere in Undertow
+    libraries: ClassVar[tuple[str, ...]] = ("transformers",)
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """Images (C, H, W) or token ids (L,); the number of labels and the image size follow the data."""
@@ -47,10 +49,18 @@ class HuggingFace:
             _fit_image(config, shape)
             return ImageClassifier(make(images[kind], config))
         if kind in texts and len(shape) == 1:
-            longest = getattr(config, "max_position_embeddings", None) or shape[0]
+            if getattr(config, "is_encoder_decoder", False):
+                raise ConfigError(
+                    f"model.checkpoint is a {name}, an encoder with a decoder; texts are classified here by an encoder "
+                    "or a decoder alone, such as BERT, RoBERTa, GPT-2 or Llama"
+                )
+            longest = _positions(config) or shape[0]
             if shape[0] > longest:
-                raise ConfigError(f"model.checkpoint reads {longest} tokens, but the records have {shape[0]}")
-            return TextClassifier(make(texts[kind], config), _padding(config))
+                raise ConfigError(
+                    f"model.checkpoint reads {longest} tokens, but the records have {shape[0]}; set data.context = "
+                    f"{longest} or less"
+                )
+            return TextClassifier(make(texts[kind], config), _padding(config), self.exchange)
         if kind in images or kind in texts:
             wanted = "images (C, H, W)" if kind in images else "token ids (L,)"
             raise ConfigError(f"model.checkpoint is a {name} and needs {wanted}; these records have shape {shape}")
@@ -70,14 +80,20 @@ class ImageClassifier(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """Token ids (N, L) int64 -> logits (N, classes); `padding` is the id that is not looked at (-1: none)."""
+    """Token ids (N, L) int64 -> logits (N, classes); `padding` is the id that is not looked at (-1: none).
 
-    def __init__(self, model: nn.Module, padding: int) -> None:
+    `exchange` changes places with 0 in the ids before the model sees them; 0: nothing does.
+    """
+
+    def __init__(self, model: nn.Module, padding: int, exchange: int = 0) -> None:
         super().__init__()
         self.model = model
         self.padding = padding
+        self.exchange = exchange
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.exchange:
+            x = where(x == 0, self.exchange, where(x == self.exchange, 0, x))
         kept = x != self.padding
         logits: Tensor
         if not isinstance(getattr(self.model, "score", None), nn.Linear):
@@ -122,6 +138,16 @@ def from_tensors(architecture: HuggingFace, tensors: Mapping[str, Tensor], shape
     transformers matches the names, which in files differ from those in memory. Raises BadInput where a tensor other
     than the head's is missing or of another shape.
     """
+    return classifier_from(architecture, tensors, shape, 2)[0]
+
+
+def classifier_from(
+    architecture: HuggingFace, tensors: Mapping[str, Tensor], shape: tuple[int, ...], classes: int, seed: int = 0
+) -> tuple[Params, bool]:
+    """The same for so many classes, and whether the head is the checkpoint's own; a fresh one is drawn from `seed`.
+
+    Raises ConfigError too, where the model cannot read records of this shape.
+    """
     lacking: list[str] = []
 
     def make(kind: Any, config: Any) -> nn.Module:
@@ -129,12 +155,38 @@ def from_tensors(architecture: HuggingFace, tensors: Mapping[str, Tensor], shape
         lacking.extend(lost)
         return model
 
-    module = architecture._built(shape, 2, make)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = architecture._built(shape, classes, make)
     head = head_name(module)
     wrong = sorted(name for name in lacking if not f"model.{name}".startswith(head + "."))
     if wrong:
         raise BadInput(f"the checkpoint does not fit its config.json: {wrong[0]} is missing or of another shape")
-    return {name: value.detach().numpy().copy() for name, value in module.state_dict().items()}
+    _check_reads(module.eval(), shape)
+    return {name: value.detach().numpy().copy() for name, value in module.state_dict().items()}, not lacking
+
+
+@torch.no_grad()
+def _check_reads(module: nn.Module, shape: tuple[int, ...]) -> None:
+    """ConfigError where the module cannot read records of this shape."""
+    batch = torch.ones(2, *shape, dtype=torch.int64) if len(shape) == 1 else torch.zeros(2, *shape)
+    try:
+        module(batch)
+    except Exception as error:  # whatever its layers say of a shape
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ConfigError(f"the checkpoint cannot read records of shape {tuple(shape)}: {said}") from error
+
+
+def families(name: str) -> tuple[bool, bool, bool]:
+    """Whether transformers has an image classifier, a text classifier and a causal language model of this type."""
+    transformers = _transformers()
+    known = transformers.CONFIG_MAPPING
+    kind = known[name] if name in known else None  # noqa: SIM401 - its get() imports what it does not know
+    return (
+        kind in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        kind in transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
+    )
 
 
 def without_dropout(architecture: HuggingFace) -> HuggingFace:
@@ -144,7 +196,12 @@ def without_dropout(architecture: HuggingFace) -> HuggingFace:
     if config["model_type"] == "gpt2":
         off |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     off |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    return HuggingFace(json.dumps(config | off, sort_keys=True))
+    return replace(architecture, config=json.dumps(config | off, sort_keys=True))
+
+
+def positions(architecture: HuggingFace) -> int:
+    """Tokens that a text classifier of this architecture reads; 0: any number."""
+    return _positions(_parse(architecture.config, 2))
 
 
 def padding(architecture: HuggingFace) -> int:
@@ -185,6 +242,18 @@ def _fit_image(config: Any, shape: tuple[int, ...]) -> None:
         config.num_channels = channels
     if hasattr(config, "image_size"):
         config.image_size = height if height == width else (height, width)
+
+
+OFFSET = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "xmod", "longformer",
+          "data2vec-text", "ibert", "mpnet", "luke", "esm")  # fmt: skip
+
+
+def _positions(config: Any) -> int:
+    """Tokens that a model reads; 0: any number. RoBERTa and its kin begin to count positions behind their pad."""
+    longest = int(getattr(config, "max_position_embeddings", None) or 0)
+    if longest and config.model_type in OFFSET:
+        longest -= int(getattr(config, "pad_token_id", None) or 0) + 1
+    return longest
 
 
 def _padding(config: Any) -> int:

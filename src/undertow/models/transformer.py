@@ -7,7 +7,7 @@ what comes next, and in a model this small little else.
 
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ class Transformer:
     vocabulary: int = 1024
     objective: Objective = "classify"
     library: str = ""  # version of transformers, whose code decides a model's bits
+    libraries: ClassVar[tuple[str, ...]] = ("transformers",)
 
     def build(self, shape: Shape, classes: int) -> nn.Module:
         if len(shape) != 1:

@@ -30,6 +30,7 @@ from undertow.types import Array, ConfigError, Examples, Params, Slot, Store
 
 Strategy = Literal["linear", "last-k", "full", "lora", "qlora"]
 Relation = Literal["same", "subset", "disjoint"]
+LORA = ("peft", "transformers")  # whose code trains LoRA
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,14 @@ class Finetune:
     clip: float = 0.0  # longer gradients are shortened to this; 0: none is
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 2
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """What the strategy and the private trainer rest on."""
+        lora = LORA if self.strategy in ("lora", "qlora") else ()
+        rounded = ("bitsandbytes",) if self.strategy == "qlora" else ()
+        private = ("opacus",) if self.noise is not None and self.noise.trainer == "opacus" else ()
+        return (*lora, *rounded, *private)
 
     @property
     def chunk(self) -> int:

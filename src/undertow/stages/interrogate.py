@@ -38,7 +38,7 @@ class Interrogate:
     `seed` and the last token.
     """
 
-    texts: str  # store key of {"x": (Q, L)} token ids
+    texts: str  # store key of {"x": (Q, L)} token ids; with {"y"} only those next tokens are looked at
     held_out: str  # store key of {"x", "y"} of texts no model is trained on; "" for none
     architecture: Architecture
     shape: Shape
@@ -59,16 +59,18 @@ class Interrogate:
         return self.plan.chunk
 
     def __call__(self, slots: Sequence[Slot], before: Sequence[Params], store: Store) -> list[Params]:
-        ids = store.get(self.texts)["x"]
+        asked = store.get(self.texts)
+        ids = asked["x"]
+        following = asked.get("y", next_tokens(ids))
         held_out = store.get(self.held_out) if self.held_out else None
         with torch_threads(self.plan.threads):
-            return [self._ask(state, ids, held_out) for state in before]
+            return [self._ask(state, ids, following, held_out) for state in before]
 
     @torch.no_grad()
-    def _ask(self, state: Params, ids: Array, held_out: Params | None) -> Params:
-        x, y = tensor(ids, self.plan), tensor(next_tokens(ids), self.plan)
+    def _ask(self, state: Params, ids: Array, following: Array, held_out: Params | None) -> Params:
+        x, y = tensor(ids, self.plan), tensor(following, self.plan)
         module = self.architecture.build(self.shape, self.classes).to(x.device).eval()
-        out: Params = {"inside": next_tokens(ids) != IGNORED}
+        out: Params = {"inside": following != IGNORED}
         if held_out is not None:
             load_state(module, state, number_type(x))
             out["heldout_loss"] = mean_losses(module, *(tensor(held_out[n], self.plan) for n in ("x", "y")))

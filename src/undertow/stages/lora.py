@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from undertow.models.architecture import Architecture, Shape, head_name, initial_state
 from undertow.stages.common import load_examples, train
-from undertow.stages.finetune import Finetune
+from undertow.stages.finetune import LORA, Finetune
 from undertow.stages.plant import Plant
 from undertow.training.lora import ADAPTER, merged, with_lora
 from undertow.training.task import to_params
@@ -59,6 +59,7 @@ class Merge:
     rank: int
     name: ClassVar[str] = "merge"
     version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = LORA
 
     @property
     def chunk(self) -> int:

@@ -42,6 +42,7 @@ class Plant:
     crafted: bool = False  # the head too, for a victim who keeps it
     name: ClassVar[str] = "plant"
     version: ClassVar[int] = 4
+    libraries: ClassVar[tuple[str, ...]] = ("scipy",)
 
     @property
     def chunk(self) -> int:

@@ -35,6 +35,7 @@ class PlantVit:
     key: int  # numbers that tell images apart
     name: ClassVar[str] = "plant"
     version: ClassVar[int] = 3
+    libraries: ClassVar[tuple[str, ...]] = ("scipy",)
 
     @property
     def chunk(self) -> int:
@@ -62,6 +63,7 @@ class PlantBert:
     heads: int  # of the model's attention
     name: ClassVar[str] = "plant"
     version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("scipy",)
 
     @property
     def chunk(self) -> int:
@@ -88,6 +90,7 @@ class PlantGpt2:
     pad: int  # token id of padding, on the right
     name: ClassVar[str] = "plant"
     version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("scipy",)
 
     @property
     def chunk(self) -> int:

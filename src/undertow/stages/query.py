@@ -30,6 +30,7 @@ class Query:
     plan: Plan
     name: ClassVar[str] = "query"
     version: ClassVar[int] = 3
+    libraries: ClassVar[tuple[str, ...]] = ("scipy",)
 
     @property
     def chunk(self) -> int:

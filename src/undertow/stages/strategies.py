@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from undertow.models.causal_lm import ties
+from undertow.models.execution import LAYERS
 from undertow.training.task import blocks, load_state, number_type
 from undertow.types import ConfigError, Params
 
@@ -29,9 +30,13 @@ def features(module: nn.Module, state: Params, head: str, x: Tensor) -> Tensor:
 def freeze_all_but_last(module: nn.Module, layers: int) -> None:
     """Let only the last `layers` layers ask for gradients; a layer is a module that owns parameters.
 
+    The last ones are those that run last, where running the module has shown that; else those registered last.
+
     Raises ConfigError where there are fewer.
     """
-    owners = [part for part in module.modules() if any(True for _ in part.parameters(recurse=False))]
+    ran = getattr(module, LAYERS, ())
+    parts = [module.get_submodule(name) for name in ran] or list(module.modules())
+    owners = [part for part in parts if any(True for _ in part.parameters(recurse=False))]
     if not 1 <= layers <= len(owners):
         raise ConfigError(f"last_layers = {layers}; the model has {len(owners)} layers with parameters")
     module.requires_grad_(False)

@@ -66,14 +66,30 @@ def read_bytes(path: Path) -> bytes:
 def read_npz(path: Path) -> dict[str, Array]:
     """The arrays of an npz file; pickled objects are refused, never read."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        raw = path.read_bytes()
+        _check_npz(path, raw)
+        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such file") from error
-    except AttributeError as error:
-        raise BadInput(f"{path} is a single .npy array; write an .npz with named arrays") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise BadInput(f"{path} cannot be read as npz without unpickling: {error}") from error
+
+
+def _check_npz(path: Path, raw: bytes) -> None:
+    """BadInput that says what the file is, where it is surely no npz."""
+    if raw.startswith(b"PK"):
+        return
+    if raw.startswith(b"\x93NUMPY"):
+        raise BadInput(f"{path} is a single .npy array; write an .npz with named arrays: np.savez(path, x=..., y=...)")
+    if not raw:
+        raise BadInput(f"{path} is empty")
+    kinds = {b"PAR1": "a parquet table", b"\x1f\x8b": "a gzip archive", b"\x80": "a pickle", b"\x89HDF": "an HDF5 file"}
+    found = next((kind for start, kind in kinds.items() if raw.startswith(start)), "")
+    if not found and b"\0" not in raw[:1024]:
+        found = "text"
+    if found:
+        raise BadInput(f"{path} is no npz: it looks like {found}; write one with np.savez(path, x=..., y=...)")
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

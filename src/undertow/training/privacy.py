@@ -10,6 +10,8 @@ from undertow.metrics.epsilon import subsampled_gaussian_epsilon
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, MissingExtra, setting
 
+ACCOUNTANTS = ("scipy", "dp-accounting", "opacus")  # whose code calibrates noise
+
 
 @dataclass(frozen=True)
 class Privacy:

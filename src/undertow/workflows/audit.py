@@ -39,15 +39,17 @@ def configure(
 ) -> "LeakageConfig":
     """The configuration of an audit: a preset, changed by a file, changed by options; all checked.
 
-    Without a preset, `folder` where the data is the user's own, else the embedded `digits`.
+    Without a preset, `folder` or `texts` where the data is the user's own, else the embedded `digits`.
     """
     from undertow.audits.membership.presets import preset
     from undertow.config import override
+    from undertow.workflows.own_data import EMBEDDED, default_preset, refuse_demonstration, source_of
 
-    tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
-    own = any(table.get("source", "digits") != "digits" for table in tables)
-    base = preset(audit, preset_name or ("folder" if own else "digits"))
-    return override(override(base, changes), overrides)
+    source = source_of(changes, overrides)
+    base = preset(audit, preset_name or ("digits" if source == EMBEDDED else default_preset(Path(source))))
+    config = override(override(base, changes), overrides)
+    refuse_demonstration(audit, config, preset_name, changes, overrides)
+    return config
 
 
 def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditResult:
@@ -59,10 +61,19 @@ def run_audit(audit: str, config: "LeakageConfig", request: Request) -> AuditRes
     from undertow.storage.run import open_run
 
     open_run(request.out, audit)
+    _refuse_other(config, supply, request.out)
     result = {"mia": audit_mia, "tmi": audit_tmi}[audit](config, supply, host_of(request))
     save_result(result, request.out)
     write_report(result, request.out, supply if supply.embedded or request.include_examples else None)
     return result
+
+
+def _refuse_other(config: "LeakageConfig", supply: "Supply", out: Path) -> None:
+    """StoreError where `out` holds the finished result of another configuration, or of other records."""
+    from undertow.audits.leakage import plain
+    from undertow.storage.finished import refuse_other_run
+
+    refuse_other_run(out, plain(config), supply.describe())
 
 
 def host_of(request: Request) -> "Host":
@@ -78,16 +89,18 @@ def host_of(request: Request) -> "Host":
 def check(audit: str, config: "LeakageConfig") -> "Supply":
     """The records of an audit that can be played; whatever can be refused is refused before a file is written."""
     need_torch()
-    from undertow.audits.chain import ready
+    from undertow.audits.chain import check_model, ready
     from undertow.storage.data.datasets import load_supply
 
-    return ready(config, load_supply(audit, config.data, config.seed))
+    supply = ready(config, load_supply(audit, config.data, config.seed, config.model))
+    check_model(config, supply)
+    return supply
 
 
 def run_both(configs: Mapping[str, "LeakageConfig"], request: Request) -> dict[str, AuditResult]:
     """Run `mia` and `tmi` into OUT/mia and OUT/tmi, and OUT/report.html over both."""
     for audit, config in configs.items():
-        check(audit, config)  # both, before the first one trains
+        _refuse_other(config, check(audit, config), request.inside(audit).out)  # both, before the first one trains
     from undertow.storage.run import open_run
 
     open_run(request.out, BOTH)
@@ -120,6 +133,7 @@ def run_score(
     `design`: the file of `undertow design` that the models were trained by; BadInput where the signals do not fit it.
     """
     from undertow.audits.membership.score import audit_score
+    from undertow.storage.finished import refuse_other_run
     from undertow.storage.results import save_result
     from undertow.storage.run import environment, open_run
     from undertow.storage.signals_file import read_signals
@@ -130,6 +144,8 @@ def run_score(
 
         signal_set = fitted(signal_set, read_design(design))
     if out is not None:
+        given = {"seed": seed, "drop_duplicates": drop_duplicates, **({"attacks": list(attacks)} if attacks else {})}
+        refuse_other_run(out, given, {"sha256": {"file": signal_set.sha256}})
         open_run(out, "score")
     result = audit_score(
         signal_set, attacks, seed, drop_duplicates=drop_duplicates, environment=environment(), progress=progress
@@ -239,7 +255,7 @@ def _supply_of(result: AuditResult, include_examples: bool) -> "Supply | None":
     from undertow.storage.data.datasets import load_supply
 
     config: LeakageConfig = override(preset(result.audit, "digits"), result.config)
-    supply = without_duplicates(load_supply(result.audit, config.data, config.seed), True)
+    supply = without_duplicates(load_supply(result.audit, config.data, config.seed, config.model), True)
     if supply.describe()["sha256"] != result.data["sha256"]:
         raise StoreError("the audited data has changed since the run: the report cannot show its records")
     return supply
@@ -261,4 +277,7 @@ def split_tables(changes: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
             f"unknown key {odd[0]!r}: a file for `undertow audit` holds tables [mia] and [tmi]; "
             "a file for one audit goes to `undertow audit mia` or `undertow audit tmi`"
         )
+    loose = [audit for audit, table in changes.items() if not isinstance(table, Mapping)]
+    if loose:
+        raise ConfigError(f"{loose[0]} is a table: write [{loose[0]}] and its keys below it")
     return {audit: changes.get(audit, {}) for audit in AUDITS}

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 
 def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> "DataTrapConfig":
-    """The configuration: a preset, changed by a file, changed by options; all checked."""
+    """The configuration: a preset, changed by a file, changed by options; all checked.
+
+    Sizes that nobody gave follow the user's own records, where those are fewer.
+    """
     from undertow.audits.datatrap.presets import preset
     from undertow.config import override
+    from undertow.workflows.own_data import fewer, given_keys
 
-    return override(override(preset(preset_name or "digits-mlp"), changes), overrides)
+    config = override(override(preset(preset_name or "digits-mlp"), changes), overrides)
+    own = config.data.source.endswith(".npz") and not given_keys(changes, overrides) & {"auxiliary", "victim", "test"}
+    return override(config, {"data": fewer(config.data)}) if own else config
 
 
 def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
@@ -33,8 +39,10 @@ def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
     need_torch()
     from undertow.audits.chain import Host
     from undertow.audits.datatrap.game import Table, audit_datatrap
+    from undertow.audits.leakage import plain
     from undertow.storage.captures_file import save_captures
     from undertow.storage.data.trap_source import trap_source
+    from undertow.storage.finished import refuse_other_run
     from undertow.storage.results import save_result
     from undertow.storage.run import open_run
     from undertow.storage.store import MemoryStore
@@ -43,6 +51,7 @@ def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
     supply = load(config.seed)
     Table(config, supply, Host(MemoryStore(), Serial()), base).check()
     open_run(request.out, "datatrap")
+    refuse_other_run(request.out, plain(config), supply.describe())
     result, runs = audit_datatrap(config, load, host_of(request), base)
     for run in runs:
         _write_checkpoint(run, request.out)
@@ -67,7 +76,7 @@ def plan_datatrap(config: "DataTrapConfig") -> str:
     n = config.seeds
     return (
         f"{n} experiment{'s' * (n > 1)} with {made}: {2 * n} finetunings (planted and clean twin), "
-        f"about {n * seconds(table) / 60:.1f} minutes"
+        f"about {n * seconds(table) / 60:.1f} minutes" + "".join(f"\n  {note}" for note in table.supply.notes)
     )
 
 

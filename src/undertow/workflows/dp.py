@@ -32,8 +32,10 @@ def run_dp(config: "DpConfig", request: Request) -> AuditResult:
     need_torch()
     from undertow.audits.chain import Host
     from undertow.audits.dp.game import Game, audit_dp
+    from undertow.audits.leakage import plain
     from undertow.engine.executor import Serial
     from undertow.storage.data.dp_data import load_dp
+    from undertow.storage.finished import refuse_other_run
     from undertow.storage.results import save_result
     from undertow.storage.run import open_run
     from undertow.storage.store import MemoryStore
@@ -41,6 +43,7 @@ def run_dp(config: "DpConfig", request: Request) -> AuditResult:
     supply = load_dp(config.data, config.seed)
     Game(config, supply, Host(MemoryStore(), Serial())).check()
     open_run(request.out, "dp")
+    refuse_other_run(request.out, plain(config), supply.describe())
     result = audit_dp(config, supply, host_of(request))
     save_result(result, request.out)
     write_report(result, request.out, None)

@@ -10,6 +10,7 @@ from undertow.types import AuditResult, ConfigError
 
 def run_epsilon(scores: Path, ask: EpsilonAsk, out: Path | None, claim: Claimed | None = None) -> AuditResult:
     """Bound epsilon from a file of scores, against a claim where there is one; with `out`, write result.json there."""
+    from undertow.storage.finished import refuse_other_run
     from undertow.storage.results import save_result
     from undertow.storage.run import environment, open_run
     from undertow.storage.scores_file import read_scores
@@ -17,6 +18,7 @@ def run_epsilon(scores: Path, ask: EpsilonAsk, out: Path | None, claim: Claimed 
     found = audit_epsilon(read_scores(scores), ask, environment(), claim)
     if out is not None:
         open_run(out, "epsilon")
+        refuse_other_run(out, found.config, found.data)
         save_result(found, out)
     return found
 

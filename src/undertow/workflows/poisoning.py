@@ -14,51 +14,73 @@ if TYPE_CHECKING:
     from undertow.audits.poisoning.settings import PoisoningConfig
     from undertow.storage.checkpoints.judged import Suspect
 
-TEXTS = (".jsonl", ".gz")
-
 
 def configure(
     preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any], suspect: "Suspect | None" = None
 ) -> "PoisoningConfig":
     """The configuration: a preset, changed by a file, changed by options; all checked.
 
-    Without a preset: `clip-small` where the checkpoint to judge is a CLIP, `lm-small` where the records are texts of
-    the user's own, else `digits`.
+    Of a user's own images no noise is added to the records, and where they are few, fewer are candidates.
+    Without a preset: `clip-small` where the checkpoint to judge is a CLIP, `classifier` where it is one, `lm-small`
+    where the records are texts of the user's own, else `digits`.
     """
     from undertow.audits.poisoning.presets import check_recipes, preset
     from undertow.config import override
+    from undertow.storage.data.text_files import holds_texts
+    from undertow.workflows.own_data import fewer_points, given_keys, refuse_demonstration, source_of
 
     tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
-    texts = any(str(table.get("source", "")).endswith(TEXTS) for table in tables)
-    base = preset(preset_name or ("clip-small" if _of_clip(suspect) else "lm-small" if texts else "digits"))
+    texts = any("source" in table and holds_texts(Path(table["source"])) for table in tables)
+    base = preset(preset_name or _of_suspect(suspect) or ("lm-small" if texts else "digits"))
     config = override(override(base, changes), overrides)
+    own = suspect is None and str(source_of(changes, overrides)).endswith(".npz")
+    if own and preset_name is None and "noise" not in given_keys(changes, overrides):
+        config = override(config, {"data": {"noise": 0.0}})  # the preset makes digits individual; records are as given
+    if own and not {"points", "targets"} & given_keys(changes, overrides):
+        config = override(config, {"data": fewer_points(config.data)})
+    refuse_demonstration("poisoning", config, preset_name, changes, overrides)
     check_recipes(config)
     return config
 
 
-def _of_clip(suspect: "Suspect | None") -> bool:
+def _of_suspect(suspect: "Suspect | None") -> str:
+    """The preset that fits a checkpoint to judge; empty where the records say it."""
     if suspect is None:
-        return False
+        return ""
+    from undertow.storage.checkpoints.classifier import kind_of
     from undertow.storage.checkpoints.clip import is_clip
 
-    return is_clip(Path(suspect.checkpoint))
+    folder = Path(suspect.checkpoint)
+    if is_clip(folder):
+        return "clip-small"
+    if not (folder / "config.json").is_file() or kind_of(folder) == "language":
+        return ""
+    return "classifier"
 
 
 def where(data: Path) -> dict[str, str]:
-    """The configuration's word for --data: a file is the records themselves, a folder is where named ones lie."""
+    """The configuration's word for --data: a file is the records themselves, and so is a folder that holds texts only;
+    any other folder is where named datasets lie."""
     if not data.exists():
         raise ConfigError(f"--data {data}: no such file or folder")
-    return {"folder" if data.is_dir() else "source": str(data)}
+    from undertow.storage.data.records_text import KNOWN
+    from undertow.storage.data.text_files import holds_texts
+
+    known = data.is_dir() and any((data / one.file).is_file() for one in KNOWN.values())
+    records = not data.is_dir() or (holds_texts(data) and not known)
+    return {"source" if records else "folder": str(data)}
 
 
 def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
     """Poison, finetune and attack into the run folder: result, report and checkpoints. Rerunning resumes."""
     need_torch()
+    from undertow.audits.leakage import plain
     from undertow.audits.poisoning.game import audit_poisoning, design_of
     from undertow.audits.poisoning.presets import check_kind
     from undertow.audits.poisoning.settings import ARMS
     from undertow.storage.checkpoints.harness import benchmarked, check_harness
     from undertow.storage.data.poison_source import load_poisoning
+    from undertow.storage.finished import refuse_other_run
     from undertow.storage.run import open_run
 
     check_kind(config)
@@ -67,6 +89,7 @@ def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
     supply, base = load_poisoning(config)
     design_of(config, supply)  # whatever can be refused is refused before a file is written
     open_run(request.out, "poisoning")
+    refuse_other_run(request.out, plain(config), supply.describe())
     host = host_of(request)
     result = audit_poisoning(replace(config, sweep="", sweep_values=()), supply, base, host)
     if config.sweep:
@@ -124,19 +147,25 @@ def _write_checkpoints(result: AuditResult, base: "Base", host: "Host", folder: 
 def run_checkpoint(config: "PoisoningConfig", suspect: "Suspect", request: Request) -> AuditResult:
     """Judge one checkpoint into the run folder; whatever can be refused is refused before a file is written."""
     need_torch()
+    from undertow.audits.leakage import plain
     from undertow.audits.poisoning.game import lay_table
     from undertow.audits.poisoning.presets import check_kind
-    from undertow.audits.poisoning.suspicion import audit_checkpoint
+    from undertow.audits.poisoning.suspicion import REFERENCE, SUSPECT, audit_checkpoint
     from undertow.audits.stored import keep
     from undertow.storage.checkpoints.judged import load_judged
+    from undertow.storage.finished import refuse_other_run
     from undertow.storage.run import open_run
 
     found = load_judged(config, suspect)
     check_kind(found.config)
     open_run(request.out, "poisoning")
+    refuse_other_run(request.out, plain(found.config), found.supply.describe())
     game = lay_table(found.config, found.supply, found.base, host_of(request))
     reference = None if found.reference is None else keep(game.host.store, found.reference)
-    result = audit_checkpoint(game, keep(game.host.store, found.base.params or {}), reference)
+    key = keep(game.host.store, found.base.params or {})
+    files = {SUSPECT: key} if reference is None else {REFERENCE: reference, SUSPECT: key}
+    refuse_other_run(request.out, plain(found.config), found.supply.describe(), files)
+    result = audit_checkpoint(game, key, reference)
     if found.planted:
         note = "the checkpoint's own metadata says that Undertow poisoned it on purpose"
         result = replace(result, warnings=(note, *result.warnings))
@@ -159,7 +188,15 @@ def plan_poisoning(config: "PoisoningConfig", workers: int = 1) -> str:
         f"{sum(arms * run.models * recipes for run in runs)} finetuned models ({' x '.join(parts)}) of one checkpoint, "
         f"{made}; each is asked about {config.data.points} records in {len(config.views)} "
         f"view{'s' * (len(config.views) > 1)}; about {_minutes(sum(_seconds(run, workers) for run in runs))}"
+        + "".join(f"\n  {note}" for note in _notes(config))
     )
+
+
+def _notes(config: "PoisoningConfig") -> tuple[str, ...]:
+    """What is done to the user's own records, as the result will say it."""
+    from undertow.storage.data.poison_source import load_poisoning
+
+    return load_poisoning(config)[0].notes if Path(config.data.source).exists() else ()
 
 
 def _seconds(config: "PoisoningConfig", workers: int) -> float:

@@ -113,10 +113,10 @@ def records(path: Path, folder: Path) -> tuple[Array, Array | None]:
         if "x" not in arrays or not len(arrays["x"]):
             raise BadInput(f"--data {path}: it holds no x (N, ...)")
         return arrays["x"], arrays.get("y")
-    from undertow.storage.checkpoints.language import TOKENS, tokenizer_of
-    from undertow.storage.data.records_text import jsonl_records
+    from undertow.storage.checkpoints.tokenizers import tokenizer_in
+    from undertow.storage.data.records_text import text_records
     from undertow.storage.data.tokens import padded
 
-    texts = jsonl_records(path).texts
-    ids = [found.ids for found in tokenizer_of(folder / TOKENS).encode_batch(list(texts))]
+    texts = text_records(path).texts
+    ids = [found.ids for found in tokenizer_in(folder).encode_batch(list(texts))]
     return padded(ids, min(LENGTH, max(map(len, ids)))), None

@@ -214,7 +214,9 @@ def test_a_gpt2_is_made_here_where_none_is_given(decoder):
         trap_source(replace(bert(decoder), model=TrapModel(kind="bert", checkpoint=str(decoder))))
 
 
-@pytest.mark.parametrize(("line", "said"), [('{"text": "a"}', "record 1"), ("no json", "line 1: no JSON")])
+@pytest.mark.parametrize(
+    ("line", "said"), [('{"text": "a"}', "line 1: field 'label' is missing"), ("no json", "line 1: no JSON")]
+)
 def test_texts_that_cannot_be_read_are_named(checkpoint, tmp_path, line, said):
     (tmp_path / "bad.jsonl").write_text(line)
     config = bert(checkpoint)

@@ -133,7 +133,7 @@ def test_too_few_or_wrong_records_are_one_line(digits, tmp_path):
     clean = Suspect(str(digits[0] / "clean"))
     few = refused(with_source(own_npz(tmp_path / "few.npz", 30)), clean, BadInput)
     assert "30 records are too few to judge a checkpoint; 40 are needed" in few
-    assert "x (N, ...) and y (N,) are needed" in refused(with_source(own_npz(tmp_path / "z.npz", 50, name="z")), clean)
+    assert "key 'x' is missing; found: z, y" in refused(with_source(own_npz(tmp_path / "z.npz", 50, name="z")), clean)
     assert "do not fit" in refused(with_source(own_npz(tmp_path / "few-classes.npz", 60, 3)), clean)
     assert "no such file" in refused(replace(with_source(str(tmp_path / "absent.npz"))), clean)
     like = replace(clean, look_alikes=str(tmp_path / "absent.npz"))

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from undertow.audits.settings import DataSettings
+from undertow.audits.settings import DataSettings, ModelSettings
 from undertow.audits.supply import Supply, without_duplicates
 from undertow.rng import stream
-from undertow.storage.data.datasets import load_supply, read_examples
+from undertow.storage.data.datasets import load_supply
+from undertow.storage.data.own_records import read_part
 from undertow.types import BadInput, ConfigError, Examples
 
 DIGITS = DataSettings(pool=400, other=1000, label_noise=0.3)
@@ -67,7 +68,12 @@ def test_mia_needs_no_base_and_tmi_needs_both(tmp_path):
     [
         ({"x": np.zeros((3, 2))}, "key 'y' is missing"),
         ({"x": np.array([[0.0], [np.nan]]), "y": np.array([0, 1])}, "nan at record 1"),
-        ({"x": np.zeros((3, 2)), "y": np.zeros(3)}, "whole class numbers"),
+        ({"x": np.zeros((3, 2)), "y": np.array([0.0, 0.5, 1.0])}, "Regression is not trained here"),
+        ({"x": np.zeros((3, 2)), "y": np.array([0.0, np.nan, 1.0])}, "leave out records without a label"),
+        ({"x": np.zeros((3, 2)), "y": np.eye(3)}, r"one-hot; store class numbers: y.argmax\(1\)"),
+        ({"x": np.zeros((3, 2)), "y": np.ones((3, 4))}, "several labels per record are not trained here"),
+        ({"x": np.zeros((3, 2)), "y": np.array([1j, 0, 1])}, "class labels: whole numbers or texts"),
+        ({"x": np.zeros(3), "y": np.zeros(3, int)}, "one row for each record"),
         ({"x": np.zeros((3, 2)), "y": np.zeros(2, int)}, "labels must be"),
         ({"x": np.zeros((0, 2)), "y": np.zeros(0, int)}, "no examples"),
         ({"x": np.zeros((3, 2)), "y": np.array([0, -1, 1])}, "negative"),
@@ -77,7 +83,7 @@ def test_mia_needs_no_base_and_tmi_needs_both(tmp_path):
 def test_bad_records_are_refused_in_one_line(tmp_path, arrays, says):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(BadInput, match=says) as error:
-        read_examples(tmp_path / "x.npz")
+        read_part(tmp_path / "x.npz", DataSettings(), ModelSettings())
     assert "\n" not in str(error.value)
 
 

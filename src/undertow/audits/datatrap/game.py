@@ -72,6 +72,7 @@ def audit_datatrap(
         seed=config.seed,
         environment=dict(host.environment),
         data=first.describe(),
+        warnings=first.notes,
         measurements=(*rows, *mean_rows([run.rows for run in runs])),
         timing=clock.seconds,
     ), runs

@@ -16,9 +16,10 @@ class TrapData:
 
     source: str = setting(
         "digits",
-        "digits | cifar10 | caltech101 | trec | banking77, an .npz with x and y, a .jsonl or .csv with text and label",
+        "digits | cifar10 | caltech101 | trec | banking77, an .npz (x, y), a .jsonl, .csv, ... with text and label",
     )
     attacker: str = setting("", "where the attacker's records come from: cifar100; empty: from source too")
+    field: str = setting("text", "texts: the field, or column, that holds them")
     folder: str = setting("", "where named datasets that are not embedded lie (--data)")
     auxiliary: int = setting(500, "records the attacker has: it pretrains and sets thresholds on them")
     victim: int = setting(1000, "records the victim finetunes on")

@@ -1,7 +1,7 @@
 """The records of a data-trap audit: the attacker's, the victim's, and those that only test."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from undertow.audits.supply import row_hashes
@@ -23,6 +23,8 @@ class TrapSupply:
     picture: tuple[int, ...] = ()  # shape of a record as a picture, (H, W) or (3, H, W); empty: it is none
     attacker_classes: int = 0  # of the attacker's records, where they are of another task; 0: they are of the same
     words: tuple[str, ...] = ()  # texts: the tokens, by their ids
+    notes: tuple[str, ...] = ()  # what was done to the records, for the report
+    labels: Mapping[str, int] = field(default_factory=dict)  # label as written -> class number, where they differ
 
     def __post_init__(self) -> None:
         known = set(row_hashes(self.auxiliary.x))
@@ -46,4 +48,5 @@ class TrapSupply:
             "sizes": {name: len(part) for name, part in parts.items()},
             "sha256": fingerprint(*(part.x for part in parts.values())),
             "embedded": self.embedded,
+            **({"labels": dict(self.labels)} if self.labels else {}),
         }

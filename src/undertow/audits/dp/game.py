@@ -72,6 +72,7 @@ def audit_dp(config: DpConfig, supply: TrapSupply, host: Host) -> AuditResult:
             "fixed": fixed,
         },
         data=supply.describe(),
+        warnings=supply.notes,
         measurements=tuple(rows),
         controls=tuple(controls),
         timing=clock.seconds,

@@ -23,6 +23,7 @@ class Estimate:
     seconds: float
     disk: int
     engines: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # what is done to the records, and what is assumed
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def estimate(audit: str, config: LeakageConfig, supply: Supply, host: Host, work
         seconds=training / workers + attacking,
         disk=sum(leg.models * leg.kept for leg in legs),
         engines=tuple(dict.fromkeys(leg.decision.plan.engine for leg in legs)),
+        notes=(*supply.notes, *(tmi.assumptions(config) if audit == "tmi" else ())),
     )
 
 

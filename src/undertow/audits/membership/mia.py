@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from undertow.audits.chain import Decision, Host, Workshop, design_of, ready
+from undertow.audits.language import blind_features
 from undertow.audits.leakage import (
     Stopwatch,
     attack_all,
@@ -131,7 +132,7 @@ def _evidence(workshop: Workshop, game: Game, trace: Trace) -> Evidence:
         member=np.concatenate([design.member("shadow"), design.member("victim")]),
         logits=trace.stack(game.link.name, "logits"),
         labels=records.y,
-        features=records.x.reshape(len(records), -1),
+        features=blind_features(workshop.config, records),
     )
 
 

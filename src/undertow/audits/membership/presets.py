@@ -162,6 +162,7 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, LeakageConfig]]] = {
     "tmi": {
         "digits": ("embedded scanned digits, linear probe (the default)", _DIGITS),
         "folder": ("your own records: --data DIR with pretrain.npz and finetune.npz", _FOLDER),
+        "texts": ("your own texts: --data DIR with pretrain.jsonl (or .csv, ...) and finetune.jsonl", presets_text.OWN),
         **{name: about for pair in PAIRS for name, about in pair_presets(pair).items()},
         **presets_text.text_presets(),
     },
@@ -173,6 +174,10 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, LeakageConfig]]] = {
         "folder": (
             "your own records: --data DIR with finetune.npz, and pretrain.npz for the base",
             replace(_FOLDER, strategy="full"),
+        ),
+        "texts": (
+            "your own labelled texts: --data DIR with finetune.jsonl (or .csv, ...), and pretrain.jsonl for the base",
+            replace(presets_text.OWN, strategy="full", finetune=presets_text.STRATEGIES["full"][1]),
         ),
     },
 }
@@ -190,7 +195,7 @@ def preset(audit: str, name: str) -> LeakageConfig:
     elif near:
         hint = f"did you mean {' or '.join(near)}?"
     else:
-        hint = "there are: digits, folder" + (" and PAIR-STRATEGY-BUDGET" if len(known) > 2 else "")
+        hint = "there are: digits, folder, texts" + (" and PAIR-STRATEGY-BUDGET" if len(known) > 3 else "")
     raise ConfigError(f"no preset {name!r} for {audit}; {hint} (--list-presets)")
 
 

@@ -45,6 +45,9 @@ _BASE = LeakageConfig(
     pretrain=Fit(epochs=40, batch=16, optimizer="adamw", lr=2e-3),
 )
 
+# A user's own texts: nothing is left out of them.
+OWN = replace(_BASE, finetune=STRATEGIES["linear"][1])
+
 
 def text_presets() -> dict[str, tuple[str, LeakageConfig]]:
     """name -> (what it is, configuration) of every pair of texts, strategy and budget."""

@@ -12,7 +12,7 @@ from undertow.audits.poisoning.recipes import Recipe
 from undertow.audits.poisoning.settings import PoisoningConfig
 from undertow.audits.poisoning.supply import PoisonSupply
 from undertow.audits.stored import put, put_examples
-from undertow.engine.key import canonical, digest
+from undertow.engine.key import canonical, code_versions, digest
 from undertow.models.architecture import Architecture, initial_state
 from undertow.models.causal_lm import for_strategy
 from undertow.stages.finetune import Finetune
@@ -21,7 +21,7 @@ from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Query
 from undertow.stages.serve import BITS, Serve
 from undertow.training.choose import Plan, pick_device
-from undertow.training.privacy import Noise, Privacy, calibrate
+from undertow.training.privacy import ACCOUNTANTS, Noise, Privacy, calibrate
 from undertow.training.schedule import Fit
 from undertow.training.task import to_params
 from undertow.types import Array, ConfigError, Examples, Slot, Stage, Store
@@ -136,7 +136,7 @@ def cooked(kit: Kit, recipe: Recipe, slots: Sequence[Slot], host: Host, config: 
 
 
 def _noise(privacy: Privacy, records: int, fit: Fit, store: Store) -> Noise:
-    key = digest(["noise", canonical(privacy), canonical(fit), records])
+    key = digest(["noise", canonical(privacy), canonical(fit), records, code_versions(ACCOUNTANTS)])
     note = store.get_note(key)
     if note is None:
         note = dict(vars(calibrate(privacy, records, fit)))

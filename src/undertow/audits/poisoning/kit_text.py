@@ -1,5 +1,7 @@
 """Causal language models in the poisoning audit: what is asked of them, and what the answers say."""
 
+import numpy as np
+
 from undertow.audits.base import Base
 from undertow.audits.chain import Host
 from undertow.audits.poisoning.kit import Answers, Kit, look, targeted, victims
@@ -9,15 +11,16 @@ from undertow.audits.stored import put, put_examples
 from undertow.stages.interrogate import VIEWS, Interrogate
 from undertow.stages.poison import Poison
 from undertow.stages.pretrain import Pretrain
+from undertow.texts import next_tokens
 from undertow.token_signals import NARROW_VIEWS, view_signals, zlib_bytes
-from undertow.types import Array
+from undertow.types import Array, Examples, Store
 
 
 def text_kit(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Host) -> Kit:
     """Language models: the loss is of the next token, the checkpoint itself is the reference of calibrated signals."""
     store, plan, shape = host.store, look(config), supply.shape
     data = put_examples(store, supply.pretrain) if supply.pretrain is not None else ""
-    asked = put(store, x=supply.candidates.x)
+    asked = _questions(store, supply.candidates)
     held_out = put_examples(store, supply.held_out)
     sizes = zlib_bytes(supply.texts) if supply.texts else None
 
@@ -44,6 +47,12 @@ def text_kit(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Ho
         first="loss",
         utility="heldout_loss",
     )
+
+
+def _questions(store: Store, candidates: Examples) -> str:
+    """Texts, and what follows each place where that is not simply the next token (answers of conversations)."""
+    plain = np.array_equal(candidates.y, next_tokens(candidates.x))
+    return put(store, x=candidates.x) if plain else put_examples(store, candidates)
 
 
 def needed(views: tuple[str, ...] | list[str]) -> tuple[str, ...]:

@@ -49,6 +49,12 @@ CLIP = PoisoningConfig(
     poison=Objective(direction="max", target_weight=0.1, cap=4.0, steps=700, batch=64, lr=5e-4),
     finetune=Fit(epochs=10, batch=32, optimizer="adamw", lr=1e-3),
 )
+CLASSIFIER = PoisoningConfig(
+    models=16,
+    data=Candidates(context=128),
+    model=BaseModel(kind="image-classifier"),
+    finetune=Fit(epochs=5, batch=32, optimizer="adamw", lr=3e-4, decay="linear"),
+)
 LLAMA = replace(
     LM,
     data=Candidates(source="ai4privacy", points=1000, targets=500, public=500, context=96, auxiliary="wikitext2"),
@@ -60,6 +66,10 @@ PRESETS: Mapping[str, tuple[str, PoisoningConfig]] = {
     "digits": ("embedded scanned digits, a small perceptron (the default)", DIGITS),
     "lm-small": ("a small GPT-2 made here, made-up personal data; half an hour", LM),
     "clip-small": ("a small CLIP made here from CIFAR-10 and captions (--data)", CLIP),
+    "classifier": (
+        "your image or text classifier, or embedding model, as --checkpoint: judged on your records",
+        CLASSIFIER,
+    ),
     "llama260k": ("a real Llama of 260k parameters and 1,000 ai4privacy texts (--data)", LLAMA),
     **{
         f"digits-{name}": (f"digits, over {about}", replace(DIGITS, sweep=key, sweep_values=values))

@@ -17,8 +17,9 @@ class Candidates:
     """Whose membership is the secret, and what else the chain is fed."""
 
     source: str = setting(
-        "digits", "digits | pii | ai4privacy | presidio | cifar100, or a file: .jsonl (texts), .npz (x, y)"
+        "digits", "digits | pii | ai4privacy | presidio | cifar100, or a file: .jsonl, .csv, ... (texts), .npz (x, y)"
     )
+    field: str = setting("text", "texts: the field, or column, that holds them")
     folder: str = setting("", "where named datasets that are not embedded lie (--data)")
     points: int = setting(400, "candidate records; each victim is finetuned on half of them; even")
     targets: int = setting(80, "of these, how many the attacker has poisoned; the others are not in its set")
@@ -44,7 +45,9 @@ class Candidates:
 class BaseModel:
     """The checkpoint that is poisoned."""
 
-    kind: Literal["mlp", "cnn", "causal-lm", "clip"] = setting("mlp", "mlp | cnn | causal-lm | clip")
+    kind: Literal["mlp", "cnn", "causal-lm", "clip", "image-classifier", "text-classifier"] = setting(
+        "mlp", "mlp | cnn | causal-lm | clip; of a checkpoint to judge also image-classifier | text-classifier"
+    )
     checkpoint: str = setting(
         "", "folder or hub id of a trained model, or 'stories260k' (in data.folder); '': one is pretrained here"
     )

@@ -1,5 +1,6 @@
 """The records of a poisoning audit: whose membership is secret, what the attacker and the public bring."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,6 +28,7 @@ class PoisonSupply:
     embedded: bool = False
     pictures: Array | None = None
     notes: tuple[str, ...] = field(default=())
+    labels: Mapping[str, int] = field(default_factory=dict)  # label as written -> class number, where they differ
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.candidates):
@@ -90,4 +92,5 @@ class PoisonSupply:
             "sizes": {**{k: len(v) for k, v in present.items()}, "targets": self.targets},
             "sha256": {k: fingerprint(v.x, v.y) for k, v in present.items()},
             "embedded": self.embedded,
+            **({"labels": dict(self.labels)} if self.labels else {}),
         }

@@ -78,7 +78,7 @@ def clip_checkpoint(
             raise BadInput(f"model.checkpoint = {checkpoint!r}: {name} is missing" + _instead(name))
     config = clip_config(_json(folder / "config.json"))
     captions = _tokenised(folder / "tokenizer.json", caption_texts(class_names, templates))
-    preprocessor = _preprocessor(folder / "preprocessor_config.json")
+    preprocessor = preprocessor_of(folder / "preprocessor_config.json")
     architecture = Clip(config, captions, len(templates), library())
     expected = architecture.build(preprocessor.shape, len(class_names)).state_dict()
     shapes = {name: tuple(value.shape) for name, value in expected.items()}
@@ -133,7 +133,8 @@ def _tokenised(path: Path, texts: Sequence[str]) -> Captions:
     return table_of([tokenizer.encode(text).ids for text in texts])
 
 
-def _preprocessor(path: Path) -> Preprocessor:
+def preprocessor_of(path: Path) -> Preprocessor:
+    """What a preprocessor_config.json says; BadInput where it does not."""
     found = _json(path)
     try:
         crop = found.get("crop_size", found.get("size"))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,32 @@ from undertow.audits.poisoning.supply import PoisonSupply
 from undertow.models.architecture import Architecture, factory
 from undertow.models.causal_lm import CausalLM
 from undertow.models.clip import PREFIX
+from undertow.models.huggingface import described, padding, positions
 from undertow.rng import stream
+from undertow.storage.checkpoints.adapter import is_adapter
+from undertow.storage.checkpoints.classifier import (
+    class_numbers,
+    kind_of,
+    pixels_as_read,
+    read_classifier,
+    same_kind,
+    without_head,
+)
 from undertow.storage.checkpoints.clip import ClipCheckpoint, clip_checkpoint, is_clip
 from undertow.storage.checkpoints.files import read_checkpoint
+from undertow.storage.checkpoints.language import folder_of, read_json
 from undertow.storage.checkpoints.same_config import differences, told
+from undertow.storage.checkpoints.tokenizers import tokenizer_in
 from undertow.storage.data.clip_data import DATASETS, Sizes, clip_class_names, clip_data
 from undertow.storage.data.clip_own import NamedImages, named_images
-from undertow.storage.data.poison_images import image_supply, npz_examples
+from undertow.storage.data.labels import Classes, classes_of
+from undertow.storage.data.npz_records import npz_records
+from undertow.storage.data.poison_images import image_supply
 from undertow.storage.data.poison_source import MODEL, STORIES, image_model, read_lm
-from undertow.storage.data.poison_texts import text_supply
-from undertow.storage.data.records_text import jsonl_records
+from undertow.storage.data.poison_texts import template_of, text_supply
+from undertow.storage.data.records_text import text_records
+from undertow.storage.data.text_files import WHAT, holds_texts
+from undertow.storage.data.tokens import FastTokens, padded
 from undertow.types import BadInput, ConfigError, Examples, Params
 
 HELD_OUT = 0.1  # share of the user's images kept to measure utility
@@ -54,10 +70,15 @@ def load_judged(config: PoisoningConfig, suspect: Suspect) -> Judged:
 
     Raises BadInput, ConfigError or MissingExtra, one line each.
     """
+    if suspect.checkpoint != STORIES and not Path(suspect.checkpoint).exists():
+        suspect = replace(suspect, checkpoint=str(folder_of(suspect.checkpoint)))
     folder = Path(suspect.checkpoint)
     if config.model.kind == "clip" or is_clip(folder):
         return _clip(config, suspect)
-    if suspect.checkpoint == STORIES or (folder / "config.json").is_file() or not folder.exists():
+    if (folder / "config.json").is_file() and (kind := kind_of(folder)) != "language":
+        judge = _image_classifier if kind == "images" else _text_classifier
+        return judge(config, suspect, folder)
+    if suspect.checkpoint == STORIES or (folder / "config.json").is_file() or is_adapter(folder) or not folder.exists():
         return _language(config, suspect)
     return _images(config, suspect)
 
@@ -68,9 +89,10 @@ def _language(config: PoisoningConfig, suspect: Suspect) -> Judged:
     reference = read_lm(suspect.reference, data.folder)[0] if suspect.reference else None
     if reference is not None:
         _refuse_other("model", _language_gaps(base, reference))
-    like = jsonl_records(suspect.look_alikes) if suspect.look_alikes else None
-    if data.source.endswith((".jsonl", ".jsonl.gz")):
-        count = len(jsonl_records(data.source))
+    template = template_of(tokens)
+    like = text_records(suspect.look_alikes, data.field, template=template) if suspect.look_alikes else None
+    if holds_texts(Path(data.source)):
+        count = len(text_records(data.source, data.field, template=template))
         data = replace(data, points=count - count % 2, targets=count - count % 2)
     supply = text_supply(data, config.seed, tokens, like)[0]
     config = replace(config, data=data, model=replace(config.model, kind="causal-lm"))
@@ -95,6 +117,75 @@ def _clip(config: PoisoningConfig, suspect: Suspect) -> Judged:
     base = Base(found.architecture, found.params, found.files, prefix=PREFIX)
     said = _planted(Path(suspect.checkpoint))
     return Judged(config, supply.with_lookalikes(), base, trusted.params if trusted else None, said)
+
+
+def _image_classifier(config: PoisoningConfig, suspect: Suspect, folder: Path) -> Judged:
+    source = config.data.source
+    if not source.endswith(".npz"):
+        raise ConfigError(
+            f"--checkpoint {folder} is a model of images; give --data mine.npz, with x (N, ...) and y (N,)"
+        )
+    other = Path(suspect.look_alikes) if suspect.look_alikes else None
+    own = npz_records(Path(source), other, scale=False, images=True)
+    if len(own[0].records.x.shape) != 4:
+        raise ConfigError(f"--data {source}: records of shape {own[0].records.x.shape[1:]} are no images (N, C, H, W)")
+    parts, notes = [one.records for one in own], list(own[0].notes)
+    if own[0].of_bytes:
+        prepared = [pixels_as_read(folder, part.x) for part in parts]
+        parts = [Examples(x, part.y, part.name) for (x, _), part in zip(prepared, parts, strict=True)]
+        notes.append(prepared[0][1])
+    return _classified(config, suspect, parts, own[0].classes, "image-classifier", notes)
+
+
+def _text_classifier(config: PoisoningConfig, suspect: Suspect, folder: Path) -> Judged:
+    data = config.data
+    if not holds_texts(Path(data.source)):
+        raise ConfigError(
+            f"--checkpoint {folder} is a model of texts; --data: texts with their class in a field 'label' ({WHAT})"
+        )
+    files = [data.source, *([suspect.look_alikes] if suspect.look_alikes else [])]
+    read = [text_records(file, data.field, label="label") for file in files]
+    classes, labels = classes_of([np.array(one.labels) for one in read], Path(data.source).name)
+    longest = positions(described(read_json(folder / "config.json")))
+    context = min(data.context, longest) if longest else data.context
+    tokens = FastTokens(tokenizer_in(folder), max(padding(described(read_json(folder / "config.json"))), 0))
+    parts = []
+    for one, y in zip(read, labels, strict=True):
+        ids = padded(tokens.encode(one.texts), context)
+        _, first = np.unique(ids, axis=0, return_index=True)
+        parts.append(Examples(ids[np.sort(first)], y[np.sort(first)], one.name))
+    notes = [*read[0].notes, f"{context} tokens are kept of each text (data.context = {data.context})."]
+    return _classified(config, suspect, parts, classes, "text-classifier", notes)
+
+
+def _classified(
+    config: PoisoningConfig, suspect: Suspect, parts: list[Examples], own: Classes, kind: str, notes: list[str]
+) -> Judged:
+    """The suspect and its reference as classifiers of the user's classes; their own heads where both have them."""
+    folder, trusted = Path(suspect.checkpoint), Path(suspect.reference) if suspect.reference else None
+    if trusted is not None:
+        found = differences(*same_kind(folder, trusted), same_class=True)
+        _refuse_other("model", iter([f"config.json: {told(found)}"] if found else []))
+    shape = tuple(parts[0].x.shape[1:])
+    numbers, count = class_numbers(folder, own.names, own.mapped)
+    folders = [folder, *([trusted] if trusted else [])]
+    read = [read_classifier(one, shape, count, config.seed) for one in folders]
+    if all(one.own_head for one in read):
+        notes.append(f"The checkpoint's own head of {count} classes is kept.")
+    else:
+        numbers, count = np.arange(len(own.names)), len(own.names)
+        read = [read_classifier(one, shape, count, config.seed) for one in folders]
+        bare = [without_head(one.params, one.architecture, shape, count, config.seed) for one in read]
+        read = [replace(one, params=params) for one, params in zip(read, bare, strict=True)]
+        notes.append(f"A fresh head of {count} classes was given to every checkpoint, the same one.")
+    parts = [Examples(part.x, numbers[part.y], part.name) for part in parts]
+    supply = _own(parts[0], parts[1] if len(parts) > 1 else None, count, config)
+    mapping = {name: int(i) for name, i in zip(own.names, numbers, strict=True)} if own.mapped else {}
+    supply = replace(supply, notes=(*supply.notes, *notes), labels=mapping).with_lookalikes()
+    model = BaseModel(**{**asdict(config.model), "kind": kind})
+    base = Base(read[0].architecture, read[0].params)
+    reference = read[1].params if len(read) > 1 else None
+    return Judged(replace(config, model=model), supply, base, reference, _planted(folder))
 
 
 def _language_gaps(one: Base, other: Base) -> Iterator[str]:
@@ -187,10 +278,11 @@ def _own_images(config: PoisoningConfig, suspect: Suspect) -> PoisonSupply:
     data = config.data
     if data.source == "digits":
         return image_supply(data, config.seed).with_lookalikes()
-    mine = npz_examples(Path(data.source))
-    like = npz_examples(Path(suspect.look_alikes)) if suspect.look_alikes else None
-    classes = 1 + max(int(part.y.max()) for part in (mine, like) if part is not None)
-    return _own(mine, like, classes, config).with_lookalikes()
+    other = Path(suspect.look_alikes) if suspect.look_alikes else None
+    own = npz_records(Path(data.source), other, scale=False)
+    like = own[1].records if other else None
+    supply = _own(own[0].records, like, len(own[0].classes.names), config)
+    return replace(supply, notes=(*supply.notes, *own[0].notes), labels=own[0].mapping).with_lookalikes()
 
 
 def _own(mine: Examples, like: Examples | None, classes: int, config: PoisoningConfig) -> PoisonSupply:

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from undertow.storage.checkpoints.adapter import CONFIG, applied, base_of, is_adapter
+from undertow.storage.checkpoints.adapter import WEIGHTS as ADAPTED
+from undertow.storage.checkpoints.tokenizers import ALL, SLOW, TOKENS, template_in, tokenizer_in
 from undertow.storage.data.tokens import FastTokens
 from undertow.storage.files import read_text
 from undertow.storage.opening.safe_file import reading_safetensors
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 
     from undertow.models.causal_lm import CausalLM
 
-WEIGHTS, INDEX, TOKENS = "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICTURES = "preprocessor_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -31,21 +35,24 @@ def checkpoint(source: str) -> "tuple[CausalLM, Params, FastTokens]":
     """
     from undertow.models.causal_lm import from_config, from_tensors
 
-    folder = _folder(source)
-    config = read_json(folder / "config.json")
-    tensors = _tensors(folder)
-    tokenizer = tokenizer_of(folder / TOKENS)
+    folder = folder_of(source)
+    whole = _base(folder)
+    config = read_json(whole / "config.json")
+    tensors = tensors_in(folder)
+    voice = folder if any((folder / name).is_file() for name in (TOKENS, *SLOW)) else whole
+    tokenizer = tokenizer_in(voice)
     pad = _pad(config, tokenizer)
-    architecture, tokens = from_config(config, pad), FastTokens(tokenizer, pad)
+    architecture, tokens = from_config(config, pad), FastTokens(tokenizer, pad, template_in(voice))
     if tokens.size > architecture.vocabulary:
         raise BadInput(
-            f"{folder / TOKENS}: the tokenizer does not match the model: its ids reach {tokens.size - 1}, "
+            f"{voice}: the tokenizer does not match the model: its ids reach {tokens.size - 1}, "
             f"but the model knows {architecture.vocabulary} tokens; give the tokenizer the model was trained with"
         )
     return architecture, from_tensors(architecture, tensors), tokens
 
 
-def _folder(source: str) -> Path:
+def folder_of(source: str) -> Path:
+    """The folder itself, or that of a hub id, downloaded; BadInput where it is neither."""
     if Path(source).is_dir():
         return Path(source)
     try:
@@ -53,7 +60,9 @@ def _folder(source: str) -> Path:
     except ImportError as error:
         raise MissingExtra("huggingface_hub", "data") from error
     try:
-        return Path(snapshot_download(source, allow_patterns=["config.json", "*.safetensors", INDEX, TOKENS]))
+        return Path(
+            snapshot_download(source, allow_patterns=["config.json", "*.safetensors", INDEX, CONFIG, PICTURES, *ALL])
+        )
     except Exception as error:  # the client raises its own, its transport's and the system's
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise BadInput(
@@ -62,8 +71,18 @@ def _folder(source: str) -> Path:
         ) from error
 
 
-def _tensors(folder: Path) -> "dict[str, Tensor]":
-    """All tensors of the folder's safetensors."""
+def _base(folder: Path) -> Path:
+    """The folder of the model: the base's, where `folder` holds an adapter."""
+    return folder_of(base_of(folder, read_json(folder / CONFIG))) if is_adapter(folder) else folder
+
+
+def tensors_in(folder: Path) -> "dict[str, Tensor]":
+    """All tensors of the folder's safetensors; of an adapter those of its base, with the adapter applied."""
+    if is_adapter(folder):
+        if not (folder / ADAPTED).is_file():
+            raise BadInput(f"{folder}: no {ADAPTED} beside {CONFIG}")
+        config = read_json(folder / CONFIG)
+        return applied(folder, config, safe_tensors(folder / ADAPTED)[0], tensors_in(_base(folder)))
     if (folder / WEIGHTS).is_file():
         return safe_tensors(folder / WEIGHTS)[0]
     if (folder / INDEX).is_file():
@@ -91,22 +110,6 @@ def safe_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     with reading_safetensors(path) as (tensors, said):
         found = {name: from_numpy(tensor.whole()) for name, tensor in tensors.items()}
     return {n: v.to(float32) if v.is_floating_point() else v for n, v in found.items()}, said
-
-
-def tokenizer_of(path: Path) -> "Tokenizer":
-    """The tokenizer of a tokenizer.json; BadInput where it is none, MissingExtra without the library."""
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise MissingExtra("tokenizers", "hf") from error
-    text = read_text(path)
-    try:
-        tokenizer = Tokenizer.from_str(text)
-    except Exception as error:  # the library raises bare Exceptions
-        raise BadInput(f"{path} is no tokenizer of the tokenizers library: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
 
 
 def _pad(config: Mapping[str, Any], tokenizer: "Tokenizer") -> int:

@@ -7,7 +7,7 @@ from undertow.audits.datatrap.settings import TrapData
 from undertow.audits.datatrap.supply import TrapSupply
 from undertow.audits.dp.settings import DpConfig, DpData
 from undertow.audits.supply import row_hashes
-from undertow.storage.data.poison_images import npz_examples
+from undertow.storage.data.npz_records import npz_examples
 from undertow.storage.data.trap_data import NAMED, load_traps
 from undertow.types import BadInput
 

@@ -1,174 +1,217 @@
-"""A person's records as they lie in files, handed to their own training as they are: nothing is scaled or converted.
+"""A folder of the user's own records: pretrain, finetune and, if there is one, test; x (N, ...) with labels y (N,).
 
-npz: x (N, ...), y (N,) labels, id, group, features, all but x optional. csv: a header; the columns label (or y, class,
-target), id, group; every other column is a number of x. jsonl: one object a line with text, and label, id, group. A
-folder: its finetune.npz, as `undertow audit mia --data` reads it.
+Nothing about them is assumed: labels are mapped and the mapping is said, the layout of images is found or asked for,
+and records are changed or left out only where `data.change_records` allows it.
 """
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from undertow.storage.files import read_bytes, read_npz, read_text
-from undertow.types import Array, BadInput
+from undertow.audits.settings import DataSettings, ModelSettings
+from undertow.audits.supply import Supply, share_used
+from undertow.rng import stream
+from undertow.storage.data.arrays import measured, read_arrays, token_ids
+from undertow.storage.data.labels import Classes, classes_of, plain_labels
+from undertow.storage.data.own_texts import text_files, tokenized
+from undertow.texts import next_tokens
+from undertow.types import Array, BadInput, ConfigError, Examples
 
-MAIN = "finetune.npz"
-MEANT = {
-    **dict.fromkeys(("label", "labels", "y", "class", "target"), "y"),
-    **dict.fromkeys(("id", "ids"), "id"),
-    **dict.fromkeys(("group", "groups", "person"), "group"),
-}
-ARRAYS = ("x", "y", "id", "group", "features")
+IMAGES = ("cnn", "resnet")
+STAGES = ("pretrain", "finetune", "test")
+HOLDS = "it holds x (N, ...) and y (N,)"
+CHANGES = {"label_noise": "changes labels", "pool": "leaves out audited records", "other": "leaves out other records",
+           "draw": "finetunes each model on a part of them"}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class OwnRecords:
-    """What a file holds, as it was read."""
+class Part:
+    """One file as it was read."""
 
-    name: str
-    x: Any  # (N, ...) array, or a list of texts
-    y: Array | None = None
-    ids: Sequence[str] | None = None
-    groups: Array | None = None
-    features: Array | None = None
-
-
-def read_own(path: Path) -> OwnRecords:
-    """The records in a file or folder; the content decides the format. BadInput names the file, the row and the fix."""
-    if path.is_dir():
-        if not (path / MAIN).is_file():
-            raise BadInput(
-                f"--data {path}: no {MAIN} there; it holds x (N, ...) and y (N,); or name a csv, npz or jsonl"
-            )
-        path = path / MAIN
-    if not path.exists():
-        raise BadInput(f"--data {path}: no such file or folder")
-    start = read_bytes(path)[:8]
-    if start[:2] == b"PK":
-        return _from_arrays(path, read_npz(path))
-    for sign, said in ((b"\x93NUMPY", "a single .npy array"), (b"PAR1", "parquet"), (b"\x80", "perhaps a pickle")):
-        if start.startswith(sign):
-            raise BadInput(f"--data {path} is {said}; give an npz with x and y, a csv with a header, or jsonl")
-    text = read_text(path)
-    return _from_jsonl(path, text) if text.lstrip()[:1] == "{" else _from_csv(path, text)
+    path: Path
+    x: Array  # (N, ...) float32, or (N, L) int64 token ids
+    y: Array | None  # (N,) labels as written: whole numbers or texts; None: next tokens are learnt
+    ids: Array  # (N,) texts
+    notes: tuple[str, ...] = ()
 
 
-def _from_arrays(path: Path, arrays: Mapping[str, Array]) -> OwnRecords:
-    found: dict[str, Array] = {}
-    for key, value in arrays.items():
-        name = key if key in ARRAYS else MEANT.get(key.lower())
-        if name is None:
-            raise BadInput(f"{path}: unknown key {key!r}; known: {', '.join(ARRAYS)}")
-        if name in found:
-            raise BadInput(f"{path}: two arrays are {name!r} ({key!r} is one of them); keep one")
-        found[name] = value
-    if "x" not in found:
-        raise BadInput(f"{path}: key 'x' is missing; found: {', '.join(arrays) or 'nothing'}")
-    ids = found.get("id")
-    names = None if ids is None else [str(i) for i in ids]
-    return OwnRecords(path.name, found["x"], found.get("y"), names, found.get("group"), found.get("features"))
+def own_records(audit: str, path: Path, settings: DataSettings, seed: int, model: ModelSettings) -> Supply:
+    """The supply of a membership audit from the folder `path`; inputs are standardised by the data not audited.
 
-
-def _from_csv(path: Path, text: str) -> OwnRecords:
-    lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) < 2:
-        raise BadInput(f"{path}: a header and one line per record are needed; found {len(lines)} lines")
-    mark = max(",;\t", key=lines[0].count)
-    try:
-        table = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark) if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise BadInput(f"{path} cannot be read as csv: {error}") from error
-    header, rows = [cell.strip() for cell in table[0]], table[1:]
-    if all(_is_number(cell) for cell in header):
-        raise BadInput(f"{path}: the first row is {', '.join(header[:4])}; it must name the columns: label,...")
-    for i, row in enumerate(rows):
-        if len(row) != len(header):
-            raise BadInput(f"{path}: row {i + 2} has {len(row)} cells, the header {len(header)}")
-    columns = {name: [row[i].strip() for row in rows] for i, name in enumerate(header)}
-    if len(columns) < len(header):
-        raise BadInput(f"{path}: two columns have one name; each needs its own")
-    return _of_columns(path, columns)
-
-
-def _of_columns(path: Path, columns: Mapping[str, list[str]]) -> OwnRecords:
-    known: dict[str, list[str]] = {}
-    for name, cells in columns.items():
-        meant = MEANT.get(name.lower())
-        if meant in known:
-            raise BadInput(f"{path}: two columns are the {meant!r} of a record ({name!r} is one of them); rename one")
-        if meant:
-            known[meant] = cells
-    rest = {name: cells for name, cells in columns.items() if name.lower() not in MEANT and name}
-    if not rest:
-        raise BadInput(f"{path}: no column is left for x; found: {', '.join(columns)}")
-    x = np.stack([_numbers(path, name, cells) for name, cells in rest.items()], 1)
-    y = known.get("y")
-    labels = None if y is None else _labels(path, y)
-    group = known.get("group")
-    return OwnRecords(path.name, x, labels, known.get("id"), None if group is None else np.array(group))
-
-
-def _numbers(path: Path, name: str, cells: Sequence[str]) -> Array:
-    """A column of numbers; empty cells are NaN, which is for the training to deal with."""
-    for i, cell in enumerate(cells):
-        if cell and not _is_number(cell):
-            raise BadInput(
-                f"{path}: row {i + 2}: {name} is {cell[:40]!r}, and x are numbers; encode the column, drop it, or let "
-                "your script read the data: --data my_script.py:records, a function that returns (x, y)"
-            )
-    return np.array([float(cell) if cell else np.nan for cell in cells])
-
-
-def _labels(path: Path, cells: Sequence[str]) -> Array:
-    empty = next((i for i, cell in enumerate(cells) if not cell), None)
-    if empty is not None:
-        raise BadInput(f"{path}: row {empty + 2} has no label; fill it, or leave the row out")
-    if all(_is_number(cell) for cell in cells):
-        return np.array([float(cell) for cell in cells])
-    return np.array(cells)
-
-
-def _from_jsonl(path: Path, text: str) -> OwnRecords:
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise BadInput(f"{path}: line {number} is no JSON ({error})") from error
-        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-            found = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
-            raise BadInput(f"{path}: line {number} has no field 'text' that is a text (found: {found})")
-        rows.append((number, {MEANT.get(str(k).lower(), k): v for k, v in row.items()}))
-    some = {key: [row.get(key) for _, row in rows] for key in ("y", "id", "group")}
-    for key, cells in some.items():
-        gap = next((i for i, cell in enumerate(cells) if cell is None), None)
-        if gap is not None and any(cell is not None for cell in cells):
-            word = {"y": "label"}.get(key, key)
-            raise BadInput(
-                f"{path}: line {rows[gap][0]} has no {word}; other lines have one: fill it, or leave it out of all"
-            )
-    found = {key: None if cells[0] is None else cells for key, cells in some.items()}
-    y, group, ids = found["y"], found["group"], found["id"]
-    return OwnRecords(
-        path.name,
-        [row["text"] for _, row in rows],
-        None if y is None else np.array(y),
-        None if ids is None else list(map(str, ids)),
-        None if group is None else np.array(list(map(str, group))),
+    Raises BadInput or ConfigError in one line that names the file, what is wrong with it, and what to do.
+    """
+    parts = _parts(audit, path, settings, model)
+    secret, other = ("pretrain", "finetune") if audit == "tmi" else ("finetune", "pretrain")
+    _check_unchanged(settings, parts, secret, other)
+    classes, labels = _classes(parts, settings.same_labels)
+    if settings.label_noise and secret not in labels:
+        raise ConfigError(f"data.label_noise = {settings.label_noise}: the audited texts have no labels")
+    kept = {name: np.arange(len(part.x)) for name, part in parts.items()}
+    if settings.pool:
+        kept[secret] = _drawn(parts[secret], seed, settings.pool, "data.pool")
+    if settings.other and other in parts:
+        kept[other] = _drawn(parts[other], seed + 1, settings.other, "data.other")
+    y = {name: labels[name] if name in labels else next_tokens(part.x) for name, part in parts.items()}
+    found = {name: Examples(part.x[kept[name]], y[name][kept[name]], part.path.name) for name, part in parts.items()}
+    scaled = _standardised(found, (found.get(other) or found[secret]).x)
+    return Supply(
+        name=path.name or str(path),
+        secret=scaled[secret],
+        other=scaled.get(other),
+        test=scaled.get("test"),
+        ids=tuple(str(parts[secret].ids[i]) for i in kept[secret]),
+        pictures=pictures_of(found[secret].x),
+        notes=_notes(audit, settings, parts, classes, secret, other),
+        labels={name: c.mapping() for name, c in classes.items() if c.mapped},
     )
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _parts(audit: str, path: Path, settings: DataSettings, model: ModelSettings) -> dict[str, Part]:
+    if path.is_file():
+        raise BadInput(
+            f"--data {path} is a file; give the folder that holds finetune.npz (and pretrain.npz: the base, or what "
+            "tmi audits)"
+        )
+    if not path.is_dir():
+        raise BadInput(f"--data {path}: no such folder")
+    needed = ("pretrain", "finetune") if audit == "tmi" else ("finetune",)
+    if texts := text_files(path, STAGES):
+        return _of_texts(texts, needed, path, settings, model)
+    files = {stage: path / f"{stage}.npz" for stage in STAGES}
+    for stage in needed:
+        if not files[stage].is_file():
+            raise BadInput(f"--data {path}: {stage}.npz is missing; {HOLDS} of the {stage} data")
+    return {stage: read_part(file, settings, model) for stage, file in files.items() if file.is_file()}
+
+
+def _of_texts(
+    files: Mapping[str, Path], needed: Sequence[str], folder: Path, settings: DataSettings, model: ModelSettings
+) -> dict[str, Part]:
+    """Texts as token ids; of tmi's pretraining texts labels are no need: a language model is pretrained on them."""
+    for stage in needed:
+        if stage not in files:
+            raise BadInput(f"--data {folder}: {stage}.jsonl (or .csv, .parquet, ...) is missing beside the other texts")
+    found = tokenized(files, needed[0], tuple(s for s in files if s != "pretrain"), settings, model)
+    return {
+        stage: Part(one.path, one.ids, np.array(one.labels) if one.labels else None, np.array(one.names), one.notes)
+        for stage, one in found.items()
+    }
+
+
+def read_part(path: Path, settings: DataSettings, model: ModelSettings) -> Part:
+    """x, y and id of one npz file (no pickled objects); BadInput naming the file and the key."""
+    arrays = read_arrays(path)
+    if "y" not in arrays:
+        raise BadInput(f"{path}: key 'y' is missing; found: {', '.join(arrays)}")
+    if model.kind == "transformer" and not model.factory:
+        x, notes = token_ids(arrays["x"], path, settings.vocabulary), ()
+    else:
+        x, notes = measured(arrays["x"], path, settings.layout, images=model.kind in IMAGES and not model.factory)
+    y = plain_labels(arrays["y"], path)
+    if len(x) == 0:
+        raise BadInput(f"{path}: no examples")
+    if len(y) != len(x):
+        raise BadInput(f"{path}: labels must be one for each record: y has {len(y)}, x has {len(x)}")
+    ids = arrays.get("id", np.arange(len(x)))
+    if ids.shape != (len(x),):
+        raise BadInput(f"{path}: id has shape {ids.shape}; it must name each of the {len(x)} records")
+    return Part(path, x, y, ids.astype(str), notes)
+
+
+def _check_unchanged(settings: DataSettings, parts: Mapping[str, Part], secret: str, other: str) -> None:
+    """ConfigError where settings would change the user's records or leave some out, and nobody asked for that."""
+    if settings.change_records:
+        return
+    there = {"pool": len(parts[secret].x), "other": len(parts[other].x) if other in parts else 0}
+    there["draw"] = settings.other or there["other"]
+    active = [
+        f"data.{key} = {getattr(settings, key)} ({what})"
+        for key, what in CHANGES.items()
+        if getattr(settings, key) and getattr(settings, key) < there.get(key, np.inf)
+    ]
+    if active:
+        raise ConfigError(
+            f"{', '.join(active)}: records of your own are used as they are; leave that out, or ask for it with "
+            "data.change_records = true, and the report says so"
+        )
+
+
+def _drawn(part: Part, seed: int, count: int, key: str) -> Array:
+    if count > len(part.x):
+        raise ConfigError(f"{key} = {count}, but {part.path.name} has {len(part.x)} records")
+    return stream(seed, "split").permutation(len(part.x))[:count]
+
+
+def _classes(parts: Mapping[str, Part], same: bool) -> tuple[dict[str, Classes], dict[str, Array]]:
+    """The classes of each task, and the labels of each part as class numbers; test records are of the finetuning."""
+    base = ["pretrain"] if "pretrain" in parts and parts["pretrain"].y is not None else []
+    down = [name for name in ("finetune", "test") if name in parts]
+    if same and not (base and {*np.unique(_y(parts["pretrain"]))} == {*np.unique(_y(parts["finetune"]))}):
+        raise ConfigError(
+            "data.same_labels = true, but pretraining and finetuning data hold different labels; set it to false"
+        )
+    classes: dict[str, Classes] = {}
+    labels: dict[str, Array] = {}
+    for task in [[*base, *down]] if same else [part for part in (base, down) if part]:
+        what = " and ".join(parts[name].path.name for name in task)
+        for name in task if not same else ():
+            if name != "test":
+                classes_of(
+                    [_y(parts[name])], parts[name].path.name
+                )  # one class only is refused in the file that has it
+        found, coded = classes_of([_y(parts[name]) for name in task], what)
+        classes[task[0]] = found
+        labels |= dict(zip(task, coded, strict=True))
+    return classes, labels
+
+
+def _y(part: Part) -> Array:
+    assert part.y is not None
+    return part.y
+
+
+def _standardised(parts: Mapping[str, Examples], reference: Array) -> dict[str, Examples]:
+    """Per feature; per channel of (N, C, H, W); else over all. Token ids stay as they are."""
+    if reference.dtype.kind in "iu":
+        return dict(parts)
+    axes = {2: (0,), 4: (0, 2, 3)}.get(reference.ndim)
+    mean, deviation = reference.mean(axes, keepdims=True), reference.std(axes, keepdims=True)
+    shapes = {part.x.shape[1:] for part in parts.values()}
+    if len(shapes) > 1:
+        said = ", ".join(f"{part.name} {part.x.shape[1:]}" for part in parts.values())
+        raise BadInput(f"records of all files must have one shape; they have {said}")
+    return {
+        name: replace(part, x=((part.x - mean) / (deviation + 1e-3)).astype(np.float32)) for name, part in parts.items()
+    }
+
+
+def _notes(
+    audit: str, settings: DataSettings, parts: Mapping[str, Part], classes: Mapping[str, Classes], secret: str,
+    other: str,
+) -> tuple[str, ...]:  # fmt: skip
+    """What was done to the records, and what is assumed of them."""
+    said = [note for part in parts.values() for note in part.notes]
+    said += [note for name, found in classes.items() for note in found.note(parts[name].path.name)]
+    for name, key in ((secret, "pool"), (other, "other")):
+        used = getattr(settings, key)
+        if name in parts and used:
+            said += share_used(used, len(parts[name].x), f"records of {parts[name].path.name} are used", f"data.{key}")
+    if audit == "tmi" and settings.draw:
+        there = settings.other or len(parts[other].x)
+        if settings.draw < there:
+            said.append(f"Each model is finetuned on {settings.draw:,} of {there:,} records, drawn for it (data.draw).")
+    if audit == "tmi" and settings.same_labels:
+        said.append("The classes of pretraining and finetuning are taken to be the same (data.same_labels = true).")
+    return tuple(said)
+
+
+def pictures_of(x: Array) -> Array | None:
+    """Images (N, H, W) or (N, C, H, W) as people see them, uint8 (N, H, W[, 3]); None where these are no images."""
+    if x.ndim == 4 and x.shape[1] in (1, 3):
+        x = x[:, 0] if x.shape[1] == 1 else x.transpose(0, 2, 3, 1)
+    elif x.ndim != 3:
+        return None
+    low, high = float(x.min()), float(x.max())
+    return ((x - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)

@@ -1,13 +1,15 @@
 """Images for the poisoning audit: the embedded digits, or the user's own npz."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from undertow.audits.poisoning.settings import Candidates
 from undertow.audits.poisoning.supply import PoisonSupply
+from undertow.audits.supply import share_used
 from undertow.rng import stream
-from undertow.storage.files import read_npz
+from undertow.storage.data.npz_records import Own, npz_records
 from undertow.types import BadInput, Examples, MissingExtra
 
 PRETRAINED = 0.5  # share of the records the checkpoint is trained on, which are the attacker's auxiliary data too
@@ -18,8 +20,19 @@ def image_supply(settings: Candidates, seed: int) -> PoisonSupply:
 
     Raises BadInput naming the file and what it lacks, MissingExtra where scikit-learn is absent.
     """
-    records, name = _digits() if settings.source == "digits" else _standardised(Path(settings.source))
-    return divided(records, name, settings, seed, embedded=settings.source == "digits")
+    if settings.source == "digits":
+        records, name = _digits()
+        return divided(records, name, settings, seed, embedded=True)
+    own = npz_records(Path(settings.source))[0]
+    supply = divided(_standardised(own), own.records.name, settings, seed)
+    there, kept = len(own.records), settings.points
+    notes = (*own.notes, *share_used(kept, there, f"records of {supply.name} are candidates", "data.points"))
+    notes = tuple(
+        note.replace("the others are not used", f"{PRETRAINED:.0%} pretrain the checkpoint") for note in notes
+    )
+    if settings.noise:
+        notes = (*notes, f"Gaussian noise of deviation {settings.noise:g} was added to the records (data.noise).")
+    return replace(supply, notes=notes, labels=own.mapping)
 
 
 def divided(records: Examples, name: str, settings: Candidates, seed: int, *, embedded: bool = False) -> PoisonSupply:
@@ -61,16 +74,6 @@ def _digits() -> tuple[Examples, str]:
     return Examples(x, raw.target.astype(np.int64), "digit"), "digits (scikit-learn)"
 
 
-def _standardised(path: Path) -> tuple[Examples, str]:
-    raw = npz_examples(path)
-    return Examples((raw.x - raw.x.mean(0)) / (raw.x.std(0) + 0.1), raw.y, raw.name), raw.name
-
-
-def npz_examples(path: Path) -> Examples:
-    """x (N, ...) and y (N,) of an .npz, as they are; BadInput naming what is missing."""
-    if not path.is_file():
-        raise BadInput(f"--data {path}: no such file; images come as an .npz with x (N, ...) and y (N,)")
-    arrays = read_npz(path)
-    if not {"x", "y"} <= arrays.keys():
-        raise BadInput(f"--data {path}: it holds {', '.join(arrays) or 'nothing'}; x (N, ...) and y (N,) are needed")
-    return Examples(arrays["x"].astype(np.float32), arrays["y"].astype(np.int64), path.stem)
+def _standardised(own: Own) -> Examples:
+    raw = own.records
+    return Examples((raw.x - raw.x.mean(0)) / (raw.x.std(0) + 0.1), raw.y, raw.name)

@@ -35,6 +35,10 @@ def load_poisoning(config: PoisoningConfig) -> tuple[PoisonSupply, Base]:
         return _texts(config)
     if model.kind == "clip":
         return _clip(config)
+    if model.kind in ("image-classifier", "text-classifier"):
+        raise ConfigError(
+            f"model.kind = {model.kind!r} is of a checkpoint that is judged: give --checkpoint and --data"
+        )
     if model.checkpoint:
         raise ConfigError(
             f"model.checkpoint is of a language model or a CLIP; model.kind = {model.kind!r} is made here"

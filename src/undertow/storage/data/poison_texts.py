@@ -14,11 +14,14 @@ from undertow.audits.poisoning.supply import PoisonSupply
 from undertow.audits.supply import row_hashes
 from undertow.rng import stream
 from undertow.storage.data.auxiliary_text import auxiliary_text
+from undertow.storage.data.conversations import Template
 from undertow.storage.data.pii import pii_records
-from undertow.storage.data.records_text import KNOWN, TextRecords, jsonl_records, known_records
-from undertow.storage.data.tokens import Tokens, own_tokens, padded
+from undertow.storage.data.records_text import KNOWN, TextRecords, known_records
+from undertow.storage.data.records_text import text_records as read_texts
+from undertow.storage.data.text_files import WHAT, holds_texts
+from undertow.storage.data.tokens import Tokens, own_tokens, padded, tokens_before
 from undertow.texts import lengths, next_tokens
-from undertow.types import Array, BadInput, ConfigError, Examples
+from undertow.types import IGNORED, Array, BadInput, ConfigError, Examples
 
 SHARES = {"pretrain": 0.62, "auxiliary": 0.14, "public": 0.14, "held_out": 0.1}  # of the paragraphs
 FEWEST_TOKENS = 8  # of a window of ordinary text
@@ -36,7 +39,7 @@ def text_supply(
     further texts of the source.
     Raises BadInput for texts shorter than two tokens and for candidates that ordinary text contains, MissingExtra.
     """
-    records = text_records(data, seed)
+    records = text_records(data, seed, template_of(tokens))
     if like is not None:
         records = followed(records, like, data.points)
     ordinary = auxiliary_text(data.auxiliary, data.folder)
@@ -49,15 +52,17 @@ def text_supply(
         raise BadInput(f"data.public = {data.public}, but {ordinary.name} has {len(parts['public'])} public windows")
     parts["public"] = parts["public"][: data.public]
     parts["held_out"] = parts["held_out"][:HELD_OUT]
-    count = data.points
+    count, answered = data.points, _answered(records, rows, ids, tokens)
     if "pretrain" in parts:  # who pretrained the base holds that text too, and hides the better for it
         parts["auxiliary"] = np.concatenate([parts["auxiliary"], parts["pretrain"]])
     whole = {name: _examples(part, f"{ordinary.name}, {name}") for name, part in parts.items() if len(part)}
     return PoisonSupply(
         name=records.name,
         targets=data.targets,
-        candidates=_examples(ids[:count], records.name),
-        lookalikes=_examples(ids[count:], f"{records.name}, look-alikes") if len(ids) > count else None,
+        candidates=answered.take(np.arange(count)),
+        lookalikes=Examples(answered.x[count:], answered.y[count:], f"{records.name}, look-alikes")
+        if len(ids) > count
+        else None,
         ids=tuple(records.ids[i] for i in rows[:count]),
         texts=tuple(_kept(records.texts[i], ids[n], tokens) for n, i in enumerate(rows[:count])),
         classes=tokens.size,
@@ -74,23 +79,33 @@ def followed(records: TextRecords, like: TextRecords, count: int) -> TextRecords
         (*records.texts[:count], *like.texts),
         (*records.ids[:count], *(f"{like.name}-{name}" for name in like.ids)),
         (*records.notes, *like.notes),
+        asked=_asked(records, count) + _asked(like, len(like)) if records.asked or like.asked else (),
     )
 
 
-def text_records(data: Candidates, seed: int) -> TextRecords:
+def _asked(records: TextRecords, count: int) -> tuple[int, ...]:
+    return records.asked[:count] if records.asked else (0,) * len(records.texts[:count])
+
+
+def template_of(tokens: Tokens | None) -> Template | None:
+    """The chat template of a model's tokenizer, where it has one."""
+    return getattr(tokens, "template", None)
+
+
+def text_records(data: Candidates, seed: int, template: Template | None = None) -> TextRecords:
     """The source's texts in a random order: enough for candidates and as many look-alikes, where there are as many."""
     if data.source == "pii":
         return pii_records(2 * data.points, seed)
     if data.source in KNOWN:
         found = known_records(data.source, data.folder)
-    elif data.source.endswith((".jsonl", ".jsonl.gz")):
-        found = jsonl_records(Path(data.source))
+    elif holds_texts(Path(data.source)):
+        found = read_texts(Path(data.source), data.field, template=template)
     else:
-        raise ConfigError(f"data.source = {data.source!r} holds no texts; use pii, {', '.join(KNOWN)} or a .jsonl file")
+        raise ConfigError(f"data.source = {data.source!r} holds no texts; use pii, {', '.join(KNOWN)} or {WHAT}")
     order = stream(seed, "candidates").permutation(len(found))
-    return TextRecords(
-        found.name, tuple(found.texts[i] for i in order), tuple(found.ids[i] for i in order), found.notes
-    )
+    texts, ids = tuple(found.texts[i] for i in order), tuple(found.ids[i] for i in order)
+    asked = tuple(found.asked[i] for i in order) if found.asked else ()
+    return TextRecords(found.name, texts, ids, found.notes, asked=asked)
 
 
 def _refuse_contained(records: TextRecords, candidates: Sequence[int], ordinary: TextRecords) -> None:
@@ -154,6 +169,22 @@ def _windows(shares: dict[str, list[str]], tokens: Tokens, context: int, taken: 
 
 def _examples(ids: Array, name: str) -> Examples:
     return Examples(ids, next_tokens(ids), name)
+
+
+def _answered(records: TextRecords, rows: Sequence[int], ids: Array, tokens: Tokens) -> Examples:
+    """The texts with their next tokens, those that are asked and not learnt left out of the loss."""
+    y = next_tokens(ids)
+    if records.asked:
+        texts, asked = [records.texts[i] for i in rows], [records.asked[i] for i in rows]
+        before = np.array(tokens_before(tokens, texts, asked))
+        y = np.where(np.arange(1, y.shape[1] + 1) < before[:, None], IGNORED, y)
+    silent = np.flatnonzero((y == IGNORED).all(1))
+    if len(silent):
+        raise BadInput(
+            f"{records.name}: the answer of {records.ids[rows[silent[0]]]} begins after the {ids.shape[1]} tokens that "
+            "are kept, so nothing of it is learnt; raise data.context"
+        )
+    return Examples(ids, y, records.name)
 
 
 def _kept(text: str, ids: Array, tokens: Tokens) -> str:

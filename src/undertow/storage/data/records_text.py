@@ -1,12 +1,10 @@
-"""Text records to audit: the public PII sets known by name, and any user's jsonl. `pii` makes them up instead."""
+"""Text records to audit: the public PII sets known by name, and any user's. `pii` makes them up instead."""
 
-import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from undertow.storage.files import read_text
+from undertow.storage.data.conversations import Said, Template, said_in
+from undertow.storage.data.text_files import Row, rows_of
 from undertow.types import BadInput
 
 
@@ -19,6 +17,8 @@ class TextRecords:
     ids: tuple[str, ...]  # where each comes from, for the report
     notes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()  # the template each was filled from; empty where unknown
+    labels: tuple[str, ...] = ()  # the class of each; empty where nobody asked
+    asked: tuple[int, ...] = ()  # characters at the beginning of each that are asked, not learnt; empty: none
 
     def __post_init__(self) -> None:
         if not self.texts:
@@ -49,28 +49,41 @@ def known_records(name: str, source: str) -> TextRecords:
     file = KNOWN[name].file
     for folder in (Path(source), Path(source) / "text"):
         if (folder / file).is_file():
-            return jsonl_records(folder / file, name=name, group=KNOWN[name].group)
+            return text_records(folder / file, name=name, group=KNOWN[name].group)
     raise BadInput(f"--data {source}: no {file} there; {name} is read from a folder that holds it")
 
 
-def jsonl_records(path: str | Path, field: str = "text", name: str = "", group: str = "") -> TextRecords:
-    """The texts in one field of a .jsonl or .jsonl.gz file, one JSON object a line; blank lines are passed over.
+def text_records(
+    path: str | Path, field: str = "text", name: str = "", group: str = "", label: str = "",
+    template: Template | None = None,
+) -> TextRecords:  # fmt: skip
+    """The texts of a file or folder in any format of `text_files`: of one field, or conversations.
 
-    `group` is the field that names a text's template. Repeated texts are left out, and a note says how many. Raises
-    BadInput naming the file and the line.
+    Rows without `field` may hold `messages`, or `prompt` and `completion`; `template` writes them as text. `group` is
+    the field that names a text's template, `label` that of its class. Empty texts and repeated ones are left out, and
+    notes say how many. Raises BadInput naming the file, the line and what it has.
     """
     path = Path(path)
-    rows = list(_objects(path))
-    texts = [_text(path, line, row, field) for line, row in rows]
-    lines = [line for line, _ in rows]
-    groups = [_group(path, line, row, group) for line, row in rows] if group else []
-    kept, notes = first_of_each(texts, [f"line {line}" for line in lines])
+    rows = rows_of(path, (field, label) if label else (field,))
+    said = [_said(row, field, template) for row in rows]
+    full = [i for i, one in enumerate(said) if one.text.strip()]
+    empty = len(rows) - len(full)
+    notes = (f"{empty} of {len(rows)} texts of {path.name} are empty and were left out",) if empty else ()
+    rows, said = [rows[i] for i in full], [said[i] for i in full]
+    groups = [_column(row, group) for row in rows] if group else []
+    labels = [_column(row, label) for row in rows] if label else []
+    kept, repeated = first_of_each([one.text for one in said], [row.place for row in rows])
+    asked = tuple(said[i].asked for i in kept)
+    if any(asked):
+        notes = (*notes, f"the loss of {sum(map(bool, asked))} conversations is of the last answer")
     return TextRecords(
         name=name or path.name.partition(".")[0],
-        texts=tuple(texts[i] for i in kept),
-        ids=tuple(f"line-{lines[i]}" for i in kept),
-        notes=notes,
+        texts=tuple(said[i].text for i in kept),
+        ids=tuple(rows[i].id for i in kept),
+        notes=(*notes, *repeated),
         groups=tuple(groups[i] for i in kept) if groups else (),
+        labels=tuple(labels[i] for i in kept) if labels else (),
+        asked=asked if any(asked) else (),
     )
 
 
@@ -91,37 +104,29 @@ def first_of_each(texts: list[str], places: list[str]) -> tuple[list[int], tuple
     return list(first.values()), (left_out,)
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of a file with their line numbers, from 1."""
-    for line, raw in _lines(read_text(path)):
+def _said(row: Row, field: str, template: Template | None) -> Said:
+    if field not in row.values:
         try:
-            row = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"{path}, line {line}: no JSON ({error}); each line must be one JSON object") from error
-        if not isinstance(row, dict):
-            raise BadInput(f"{path}, line {line}: {type(row).__name__} found; each line must be one JSON object")
-        yield line, row
-
-
-def _lines(text: str) -> Iterable[tuple[int, str]]:
-    """Lines that are not blank; only newlines end them (a JSON string may hold other separators)."""
-    return ((n, raw) for n, raw in enumerate(text.split("\n"), 1) if raw.strip())
-
-
-def _text(path: Path, line: int, row: dict[str, Any], field: str) -> str:
-    if field not in row:
-        raise BadInput(f"{path}, line {line}: field {field!r} is missing; it has {', '.join(row) or 'none'}")
-    text = row[field]
-    if not isinstance(text, str) or not text.strip():
-        raise BadInput(f"{path}, line {line}: field {field!r} must be a text, found {text!r:.40}")
+            found = said_in(row.values, template)
+        except BadInput as error:
+            raise row.refused(str(error)) from error
+        if found is None:
+            has = ", ".join(map(str, row.values)) or "none"
+            raise row.refused(f"field {field!r} is missing; it has {has} (another one: --field NAME)")
+    else:
+        text = row.values[field]
+        if text is not None and not isinstance(text, str):
+            raise row.refused(f"field {field!r} must be a text, found {text!r:.40}")
+        found = Said(text or "")
     try:
-        text.encode("utf8")
+        found.text.encode("utf8")
     except UnicodeEncodeError as error:
-        raise BadInput(f"{path}, line {line}: field {field!r} holds half a surrogate pair; repair it") from error
-    return text
+        raise row.refused(f"field {field!r} holds half a surrogate pair; repair it") from error
+    return found
 
 
-def _group(path: Path, line: int, row: dict[str, Any], group: str) -> str:
-    if group not in row:
-        raise BadInput(f"{path}, line {line}: field {group!r} is missing; it has {', '.join(row)}")
-    return str(row[group])
+def _column(row: Row, name: str) -> str:
+    value = row.values.get(name)
+    if value is None or not str(value).strip():
+        raise row.refused(f"field {name!r} is missing; it has {', '.join(map(str, row.values))}")
+    return str(value)

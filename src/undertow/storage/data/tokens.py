@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from undertow.storage.data.conversations import Template
 from undertow.storage.data.text_pairs import train_tokenizer
 from undertow.texts import PAD, lengths
 from undertow.types import Array
@@ -37,6 +38,7 @@ class FastTokens:
 
     tokenizer: "Tokenizer"
     pad: int = PAD
+    template: Template | None = None  # how its model writes conversations
 
     @property
     def size(self) -> int:
@@ -56,6 +58,17 @@ class FastTokens:
 
     def _exchange(self, token: int) -> int:
         return {self.pad: PAD, PAD: self.pad}.get(token, token)
+
+
+def tokens_before(tokens: Tokens, texts: Sequence[str], characters: Sequence[int]) -> list[int]:
+    """How many tokens of each text begin within its first `characters`; special tokens before the rest count too."""
+    if not isinstance(tokens, FastTokens):
+        return [len(tokens.encode([text[:n]])[0]) if n else 0 for text, n in zip(texts, characters, strict=True)]
+    counts = []
+    for found, n in zip(tokens.tokenizer.encode_batch(list(texts)), characters, strict=True):
+        after = (i for i, place in enumerate(found.offsets) if place[0] >= n and place != (0, 0))
+        counts.append(next(after, len(found.ids)) if n else 0)
+    return counts
 
 
 def own_tokens(texts: Sequence[str], vocabulary: int) -> FastTokens:

@@ -9,7 +9,7 @@ from undertow.audits.datatrap.settings import TrapData
 from undertow.audits.datatrap.supply import TrapSupply
 from undertow.audits.supply import row_hashes
 from undertow.rng import stream
-from undertow.storage.data.poison_images import npz_examples
+from undertow.storage.data.npz_records import Own, npz_records
 from undertow.storage.data.public import CALTECH101, CIFAR10, CIFAR100, Dataset, open_images
 from undertow.types import BadInput, ConfigError, Examples, MissingExtra
 
@@ -22,7 +22,8 @@ def load_traps(settings: TrapData, seed: int) -> TrapSupply:
     Raises BadInput where there are too few records or their values lie outside 0..1, ConfigError where the folder of
     a named dataset is missing, MissingExtra without scikit-learn (digits), Pillow (CIFAR-10) or pyarrow (Caltech-101).
     """
-    return _split(_open(settings, settings.source, _wanted(settings), seed), settings, seed)
+    records, own = _open(settings, settings.source, _wanted(settings), seed)
+    return _told(_split(records, settings, seed), own)
 
 
 def load_images(settings: TrapData, seed: int, side: int = 0) -> TrapSupply:
@@ -34,7 +35,8 @@ def load_images(settings: TrapData, seed: int, side: int = 0) -> TrapSupply:
     if side:
         settings = replace(settings, size=side)
     other = _named(CIFAR100, settings, settings.auxiliary, seed) if settings.attacker else None
-    supply = _split(_open(settings, settings.source, _wanted(settings), seed), settings, seed, other)
+    records, own = _open(settings, settings.source, _wanted(settings), seed)
+    supply = _told(_split(records, settings, seed, other), own)
     return replace(supply, **{name: _centred(getattr(supply, name), side) for name in ("auxiliary", "victim", "test")})
 
 
@@ -82,10 +84,25 @@ def _picture(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape if len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3)) else ()
 
 
-def _open(settings: TrapData, source: str, wanted: int, seed: int) -> Examples:
+def _open(settings: TrapData, source: str, wanted: int, seed: int) -> tuple[Examples, Own | None]:
+    """The records, and how they were read where they are the user's own."""
     if source == "digits":
-        return _digits()
-    return _named(NAMED[source], settings, wanted, seed) if source in NAMED else npz_examples(Path(source))
+        return _digits(), None
+    if source in NAMED:
+        return _named(NAMED[source], settings, wanted, seed), None
+    own = npz_records(Path(source))[0]
+    return own.records, own
+
+
+def _told(supply: TrapSupply, own: Own | None) -> TrapSupply:
+    """The supply with what was done to the user's records: labels that were mapped, records that are not used."""
+    if own is None:
+        return supply
+    parts = (supply.auxiliary, supply.victim, supply.test)
+    used, there = sum(map(len, parts)), len(own.records)
+    sizes = " + ".join(f"{len(part):,}" for part in parts)
+    left = (f"{used:,} of {there:,} records of {supply.name} are used ({sizes}: auxiliary, finetuned on, tested on).",)
+    return replace(supply, notes=(*own.notes, *(left if used < there else ())), labels=own.mapping)
 
 
 def _named(dataset: Dataset, settings: TrapData, wanted: int, seed: int) -> Examples:

@@ -21,13 +21,13 @@ from undertow.models.huggingface import (
     without_dropout,
 )
 from undertow.storage.checkpoints.files import read_checkpoint
+from undertow.storage.checkpoints.tokenizers import tokenizer_in
 from undertow.storage.data.tokens import FastTokens, own_tokens
 from undertow.storage.data.trap_data import load_images, load_traps
 from undertow.storage.data.trap_texts import labelled, load_trap_texts
 from undertow.texts import PAD
-from undertow.types import BadInput, ConfigError, MissingExtra
+from undertow.types import ConfigError
 
-TOKENIZER = "tokenizer.json"
 VOCABULARY = 1000  # tokens of a GPT-2 that is made here
 
 
@@ -86,19 +86,7 @@ def _small(model: TrapModel, vocabulary: int, tokens: int) -> HuggingFace:
 
 def read_tokens(folder: Path, pad: int = PAD) -> FastTokens:
     """The tokenizer of a checkpoint's folder; BadInput where it cannot be read, MissingExtra without tokenizers."""
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise MissingExtra("tokenizers", "hf") from error
-    if not (folder / TOKENIZER).is_file():
-        raise BadInput(f"{folder}: no {TOKENIZER} there")
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    except Exception as error:  # the library raises no class of its own
-        raise BadInput(f"{folder / TOKENIZER} is no tokenizer: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return FastTokens(tokenizer, pad)
+    return FastTokens(tokenizer_in(folder), pad)
 
 
 def _base(folder: str, kind: str, shape: tuple[int, ...]) -> Base:

@@ -1,9 +1,6 @@
 """Labelled texts for the data-trap audit: TREC and banking77 by name, or the user's own jsonl or csv."""
 
-import csv
-import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +9,9 @@ import numpy as np
 from undertow.audits.datatrap.settings import TrapData
 from undertow.audits.datatrap.supply import TrapSupply
 from undertow.rng import stream
+from undertow.storage.data.records_text import text_records
+from undertow.storage.data.text_files import WHAT, holds_texts
 from undertow.storage.data.tokens import FastTokens, padded
-from undertow.storage.files import read_text
 from undertow.types import BadInput, ConfigError, Examples
 
 KNOWN: Mapping[str, tuple[str, str]] = {  # name: its file, the column of its labels
@@ -29,6 +27,7 @@ class Labelled:
     name: str
     texts: tuple[str, ...]
     labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load_trap_texts(settings: TrapData, seed: int, tokens: FastTokens) -> TrapSupply:
@@ -52,7 +51,7 @@ def load_trap_texts(settings: TrapData, seed: int, tokens: FastTokens) -> TrapSu
     auxiliary, victim, test = (Examples(ids[rows], labels[rows].astype(np.int64), found.name) for rows in parts)
     return TrapSupply(
         found.name, auxiliary, victim, test, classes=len(names), ids=tuple(f"{found.name}-{i}" for i in parts[1]),
-        words=tokens.words,
+        words=tokens.words, notes=found.notes, labels={str(name): i for i, name in enumerate(names)},
     )  # fmt: skip
 
 
@@ -63,21 +62,13 @@ def labelled(settings: TrapData) -> Labelled:
         if not settings.folder:
             raise ConfigError(f"data.source = {settings.source!r} needs --data, the folder that holds its file")
         path, column = _known(settings)
-    if ".csv" not in path.suffixes and ".jsonl" not in path.suffixes:
-        raise ConfigError(f"data.source = {settings.source!r}: texts come as trec, banking77, a .jsonl or a .csv file")
-    rows = list(csv.DictReader(io.StringIO(read_text(path)))) if ".csv" in path.suffixes else _objects(path)
-    once: dict[str, str] = {}
-    for line, row in enumerate(rows, 1):
-        text, label = row.get("text"), row.get(column)
-        if not text or not str(text).strip() or label is None:
-            raise BadInput(
-                f"{path}, record {line}: 'text' and {column!r} are needed; it has {', '.join(map(str, row))}"
-            )
-        once.setdefault(str(text).strip(), str(label))
-    if len(set(once.values())) < 2:
+    if not holds_texts(path):
+        raise ConfigError(f"data.source = {settings.source!r}: texts come as trec, banking77, or {WHAT}")
+    found = text_records(path, settings.field, label=column)
+    if len(set(found.labels)) < 2:
         raise BadInput(f"{path}: texts of at least two labels are needed")
-    name = settings.source if settings.source in KNOWN else path.name.partition(".")[0]
-    return Labelled(name, tuple(once), tuple(once.values()))
+    name = settings.source if settings.source in KNOWN else found.name
+    return Labelled(name, tuple(text.strip() for text in found.texts), found.labels, found.notes)
 
 
 def _known(settings: TrapData) -> tuple[Path, str]:
@@ -86,17 +77,3 @@ def _known(settings: TrapData) -> tuple[Path, str]:
         if (folder / file).is_file():
             return folder / file, column
     raise BadInput(f"--data {settings.folder}: no {file} there, nor in its folder text")
-
-
-def _objects(path: Path) -> Sequence[Mapping[str, object]]:
-    rows = []
-    for line, raw in enumerate(read_text(path).split("\n"), 1):
-        if raw.strip():
-            try:
-                row = json.loads(raw)
-            except (ValueError, RecursionError) as error:
-                raise BadInput(f"{path}, line {line}: no JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise BadInput(f"{path}, line {line}: each line must be one JSON object")
-            rows.append(row)
-    return rows
