@@ -5,7 +5,12 @@ from undertow.report.lines import WIDTH, aligned, warned
 from undertow.report.words import wrapped
 from undertow.types import AuditResult, Measurement
 
-ASSUMES = {"none": "nothing", "gdp": "a Gaussian curve", "claimed-pld": "the claimed curve"}
+ASSUMES = {
+    "none": "nothing",
+    "gdp": "a Gaussian curve",
+    "claimed-pld": "the claimed curve",
+    "gaussian-scores": "Gaussian scores",
+}
 BAYESIAN = "joint-beta"
 
 
