@@ -58,7 +58,7 @@ class Trainer:
         return {"weight": w[:, :-1].copy(), "bias": w[:, -1].copy()}
 
     def _batches(self, records: int, rng: np.random.Generator) -> Iterator[Array]:
-        c = self.claim
+        c, order = self.claim, np.arange(records)
         for step in range(c.steps):
             if c.sampling == "poisson":
                 yield np.flatnonzero(rng.random(records) < c.rate)

@@ -106,7 +106,7 @@ def test_says_what_it_assumes_and_refuses_what_it_cannot_read():
     assert (bound.name, bound.assumes, bound.unit, bound.n) == ("gaussian-pairs", "gaussian-scores", "canaries", 100)
     with pytest.raises(BadInput, match="at least 8 more canaries than runs"):
         gaussian_pairs(Trials(np.arange(8.0), np.arange(8) % 2 == 0), DELTA)
-    with pytest.raises(BadInput, match="finite"):
+    with pytest.raises(BadInput, match="infinite"):
         gaussian_pairs(Trials(np.r_[np.inf, np.zeros(20)], np.arange(21) % 2 == 0), DELTA)
     with pytest.raises(ConfigError, match="no finite epsilon"):
         gaussian_pairs(game(rng, np.eye(100), 1.0), 0.0)

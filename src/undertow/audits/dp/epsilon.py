@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from undertow.audits.dp.claimed import Claimed, claimed_epsilon
 from undertow.audits.dp.claimed_test import at_points, claim_p_value
+from undertow.audits.dp.odd import odd_notes
 from undertow.metrics.epsilon import (
     Bound,
     Trials,
@@ -263,6 +264,7 @@ def _notes(trials: Trials, ask: EpsilonAsk, unit: str) -> list[str]:
         notes.append(
             f"canaries of {trials.runs} runs are pooled: right if every run tossed its coins anew (no two are the same)"
         )
+    notes += odd_notes(trials, ask.delta)
     if ask.independent:
         notes.append("the trials share training runs and are counted as independent because --independent says so")
     if ask.delta == 0:

@@ -2,8 +2,8 @@
 
 Scores are s = baseline of the run + theta * coin + noise, theta the same for every canary, noise ~ N(0, S) with any
 fixed S: canaries need not be independent of each other. Given everything else, a score tells its coin as well as
-mu_i = theta sqrt((S^-1)_ii), so a mechanism that is mu-GDP in every coin has theta^2 mean_i (S^-1)_ii <= mu^2. Two exact
-tests share the error (derived in docs/papers.md, after the abstract of "Let's Ask Gauss", arXiv:2606.12733):
+mu_i = theta sqrt((S^-1)_ii), so a mechanism that is mu-GDP in every coin has theta^2 mean_i (S^-1)_ii <= mu^2. Two
+exact tests share the error (derived in docs/papers.md, after the abstract of "Let's Ask Gauss", arXiv:2606.12733):
 
 - theta: coins are dealt again; where theta is right, s - theta * coin knows nothing of the coins, whatever S is.
 - noise: of given harmonic mean H of its eigenvalues, |noise|^2 is at least H times a chi-square (Okamoto 1960).
@@ -43,8 +43,8 @@ class _Fit:
 def gaussian_pairs(trials: Trials, delta: float, confidence: float = 0.95, *, seed: int = 0) -> Bound:
     """Bound of a mechanism whose scores are a common effect and Gaussian noise of any covariance; see the module.
 
-    Higher = member. The coins of each run must be fair, or deal a fixed number of members evenly. BadInput where too few
-    canaries share a run, or a score is infinite.
+    Higher = member. The coins of each run must be fair, or deal a fixed number of members evenly. BadInput where too
+    few canaries share a run, or a score is infinite.
     """
     check(confidence, delta, positive=True)
     fit = _fit(trials, 1 - confidence, seed)
@@ -60,11 +60,14 @@ def _fit(trials: Trials, error: float, seed: int) -> _Fit | None:
     run = np.zeros(trials.scores.size, int) if trials.run is None else np.unique(trials.run, return_inverse=True)[1]
     runs = int(run.max()) + 1
     degrees = trials.scores.size - runs
-    if degrees < _FEWEST or not np.isfinite(trials.scores).all():
+    if degrees < _FEWEST:
         raise BadInput(
-            f"{trials.scores.size} canaries of {runs} runs: this bound needs at least {_FEWEST} more canaries than "
-            "runs, and finite scores"
+            f"{trials.scores.size} canaries of {runs} run{'s' * (runs != 1)}: this bound needs at least {_FEWEST} more "
+            "canaries than runs"
         )
+    if not np.isfinite(trials.scores).all():
+        count = int((~np.isfinite(trials.scores)).sum())
+        raise BadInput(f"{count} scores are infinite, which no Gaussian is: use one-run, which only ranks them")
     s, coins = _centred(trials.scores, run), _centred(trials.member.astype(float), run)
     if not coins.any() or not s.any():
         return None
@@ -74,10 +77,10 @@ def _fit(trials: Trials, error: float, seed: int) -> _Fit | None:
     mine, norm = float(s @ coins), float(coins @ coins)
     moved = norm - second > 1e-9 * norm
     knots = np.where(moved, (mine - first) / np.where(moved, norm - second, 1.0), -np.inf)  # dealt coins do as well
-    return _between(np.sort(knots), s, coins, degrees, error, mine, norm)
+    return _between(np.sort(knots), s, degrees, error, mine, norm)
 
 
-def _between(knots: Array, s: Array, coins: Array, degrees: int, error: float, mine: float, norm: float) -> _Fit | None:
+def _between(knots: Array, s: Array, degrees: int, error: float, mine: float, norm: float) -> _Fit | None:
     """The candidates that the test of the coins does not settle by itself: none where theta = 0 is one."""
     n = knots.size
     p = (1 + np.arange(n + 1)) / (n + 1)  # of "theta is at most this", left of, between, right of the knots
