@@ -62,9 +62,8 @@ def _in_words(first: Measurement) -> str:
     sure = f"With {100 * (first.confidence or 0):g} % confidence"
     if not first.value:
         return (
-            f"Read as higher = member, these scores show no leak: {sure.lower()} nothing above epsilon 0 can be said at "
-            f"delta {first.delta:g}. "
-            "That is no proof of privacy; more trials or a better attack may show one."
+            f"Read as higher = member, these scores show no leak: {sure.lower()} nothing above epsilon 0 can be said "
+            f"at delta {first.delta:g}. That is no proof of privacy; more trials or a better attack may show one."
         )
     text = f"{sure}, epsilon is at least {first.value:.3f} at delta {first.delta:g}"
     if first.bound == BAYESIAN:
