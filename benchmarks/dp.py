@@ -28,7 +28,7 @@ from undertow.audits.dp.game import Game
 from undertow.audits.dp.rows import trials_of
 from undertow.audits.dp.settings import DpConfig, DpData, DpRecipe, preset
 from undertow.engine.executor import Serial
-from undertow.metrics.epsilon import Trials, one_run_from_scores
+from undertow.metrics.epsilon import Trials, gaussian_pairs, one_run_from_scores
 from undertow.metrics.student import prediction_interval
 from undertow.storage.data.dp_data import load_dp
 from undertow.storage.store import MemoryStore
@@ -84,7 +84,15 @@ def full(options: argparse.Namespace) -> None:
 
 def one_run(options: argparse.Namespace) -> None:
     config = preset("digits-one-run")
-    head("runs x canaries", "one-run", "one-run-gdp", "gdp, pooled", "gdp-accuracy, pooled", "point, pooled")
+    head(
+        "runs x canaries",
+        "one-run",
+        "one-run-gdp",
+        "gaussian-pairs",
+        "gdp, pooled",
+        "gdp-accuracy, pooled",
+        "point, pooled",
+    )
     rows: dict[int, list[list[float]]] = {1: [], 10: []}
     for seed in options.seeds:
         game, reads = play(replace(config, seed=seed))
@@ -94,6 +102,7 @@ def one_run(options: argparse.Namespace) -> None:
             for gaussian in (False, True):
                 guesses = tests.guesses(trials.scores.size, gaussian)
                 cells.append(one_run_from_scores(trials, 1e-5, gdp=gaussian, guesses=guesses).epsilon)
+            cells.append(gaussian_pairs(trials, 1e-5, seed=seed).epsilon)
             for name, level in (("gdp", 0.95), ("gdp-accuracy", 0.95), ("gdp-accuracy", 0.5)):
                 cells.append(tests.bound(name, trials, "weights", level).epsilon)
             kept.append(cells)
@@ -150,7 +159,8 @@ def subsampled(options: argparse.Namespace) -> None:
     small = replace(preset("digits-subsampled"), runs=options.runs)
     rare = replace(small, data=replace(small.data, records=1000), recipe=DpRecipe(steps=1000, rate=0.01))
     names = ("claimed-pld-accuracy", "claimed-pld", "clopper-pearson")
-    head("q", "steps", "access", "claimed", "ceiling of the access", "point", *names, "headline / ceiling")
+    final = ("final-iterate", "final-iterate-unit")
+    head("q", "steps", "access", "claimed", "ceiling of the access", "point", *names, *final, "headline / ceiling")
     for config in (small, rare):
         played = [play(replace(config, seed=seed)) for seed in options.seeds]
         for access in ("weights", "iterates"):
@@ -158,10 +168,11 @@ def subsampled(options: argparse.Namespace) -> None:
             for game, reads in played:
                 trials = trials_of(reads, access, False)
                 levels = ((config.headline, 0.5), *((name, 0.95) for name in names))
-                rows.append([game.tests.bound(name, trials, access, level).epsilon for name, level in levels])
+                own = [game.tests.final_bound(trials, u).epsilon for u in (None, 1.0) if access == "weights"]
+                rows.append([game.tests.bound(name, trials, access, level).epsilon for name, level in levels] + own)
             ceiling, claimed = played[0][0].tests.ceiling(access), played[0][0].noise.epsilon
             share = spread([row[1] / ceiling for row in rows])
-            cells = (spread(column) for column in zip(*rows, strict=True))
+            cells = [spread(column) for column in zip(*rows, strict=True)] + ["-"] * (2 * (access == "iterates"))
             recipe = config.recipe
             line(f"{recipe.rate:g}", recipe.steps, access, f"{claimed:.2f}", f"{ceiling:.2f}", *cells, share)
 

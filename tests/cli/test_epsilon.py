@@ -88,7 +88,7 @@ def test_a_bound_with_an_assumption_never_refutes(files):
 
 def test_scores_that_know_nothing_give_zero(files):
     _, said, _ = call(files / "null.npz")
-    assert "These scores show no leak" in said
+    assert "these scores show no leak" in said
     assert "> one-run                 0.000" in said
 
 
@@ -160,7 +160,7 @@ def test_files_that_cannot_be_read_are_one_line(write, text, message):
         (("--threshold", "1"), "give --guesses PLUS,MINUS"),
         (("--guesses", "9"), "two counts"),
         (("--guesses", "599,2"), "more guesses than canaries"),
-        (("--claim-epsilon", "nan"), "an epsilon is not negative"),
+        (("--claim-epsilon", "nan"), "a claimed epsilon is a finite number that is not negative"),
         (("--bound", "one-run-gdp", "--delta", 0), "no finite epsilon"),
     ],
 )

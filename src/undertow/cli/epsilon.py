@@ -23,7 +23,8 @@ def epsilon(
     bound: Annotated[
         str | None,
         typer.Option(
-            help="To quote: clopper-pearson, gdp, gdp-accuracy, joint-beta, sequential, one-run, one-run-gdp."
+            help="To quote: clopper-pearson, gdp, gdp-accuracy, joint-beta, sequential, one-run, one-run-gdp, "
+            "gaussian-pairs."
         ),
     ] = None,
     threshold: Annotated[

@@ -27,7 +27,11 @@ def read_scores(path: str | Path) -> ScoreSet:
     columns = read_npz(file) if raw[:4] == b"PK\x03\x04" else _csv_columns(file, raw)
     for key in KEYS[:2]:
         if key not in columns:
-            raise BadInput(f"{file}: {key!r} is missing; the columns (or arrays) are score, member and, if any, run")
+            found = ", ".join(map(repr, list(columns)[:8])) or "none"
+            raise BadInput(
+                f"{file}: {key!r} is missing; the columns (or arrays) are score, member and, if any, run; "
+                f"found: {found}"
+            )
     scores = _numbers(file, columns["score"])
     member = _truths(file, columns["member"], scores.shape)
     run = columns.get("run")
@@ -43,6 +47,10 @@ def read_scores(path: str | Path) -> ScoreSet:
 
 
 def _csv_columns(file: Path, raw: bytes, keys: tuple[str, ...] = KEYS) -> dict[str, Array]:
+    """Columns by name, in lower case where they are one of `keys`; those that are not hold nothing."""
+    if raw[:6] == b"\x93NUMPY" or raw.lstrip()[:1] in (b"{", b"["):
+        kind = "a npy array" if raw[:1] == b"\x93" else "JSON"
+        raise BadInput(f"{file} is {kind}; write an npz or a csv with {', '.join(keys)}")
     try:
         reader = csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline=""))
         rows = list(reader)
@@ -50,7 +58,11 @@ def _csv_columns(file: Path, raw: bytes, keys: tuple[str, ...] = KEYS) -> dict[s
         raise BadInput(f"{file} is neither npz nor csv: {error}") from error
     if not rows:
         raise BadInput(f"{file}: no rows")
-    return {name: np.array([row[name] or "" for row in rows]) for name in reader.fieldnames or () if name in keys}
+    none, found = np.zeros(0, "U1"), {}
+    for name in reader.fieldnames or ():
+        key = name.strip().lower()
+        found[key if key in keys else name] = np.array([row[name] or "" for row in rows]) if key in keys else none
+    return found
 
 
 def read_curve(path: str | Path, delta: float) -> Claimed:

@@ -188,7 +188,8 @@ class Bench:
         if self.drift or self.one_noise:
             return False
         most = max(m + SURE * e for m, e in self.reaches)
-        return most <= self.answer.most * min(SPARE, max(1.0, self.level_of_noise**-0.5))
+        level = max(self.level_of_noise, 1e-9)
+        return most <= self.answer.most * min(SPARE, max(level, 1 / level) ** 0.5)
 
     @cached_property
     def level_of_noise(self) -> float:
@@ -197,7 +198,8 @@ class Bench:
 
     def scaled_with_noise(self, measured: float) -> bool:
         """Whether what was `measured` over the declared is explained by a scale that the noise has too."""
-        return self.only_scaled and measured <= 1.05 * self.level_of_noise
+        slack = 1.05 + SURE * max(e / max(m, 1e-300) for m, e in self.reaches)
+        return self.only_scaled and measured <= slack * self.level_of_noise
 
     @cached_property
     def grows_with_noise(self) -> bool:

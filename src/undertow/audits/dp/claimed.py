@@ -32,7 +32,7 @@ class Claimed:
 def claimed_epsilon(epsilon: float, delta: float) -> Claimed:
     """(epsilon, delta)-DP."""
     if not 0 <= epsilon < float("inf"):
-        raise ConfigError(f"--claim-epsilon {epsilon}: an epsilon is not negative")
+        raise ConfigError(f"--claim-epsilon {epsilon}: a claimed epsilon is a finite number that is not negative")
     said = f"epsilon {epsilon:g} at delta {delta:g}"
     return Claimed("epsilon", said, approximate_dp_curve(epsilon, delta), epsilon, delta)
 

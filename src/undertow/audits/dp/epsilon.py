@@ -10,11 +10,13 @@ from scipy.stats import binomtest
 
 from undertow.audits.dp.claimed import Claimed, claimed_epsilon
 from undertow.audits.dp.claimed_test import at_points, claim_p_value
+from undertow.audits.dp.odd import odd_notes
 from undertow.metrics.epsilon import (
     Bound,
     Trials,
     clopper_pearson,
     from_scores,
+    gaussian_pairs,
     gdp,
     gdp_accuracy,
     joint_beta,
@@ -30,8 +32,8 @@ RUNS = (
     "joint-beta",
     "sequential",
 )  # bounds of trials that are runs of their own
-CANARIES = ("one-run", "one-run-gdp")  # bounds of canaries that share a run
-NEED_DELTA = ("gdp", "gdp-accuracy", "one-run-gdp")
+CANARIES = ("one-run", "one-run-gdp", "gaussian-pairs")  # bounds of canaries that share a run
+NEED_DELTA = ("gdp", "gdp-accuracy", "one-run-gdp", "gaussian-pairs")
 UNFAIR = 1e-6  # a coin is called unfair below this p-value
 Made = Callable[[], Bound]
 
@@ -132,8 +134,8 @@ def headline_of(ask: EpsilonAsk, unit: str) -> str:
 
 
 def applicable(trials: Trials, ask: EpsilonAsk, unit: str, headline: str) -> dict[str, Made]:
-    """How to make each bound, by name, the headline first. `sequential` only where it is asked for."""
-    makers = _of_runs(trials, ask, headline) if unit == "runs" else _of_canaries(trials, ask)
+    """How to make each bound, by name, the headline first. `sequential` and `gaussian-pairs` only if asked for."""
+    makers = _of_runs(trials, ask, headline) if unit == "runs" else _of_canaries(trials, ask, headline)
     if ask.delta == 0 and headline not in NEED_DELTA:
         makers = {name: make for name, make in makers.items() if name not in NEED_DELTA}
     return {headline: makers[headline], **makers}
@@ -156,13 +158,16 @@ def _of_runs(trials: Trials, ask: EpsilonAsk, headline: str) -> dict[str, Made]:
     return makers
 
 
-def _of_canaries(trials: Trials, ask: EpsilonAsk) -> dict[str, Made]:
+def _of_canaries(trials: Trials, ask: EpsilonAsk, headline: str) -> dict[str, Made]:
     _check_coins(trials, "a one-run bound")
     if isinstance(ask.threshold, float):
         raise ConfigError("a one-run bound fixes how many are guessed, not a threshold: give --guesses PLUS,MINUS")
     how = ask.guesses or ask.threshold
     make = partial(one_run_from_scores, trials, ask.delta, ask.confidence, guesses=how, seed=ask.seed)
-    return {"one-run": make, "one-run-gdp": partial(make, gdp=True)}
+    makers: dict[str, Made] = {"one-run": make, "one-run-gdp": partial(make, gdp=True)}
+    if headline == "gaussian-pairs":
+        makers[headline] = partial(gaussian_pairs, trials, ask.delta, ask.confidence, seed=ask.seed)
+    return makers
 
 
 def _sequential(trials: Trials, ask: EpsilonAsk) -> Bound:
@@ -221,7 +226,7 @@ def _without_premise(
     why = f"it assumes a Gaussian curve, and the claimed one is rejected (p = {p:.2g})"
     free = (RUNS if unit == "runs" else CANARIES)[0]
     quoted = next((m.attack for m in rows if m.headline and m.assumes == "none"), free)
-    rows = [replace(m, value=None, reason=why) if m.assumes == "gdp" else m for m in rows]
+    rows = [replace(m, value=None, reason=why) if m.assumes in ("gdp", "gaussian-scores") else m for m in rows]
     return [replace(m, headline=True if m.attack == quoted else None) for m in rows]
 
 
@@ -259,6 +264,7 @@ def _notes(trials: Trials, ask: EpsilonAsk, unit: str) -> list[str]:
         notes.append(
             f"canaries of {trials.runs} runs are pooled: right if every run tossed its coins anew (no two are the same)"
         )
+    notes += odd_notes(trials, ask.delta)
     if ask.independent:
         notes.append("the trials share training runs and are counted as independent because --independent says so")
     if ask.delta == 0:

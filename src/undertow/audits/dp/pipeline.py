@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from undertow.audits.dp.odd import number_of, odd_notes
 from undertow.audits.dp.plan import Claim, claim_of
 from undertow.audits.dp.reader import Reader
 from undertow.audits.dp.rows import bound_rows, claim_rows, control_rows, growth_rows, quoted
@@ -18,7 +19,7 @@ from undertow.audits.dp.settings import ACCESSES, DpConfig, DpData, DpRecipe
 from undertow.audits.dp.source import calls
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.engine.key import fingerprint
-from undertow.metrics.epsilon import approximate_dp_curve
+from undertow.metrics.epsilon import Trials, approximate_dp_curve
 from undertow.rng import seed_for
 from undertow.training.privacy import Noise, Privacy, least_noise
 from undertow.types import Array, AuditResult, BadInput, ConfigError, Examples, Params, Progress, Scores
@@ -85,6 +86,10 @@ def audit_dp_pipeline(
         raise ConfigError(f"access = {access!r}; allowed: {', '.join(ACCESSES)}")
     if len(canary) != 1:
         raise BadInput(f"{len(canary)} canaries: give one record")
+    if canary.x.shape[1:] != data.x.shape[1:]:
+        raise BadInput(f"the canary is {canary.x.shape[1:]}, the records are {data.x.shape[1:]}: give one like them")
+    if threshold is not None and not np.isfinite(threshold):
+        raise ConfigError(f"threshold = {threshold}: give a number, or None to choose it on half of the runs")
     tests = _tests(epsilon, delta, mechanism, runs, seed, threshold, confidence, access, len(data))
     clock = Stopwatch()
     with clock.stage("runs"):
@@ -108,7 +113,10 @@ def audit_dp_pipeline(
         measurements=tuple(replace(m, attack="own") for m in rows),
         controls=tuple(replace(m, attack="own") for m in controls),
         timing=clock.seconds,
-        warnings=(RECALIBRATES.format(2 * runs),) if calls(train, "make_private_with_epsilon") else (),
+        warnings=(
+            *((RECALIBRATES.format(2 * runs),) if calls(train, "make_private_with_epsilon") else ()),
+            *odd_notes(Trials(scores, member[:, 0]), delta),
+        ),
         scores=(Scores("own", scores[:, None], member, view=access),),
         ids=("canary-0",),
     )
@@ -132,9 +140,10 @@ def _play(
             progress("runs", i, 2 * runs)
         world, records = ("with", both) if i < runs else ("without", data)
         start = {name: value.copy() for name, value in checkpoint.items()}
-        found.append(float(score(checkpoint, train(start, records, seed_for(seed, "dp pipeline", world, i % runs)))))
-        if not np.isfinite(found[-1]):
-            raise BadInput(f"run {i}: its score is {found[-1]}; training must end and score must return a number")
+        after = train(start, records, seed_for(seed, "dp pipeline", world, i % runs))
+        if after is None:
+            raise BadInput(f"run {i}: train returned None; it must return the parameters after training")
+        found.append(number_of(score(checkpoint, after), i))
     return np.array(found)
 
 

@@ -18,6 +18,7 @@ from undertow.metrics.ceiling import final_iterate_epsilon
 from undertow.metrics.epsilon import (
     Bound,
     Trials,
+    final_iterate,
     from_scores,
     guess_by_rank,
     one_run_curve_p_value,
@@ -89,6 +90,17 @@ class Reader:
         return from_scores(
             trials, self.delta, confidence, bound=self.bounds[name], threshold=how, seed=self.config.seed,
             independent=trials.run is not None,
+        )  # fmt: skip
+
+    def reads_final(self, access: str) -> bool:
+        """Whether scores are how far a canary's own direction moved in subsampled training, in participations."""
+        return self.apart and access == "weights" and self.claim.noise.rate < 1 and "claimed-pld" in self.bounds
+
+    def final_bound(self, trials: Trials, unit: float | None) -> Bound:
+        """The bound of the final weights (`reads_final`)."""
+        noise, config = self.claim.noise, self.config
+        return final_iterate(
+            trials, noise.rate, noise.steps, self.delta, config.confidence, unit=unit, seed=config.seed
         )  # fmt: skip
 
     def one_run_bound(self, name: str, trials: Trials, confidence: float) -> Bound:

@@ -11,7 +11,7 @@ import numpy as np
 
 from undertow.audits.dp.reader import Reader
 from undertow.audits.dp.settings import ACCESSES
-from undertow.metrics.epsilon import Bound, Trials
+from undertow.metrics.epsilon import Bound, Trials, gaussian_pairs
 from undertow.types import Array, Measurement
 
 BAYESIAN = "a credible bound: its coverage is measured, not proved"
@@ -65,13 +65,16 @@ def bound_rows(tests: Reader, reads: Mapping[str, Array], quote: Quoted) -> list
 def _world_bounds(tests: Reader, trials: Trials, access: str) -> list[Bound]:
     asked, main = access == tests.config.access, tests.config.headline
     names = [n for n in tests.bounds if asked or n in ("clopper-pearson", main)]
-    return [tests.bound(name, trials, access, tests.config.confidence) for name in names]
+    found = [tests.bound(name, trials, access, tests.config.confidence) for name in names]
+    return found + [tests.final_bound(trials, unit) for unit in (None, 1.0) if tests.reads_final(access)]
 
 
 def _one_run_bounds(tests: Reader, trials: Trials) -> list[Bound]:
     level, access = tests.config.confidence, tests.config.access
     names = ("one-run", *(["one-run-gdp"] if tests.claim.noise.rate == 1 else []))
     found = [tests.one_run_bound(name, trials, level) for name in names]
+    if tests.apart and tests.claim.noise.rate == 1:
+        found.append(gaussian_pairs(trials, tests.delta, level, seed=tests.config.seed))
     if tests.poolable:
         found += [tests.bound(name, trials, access, level) for name in ("clopper-pearson", "gdp", "gdp-accuracy")]
     return found

@@ -85,11 +85,24 @@ class DpConfig:
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
 
     def __post_init__(self) -> None:
-        if self.epsilon <= 0 or not 0 < self.delta < 1 or not 0.5 <= self.confidence < 1:
-            raise ConfigError("epsilon is positive, delta between 0 and 1, confidence from 0.5 to below 1")
+        self._check_claim()
+        if not isinstance(self.runs, int) or not isinstance(self.canaries, int):
+            raise ConfigError(f"runs = {self.runs}, canaries = {self.canaries}: whole numbers are needed")
         if self.runs < (1 if self.one_run else 2) or self.canaries < 2:
             raise ConfigError("runs is at least 2 (1 with one_run), canaries at least 2")
         self._check_canary()
+
+    def _check_claim(self) -> None:
+        for name in ("epsilon", "delta", "confidence"):
+            if not isinstance(getattr(self, name), int | float):
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: it must be a number")
+        if not 0 < self.epsilon < float("inf"):
+            said = "claims nothing" if self.epsilon == float("inf") else "cannot be audited"
+            raise ConfigError(f"epsilon = {self.epsilon:g} {said}; it is positive and finite, such as 8")
+        if not 0 < self.delta < 1:
+            raise ConfigError(f"delta = {self.delta:g}; it is above 0 and below 1, such as 1e-5")
+        if not 0.5 <= self.confidence < 1:
+            raise ConfigError(f"confidence = {self.confidence:g}; it is a fraction from 0.5 to below 1, such as 0.95")
 
     def _check_canary(self) -> None:
         if self.canary == "gradient" and self.access == "black-box":

@@ -3,6 +3,8 @@
 from undertow.metrics.epsilon.accuracy import gdp_accuracy, refutes_by_accuracy
 from undertow.metrics.epsilon.bound import Bound, Counts, Trials
 from undertow.metrics.epsilon.claim import Refutation, claimed_family, refutes, refutes_epsilon
+from undertow.metrics.epsilon.final_iterate import final_iterate
+from undertow.metrics.epsilon.gaussian_pairs import gaussian_pairs
 from undertow.metrics.epsilon.one_run import (
     Guesses,
     guess_by_rank,
@@ -51,8 +53,10 @@ __all__ = [
     "clopper_pearson",
     "curve_of_deltas",
     "epsilon_of_rates",
+    "final_iterate",
     "from_scores",
     "gaussian_curve",
+    "gaussian_pairs",
     "gdp",
     "gdp_accuracy",
     "gdp_delta",

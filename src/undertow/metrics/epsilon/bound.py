@@ -7,7 +7,7 @@ import numpy as np
 
 from undertow.types import Array, BadInput, ConfigError
 
-Assumes = Literal["none", "gdp", "claimed-pld"]
+Assumes = Literal["none", "gdp", "claimed-pld", "gaussian-scores", "final-iterate"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Bound:
     name: str
     epsilon: float  # >= 0; the mechanism is not (smaller epsilon, delta)-DP, at this confidence
     confidence: float  # a fraction
-    assumes: Assumes  # of the mechanism: nothing, a Gaussian curve, the claimed family of curves
+    assumes: Assumes  # of the mechanism or of its scores; "none": nothing
     unit: str  # what was counted: "runs", "canaries" of one run, or "independent trials"
     n: int  # how many of them the number is computed from
     delta: float

@@ -13,6 +13,7 @@ from undertow.metrics.epsilon.loss import subsampled_deltas, subsampled_epsilon
 from undertow.types import Array, ConfigError
 
 Curve = Callable[[Array], Array]
+_MOST = 700.0  # e^it is a number; a claim this large allows every rate that is one
 _STEPS = 80  # of bisection: below rounding for brackets of our size
 _GRID = np.concatenate([np.linspace(0, 1, 100, endpoint=False), np.geomspace(1, 60, 200)])  # epsilons of a PLD curve
 
@@ -74,7 +75,8 @@ def curve_of_deltas(epsilons: Array, deltas: Array) -> Curve:
 
     Fewer pairs, or deltas rounded up, give a smaller f: it errs to the side of the mechanism.
     """
-    odds, gap = np.exp(np.asarray(epsilons, float)), 1 - np.asarray(deltas, float)
+    odds = np.exp(np.minimum(np.asarray(epsilons, float), _MOST))
+    gap = 1 - np.asarray(deltas, float)
     slopes = np.concatenate([-odds, -1 / odds, [0.0]])
     heights = np.concatenate([gap, gap / odds, [0.0]])
     slopes, heights, corners = _upper_envelope(slopes, heights)

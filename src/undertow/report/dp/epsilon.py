@@ -5,7 +5,12 @@ from undertow.report.lines import WIDTH, aligned, warned
 from undertow.report.words import wrapped
 from undertow.types import AuditResult, Measurement
 
-ASSUMES = {"none": "nothing", "gdp": "a Gaussian curve", "claimed-pld": "the claimed curve"}
+ASSUMES = {
+    "none": "nothing",
+    "gdp": "a Gaussian curve",
+    "claimed-pld": "the claimed curve",
+    "gaussian-scores": "Gaussian scores",
+}
 BAYESIAN = "joint-beta"
 
 
@@ -57,14 +62,19 @@ def _in_words(first: Measurement) -> str:
     sure = f"With {100 * (first.confidence or 0):g} % confidence"
     if not first.value:
         return (
-            f"These scores show no leak: {sure.lower()} nothing above epsilon 0 can be said at delta {first.delta:g}. "
-            "That is no proof of privacy; more trials or a better attack may show one."
+            f"Read as higher = member, these scores show no leak: {sure.lower()} nothing above epsilon 0 can be said "
+            f"at delta {first.delta:g}. That is no proof of privacy; more trials or a better attack may show one."
         )
     text = f"{sure}, epsilon is at least {first.value:.3f} at delta {first.delta:g}"
     if first.bound == BAYESIAN:
         return f"{text}, in the sense of a Bayesian posterior: its coverage is not guaranteed."
     if first.assumes == "none":
         return f"{text}, whatever the mechanism is."
+    if first.assumes == "gaussian-scores":
+        return (
+            f"{text}, if every canary moves its score by the same and the noise of the scores is Gaussian; canaries "
+            "need not be independent. Of other scores this number means nothing."
+        )
     return f"{text}, if its trade-off curve is Gaussian. Of another mechanism this number means nothing."
 
 

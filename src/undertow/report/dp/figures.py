@@ -9,12 +9,21 @@ from undertow.report.drawing import BLUE, GREEN, GREY, INK, NARROW, RED, Drawing
 from undertow.types import AuditResult, Measurement
 
 FLAT = Shape("wide", 760, 260, 10.5, True)
-COLOURS = {"none": GREEN, "credible": GREY, "gdp": BLUE, "claimed-pld": BLUE}
+COLOURS = {
+    "none": GREEN,
+    "credible": GREY,
+    "gdp": BLUE,
+    "claimed-pld": BLUE,
+    "gaussian-scores": BLUE,
+    "final-iterate": BLUE,
+}
 NAMES = {
     "credible": "credible bound,\nnot proved",
     "none": "lower bound,\nnothing assumed",
     "gdp": "lower bound,\nGaussian",
     "claimed-pld": "lower bound,\nclaimed curve",
+    "gaussian-scores": "lower bound,\nGaussian scores",
+    "final-iterate": "lower bound,\nfinal weights",
 }
 
 

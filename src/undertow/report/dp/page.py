@@ -28,7 +28,8 @@ WHAT = {
     "epsilon_lower": "lower bound",
 }
 
-SHORT = {"none": "nothing", "gdp": "Gaussian curve", "claimed-pld": "claimed training"}
+SHORT = {"none": "nothing", "gdp": "Gaussian curve", "claimed-pld": "claimed training",
+         "gaussian-scores": "Gaussian scores", "final-iterate": "final weights of the claimed training"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ ASSUMES = {
     "none": "nothing",
     "gdp": "a Gaussian trade-off curve",
     "claimed-pld": "the claimed training, with noise unknown",
+    "gaussian-scores": "Gaussian scores of any covariance",
+    "final-iterate": "final weights of the claimed training, with noise unknown",
 }
 HALF = 0.5  # of the ceiling; a bound below it says little
 ACCUSES = 0.001  # p-value up to which a claim is called refuted
