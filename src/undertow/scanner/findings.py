@@ -6,6 +6,7 @@ from typing import Literal
 
 Verdict = Literal["safe", "unsafe", "unknown"]
 Severity = Literal["info", "warning", "critical"]  # only critical findings make a file unsafe
+NO_WEIGHTS = "other"  # kind of a file that holds no weights
 WORST: tuple[Verdict, ...] = ("safe", "unknown", "unsafe")  # later wins
 
 
@@ -20,6 +21,7 @@ class Finding:
     tensor: str = ""
     rows: tuple[int, ...] = ()
     score: float | None = None  # of the test behind it; larger is worse
+    known: bool = False  # a baseline holds it: it is information now, and does not count
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class ScannedFile:
     path: str
     sha256: str  # "" where it could not be read
     verdict: Verdict
+    kind: str = ""  # by content: "safetensors", "pickle", ...; NO_WEIGHTS where it holds none
 
 
 @dataclass(frozen=True)

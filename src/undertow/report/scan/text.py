@@ -33,6 +33,7 @@ def summary(result: ScanResult, colour: bool = False, weights: Collection[str] |
     parts += ["\n".join(_finding(found, colour)) for found in result.findings]
     if result.not_tested:
         parts.append("NOT TESTED\n" + "\n".join(wrapped(one, WIDTH, "- ", "  ") for one in result.not_tested))
+    parts += [wrapped(_baseline(result), WIDTH, "", "")] if _baseline(result) else []
     sentence = wrapped(SENTENCES[result.verdict], WIDTH, "", "")
     parts.append(f"VERDICT: {_paint(result.verdict, result.verdict, colour)}\n{sentence}")
     return "\n\n".join(parts)
@@ -56,6 +57,15 @@ def _source(result: ScanResult) -> str:
     if not isinstance(source, Mapping):
         return ""
     return f"{one_line(str(source.get('repository')))} at commit {one_line(str(source.get('commit')))}"
+
+
+def _baseline(result: ScanResult) -> str:
+    """What the baseline took out of the verdict; "" where there was none."""
+    counts = result.settings.get("baseline")
+    if not isinstance(counts, Mapping):
+        return ""
+    said = f"BASELINE {one_line(str(counts.get('file')))}: {counts.get('known')} findings are known and do not count"
+    return f"{said}; {counts.get('gone')} of its entries stand for nothing any more" if counts.get("gone") else said
 
 
 def _file(file: ScannedFile, colour: bool) -> str:
