@@ -120,7 +120,7 @@ for line in sys.stdin:
     _, status = os.waitpid(pid, 0)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - began, cpu]), file=sys.__stdout__, flush=True)
+    print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - began, cpu]), flush=True)
 """
 
 

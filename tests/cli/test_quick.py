@@ -51,7 +51,8 @@ def test_parameters_that_are_not_known_are_left_to_typer():
     def bounded(paths: Annotated[list[str], typer.Argument()],
                 share: Annotated[float, typer.Option(min=0, max=1)] = 0.5) -> None: ...  # fmt: skip
 
-    def odd(paths: Annotated[list[str], typer.Argument()], when: Annotated[dict, typer.Option()] = {}) -> None: ...
+    def odd(paths: Annotated[list[str], typer.Argument()],
+            when: Annotated[dict | None, typer.Option()] = None) -> None: ...  # fmt: skip
 
     assert arguments_of(bounded, ["a"]) == {"paths": ["a"]}
     assert arguments_of(bounded, ["a", "--share", "2"]) is None

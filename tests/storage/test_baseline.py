@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 
 def scanned(folder, entries=()):
-    return scan_paths([folder], ScanRequest(baseline=Baseline(tuple(entries))))
+    return scan_paths([folder], ScanRequest(baseline=Baseline(tuple(entries)), remember=True))
 
 
 def counted(found):

@@ -66,7 +66,7 @@ def scan(
             counted = policy([name for part in ignore or [] for name in opt.names(part)], rules)
             request = ScanRequest(
                 parent, proving, accepted, pictures=pictures, progress=told, signer=signer, policy=counted,
-                baseline=_baseline(baseline, write_baseline, paths),
+                baseline=_baseline(baseline, write_baseline, paths), remember=write_baseline is not None,
             )  # fmt: skip
             found = scan_paths(paths, request)
         _write(found, format, out, quiet)
@@ -94,6 +94,8 @@ def clean(
 
 def _baseline(known: Path | None, new: Path | None, paths: list[str]) -> "Baseline | None":
     """The baseline to compare with; ConfigError or BadInput before anything is scanned."""
+    if not (known or new):
+        return None
     from undertow.storage.baseline import outside, read_baseline
 
     if known and new:

@@ -55,8 +55,9 @@ def _pairs(unit: Array, sign: float) -> tuple[Array, Array]:
 
 def _connected(count: int, first: Array, second: Array) -> list[Array]:
     """The connected sets of more than one of `count` points."""
-    label = np.arange(count)
-    changed = len(first) > 0
+    if not len(first):
+        return []
+    label, changed = np.arange(count), True
     while changed:
         low = np.minimum(label[first], label[second])
         before = label.copy()

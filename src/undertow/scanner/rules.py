@@ -282,8 +282,9 @@ leaves a file unknown, 2 where the baseline cannot be read, 3 where nothing was 
 
 - A changed file is new, with everything that is found in it. So is one finding more in the same file, the same finding
   with another severity, and a finding about a parent that says something else.
-- Findings that depend on other files hold a digest of those: for what a configuration would have a loader run (UT2),
-  all files of the scanned path but safe weights; for what numbers say (UT4), the shards of the model and its config.json.
+- Findings that depend on other files hold a digest of those: for what a configuration would have a loader run
+  (UT2), all files of the scanned path but safe weights; for what numbers say (UT4), the shards of the model and its
+  config.json.
 - Rules that cannot be ignored are never written into a baseline, and one that names them is refused.
 - A baseline that lies in a scanned folder is refused: whoever writes that folder could write it.
 

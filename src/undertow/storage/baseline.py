@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from undertow.scanner.findings import NO_WEIGHTS, Finding, Severity
 from undertow.scanner.rules import Rule, by_code, by_kind
@@ -51,8 +51,7 @@ class Baseline:
     path: str = ""
 
 
-@dataclass(frozen=True)
-class Compared:
+class Compared(NamedTuple):
     """Findings and files after a baseline: what is known is information, and no doubt of its file any more."""
 
     findings: list[Finding]
@@ -109,10 +108,12 @@ def entries_of(root: str, findings: Sequence[Finding], files: Sequence[OpenedFil
     return [entry for entry in entries if entry], sum(entry is None for entry in entries)
 
 
-def compared(baseline: Baseline, root: str, findings: Sequence[Finding], files: Sequence[OpenedFile]) -> Compared:
+def compared(
+    baseline: Baseline | None, root: str, findings: Sequence[Finding], files: Sequence[OpenedFile]
+) -> Compared:
     """What of a scan of `root` is known. Nothing else changes: a finding that has no entry counts as before."""
     scope = Scope(root, files, findings)
-    left, known = Counter(baseline.entries), []
+    left, known = Counter(baseline.entries if baseline else ()), []
     after: list[Finding] = []
     for found in (*findings, *scope.unread(findings)):
         entry = scope.entry(found)

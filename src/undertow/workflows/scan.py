@@ -14,7 +14,6 @@ import numpy as np
 from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor, Verdict, inspect, of_arrays, worst
 from undertow.scanner.findings import NO_WEIGHTS
 from undertow.scanner.rules import code_of
-from undertow.storage.baseline import Baseline, Entry, compared, entries_of
 from undertow.storage.checkpoints.same_config import differences, told
 from undertow.storage.opening import Limits, Opened, Signer, check_signature, open_checkpoint, verdict_of
 from undertow.storage.opening.loaders.policy import Policy
@@ -22,6 +21,7 @@ from undertow.storage.opening.loaders.policy import policy as policy_of
 from undertow.types import Array, BadInput, ConfigError, Params, Progress, UnsafeCheckpoint
 
 if TYPE_CHECKING:
+    from undertow.storage.baseline import Baseline, Entry
     from undertow.workflows.prove import Proving
 
 Tensors = Mapping[str, Tensor]
@@ -44,7 +44,8 @@ class ScanRequest:
     progress: Progress | None = None
     signer: Signer | None = None  # who must have signed the folder
     policy: Policy = field(default_factory=Policy)  # which rules count, and how much
-    baseline: Baseline | None = None  # findings of an earlier scan, which do not count
+    baseline: "Baseline | None" = None  # findings of an earlier scan, which do not count
+    remember: bool = False  # whether entries for a baseline are wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +55,9 @@ class Scan:
     result: ScanResult
     weights: frozenset[str]  # files that the verdict is about: those with weights, and whatever is not safe
     norms: Mapping[tuple[str, str], Array] = field(default_factory=dict)  # row lengths by (file, tensor)
-    entries: tuple[Entry, ...] = ()  # what a baseline of this scan holds
+    entries: "tuple[Entry, ...]" = ()  # what a baseline of this scan holds
     lasting: int = 0  # findings that no baseline can hold
-    known: frozenset[Entry] = frozenset()  # entries of the baseline that were found again
+    known: "frozenset[Entry]" = frozenset()  # entries of the baseline that were found again
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ def scan_paths(paths: Sequence[str | Path], request: ScanRequest) -> Scan:
     return _against(request.baseline, replace(whole, lasting=sum(one.lasting for one in scans)))
 
 
-def _against(baseline: Baseline | None, found: Scan) -> Scan:
+def _against(baseline: "Baseline | None", found: Scan) -> Scan:
     """The scan with the count of what its baseline knew, and of entries that stand for nothing any more."""
     if baseline is None:
         return found
@@ -166,9 +167,12 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         held = {tensor.file for tensor in opened.tensors.values()}
     policy = request.policy.without(("adapter-base",)) if parent is not None else request.policy
     findings, files = policy.findings(findings), policy.files(files)
-    entries, lasting = entries_of(str(source), findings, files)
-    after = compared(request.baseline or Baseline(()), str(source), findings, files)
-    findings, files = after.findings, after.files
+    entries, lasting, known = (), 0, ()
+    if request.baseline or request.remember:
+        from undertow.storage.baseline import compared, entries_of
+
+        entries, lasting = entries_of(str(source), findings, files)
+        findings, files, known = compared(request.baseline, str(source), findings, files)
     held |= {found.file for found in findings if found.known}
     notes = [text for text in opened.not_tested if not (request.signer and text.startswith("signature "))]
     broken = {found.file for found in findings if found.kind in NOT_SAFE and found.severity != "info"}
@@ -185,7 +189,7 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         {**_settings(parts), **({"source": dict(origin)} if origin else {})},
     )
     weights = frozenset(file.path for file in judged)
-    return Scan(result, weights, norms, tuple(entries), lasting, frozenset(after.known))
+    return Scan(result, weights, norms, tuple(entries), lasting, frozenset(known))
 
 
 def checkpoints_of(opened: Opened) -> Iterator[Checkpoint]:
