@@ -173,6 +173,12 @@ def hostile(folder: Path) -> Iterator[Item]:
 
 
 def written(place: Path, files: dict[str, str]) -> Path:
+    """A folder of these files and one benign model, without which there would be nothing to scan."""
+    from safetensors.numpy import save_file
+    from tests.scanner.perceptrons import benign as weights
+
+    place.mkdir(parents=True)
+    save_file(weights(), place / "model.safetensors")
     for name, text in files.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text, encoding="utf8")

@@ -139,6 +139,15 @@ def test_findings_of_a_baseline_do_not_count(undertow, tmp_path, files):
     assert (code, "of its entries stand for nothing any more" in " ".join(out.split())) == (1, True)
 
 
+def test_hashes_can_be_left_out(undertow, tmp_path, files):
+    for name, code in (("clean", 0), ("trap", 1)):
+        got, out, _ = undertow("scan", files / f"{name}.safetensors", "--no-hash", "--format", "json")
+        assert (got, [file["sha256"] for file in json.loads(out)["files"]]) == (code, [""])
+    assert "not hashed" in undertow("scan", files / "clean.safetensors", "--no-hash")[1]
+    code, _, err = undertow("scan", files, "--no-hash", "--write-baseline", tmp_path / "b.json")
+    assert (code, "leave one of them out" in err) == (2, True)
+
+
 def test_a_baseline_is_refused_in_one_line(undertow, tmp_path, files):
     inside = tmp_path / "baseline.json"
     inside.write_text("{}")

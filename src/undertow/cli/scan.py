@@ -37,6 +37,7 @@ Ignore = Annotated[
 Rules = Annotated[Path | None, typer.Option("--rules", help="TOML file: ignore = [...], severities by code.")]
 Known = Annotated[Path | None, typer.Option("--baseline", help="Findings of an earlier scan, which do not count.")]
 Remember = Annotated[Path | None, typer.Option("--write-baseline", help="Write the findings of this scan there.")]
+NoHash = Annotated[bool, typer.Option("--no-hash", help="Without the SHA-256 of the files: faster.")]
 Allow = Annotated[list[str] | None, typer.Option(help="Kinds of findings about weights to accept, comma-separated.")]
 
 
@@ -44,17 +45,19 @@ def scan(
     paths: Paths, parent: Parent = None, prove: Prove = False, data: Public = None, factory: Builder = None,
     format: Format = "text", out: File = None, allow: Allow = None, public_key: Key = None,
     identity: Identity = None, issuer: Issuer = None, ignore: Ignore = None, rules: Rules = None,
-    baseline: Known = None, write_baseline: Remember = None,
+    baseline: Known = None, write_baseline: Remember = None, no_hash: NoHash = False,
     seed: opt.Seed = None, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Is it safe to finetune from these files? Exit 0 safe, 1 unsafe, 2 error, 3 nothing scanned, 4 unknown."""
-    from undertow.storage.opening import Signer
+    from undertow.storage.opening import Limits, Signer
     from undertow.storage.opening.loaders.policy import policy
     from undertow.workflows.scan import ScanRequest, scan_paths
 
     with errors():
         if format not in FORMATS:
             raise ConfigError(f"--format {format}: there are {', '.join(FORMATS)}")
+        if no_hash and (baseline or write_baseline):
+            raise ConfigError("--no-hash: a baseline is about the hashes of files; leave one of them out")
         if (data or factory) and not prove:
             raise ConfigError("--data and --factory are for --prove")
         proving = _proving(data, factory, seed) if prove else None
@@ -67,6 +70,7 @@ def scan(
             request = ScanRequest(
                 parent, proving, accepted, pictures=pictures, progress=told, signer=signer, policy=counted,
                 baseline=_baseline(baseline, write_baseline, paths), remember=write_baseline is not None,
+                limits=Limits(hashes=not no_hash),
             )  # fmt: skip
             found = scan_paths(paths, request)
         _write(found, format, out, quiet)

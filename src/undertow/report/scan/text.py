@@ -69,7 +69,7 @@ def _baseline(result: ScanResult) -> str:
 
 
 def _file(file: ScannedFile, colour: bool) -> str:
-    said = f"{file.sha256[:HASH]}" if file.sha256 else "not read"
+    said = file.sha256[:HASH] or ("not hashed" if file.verdict == "safe" else "not read")
     return f"{_paint(f'{file.verdict:<8}', file.verdict, colour)} {one_line(file.path)}  {said}"
 
 
