@@ -80,6 +80,18 @@ def test_a_configuration_is_new_where_code_beside_it_changed(folder, name):
     assert ("config.json", "auto-map") in counted(scanned(folder, entries))
 
 
+def test_a_configuration_is_new_where_compiled_code_changed(folder):
+    """A scan leaves __pycache__ out; Python may run what is there in place of the file beside it."""
+    (folder / "evil.pt").unlink()
+    place = folder / "custom" / "__pycache__"
+    place.mkdir()
+    (place / "code.cpython-311.pyc").write_bytes(b"one")
+    entries = scanned(folder).entries
+    assert counted(scanned(folder, entries)) == set()
+    (place / "code.cpython-311.pyc").write_bytes(b"two")
+    assert ("config.json", "auto-map") in counted(scanned(folder, entries))
+
+
 def test_other_safe_weights_change_nothing(folder):
     (folder / "evil.pt").unlink()
     entries = scanned(folder).entries

@@ -65,6 +65,7 @@ class Scope:
     def __init__(self, root: str, files: Sequence[OpenedFile], findings: Sequence[Finding]) -> None:
         self.files = {file.path: file for file in files}
         self.names = {path: _relative(path, root) for path in self.files}
+        self.compiled = _compiled(root)
         self.loose = {
             path for path, file in self.files.items()
             if file.kind == NO_WEIGHTS or verdict_of(file, findings) != "safe"
@@ -83,11 +84,13 @@ class Scope:
     def _context(self, found: Finding, rule: Rule) -> str | None:
         """Digest of what a finding depends on beside its file; "" for nothing, None where that was not read."""
         others: Iterable[str] = ()
+        hidden: Sequence[tuple[str, str]] = ()
         if rule.code.startswith("UT2") or rule.code in OF_THE_FOLDER:
-            others = self.loose
+            others, hidden = self.loose, self.compiled
         elif rule.code.startswith("UT4"):
             others = (path for path in self.files if _together(path, found.file))
         parts = sorted((self.names[path], self.files[path].sha256) for path in others if path != found.file)
+        parts += hidden
         if not all(digest for _, digest in parts):
             return None
         said = found.explanation if rule.code in OF_THE_PARENT else ""
@@ -134,6 +137,13 @@ def _settled(file: OpenedFile, findings: Iterable[Finding]) -> OpenedFile:
     known = {found.kind for found in mine if found.known}
     left = tuple(kind for kind in file.doubts if kind in fresh or not (kind in known or UNREAD in known))
     return replace(file, doubts=left, complete=not left) if left != file.doubts else file
+
+
+def _compiled(root: str) -> list[tuple[str, str]]:
+    """What a scan leaves out and Python may run in place of a .py beside it: the files of __pycache__."""
+    found = sorted(Path(root).rglob("__pycache__/*")) if os.path.isdir(root) else []
+    names = [(path, path.relative_to(root).as_posix()) for path in found]
+    return [(name, sha256(path.read_bytes()).hexdigest() if path.is_file() else "") for path, name in names]
 
 
 def _relative(path: str, root: str) -> str:
