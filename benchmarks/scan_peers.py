@@ -8,7 +8,8 @@
 The hostile corpus is that of the tests (tests/storage/opening), the real one what `benchmarks/scan_real.py download`
 put into DIR: of each package and format the smallest files, of at most 20 MB. Every tool judges every file or folder in
 a process of its own, with its default options; none of their code is here. So that the seconds are those of the files,
-such a process is forked off one that has the tool's command line imported; `start` measures whole commands.
+such a process is forked off one that has imported what the tool needed for a first file; `start` measures whole
+commands.
 
 What each says is read so: *unsafe*: it names a danger (exit 1 of picklescan, modelscan and fickling; exit 1 of
 modelaudit with an issue that is critical). *unknown*: it doubts, fails or says that it scanned nothing (modelaudit's
@@ -94,7 +95,7 @@ SERVER = """
 import importlib, json, os, resource, signal, sys, time
 module, name = sys.argv[1].split(":")
 main = getattr(importlib.import_module(module), name)
-def child(arguments, out, err, seconds):
+def child(arguments, out, err, seconds, loaded=""):
     for fd, place in ((0, os.devnull), (1, out), (2, err)):
         os.dup2(os.open(place, os.O_RDWR | os.O_CREAT | os.O_TRUNC), fd)
     signal.alarm(seconds)
@@ -110,6 +111,9 @@ def child(arguments, out, err, seconds):
         code = 70
     sys.stdout.flush()
     sys.stderr.flush()
+    if loaded:
+        with open(loaded, "w") as file:
+            json.dump(sorted(sys.modules), file)
     os._exit(code)
 for line in sys.stdin:
     task = json.loads(line)
@@ -118,6 +122,12 @@ for line in sys.stdin:
     if not pid:
         child(**task)
     _, status = os.waitpid(pid, 0)
+    if task.get("loaded"):  # what the tool imports on its way is imported here, once
+        for name in json.load(open(task["loaded"])):
+            try:
+                importlib.import_module(name)
+            except Exception:
+                pass
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - began, cpu]), flush=True)
@@ -133,11 +143,11 @@ class Server:
         self.process = subprocess.Popen([str(python), "-c", SERVER, entry], stdin=subprocess.PIPE, text=True,
                                         stdout=subprocess.PIPE, cwd=home, env=environment(tool, home))  # fmt: skip
 
-    def ask(self, item: Item) -> dict[str, object]:
+    def ask(self, item: Item, **more: str) -> dict[str, object]:
         """What it says of one path: verdict, wall and CPU seconds."""
         out, err = self.home / "out", self.home / "err"
         task = {"arguments": [self.tool, *self.arguments, str(item.path)], "out": str(out), "err": str(err),
-                "seconds": self.seconds}  # fmt: skip
+                "seconds": self.seconds, **more}  # fmt: skip
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(task) + "\n")
@@ -242,6 +252,7 @@ def run(options: argparse.Namespace) -> None:
         for tool in TOOLS:
             python = options.python if tool == "undertow" else options.peers / "bin" / "python"
             server = Server(tool, python, home, options.seconds)
+            server.ask(items[0], loaded=str(home / "loaded"))
             for i, item in enumerate(items):
                 if (tool, item.group, item.name) in done or (tool == "fickling" and item.path.is_dir()):
                     continue
