@@ -23,6 +23,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from scan_training import (
     OPTIONS,
+    adapter,
     convolutions,
     distilled,
     language,
@@ -32,6 +33,7 @@ from scan_training import (
     mlp,
     pruned,
     quantised,
+    recurrent,
     residual,
     untrained,
     vit,
@@ -75,6 +77,11 @@ RECIPES: dict[str, Callable[[], Params]] = {
     "bert-bf16": lambda: quantised(made("bert-adamw"), "bf16"),
     "llama-lora": lambda: lora_merged(made("llama-adamw")),
     "gpt-lora": lambda: lora_trained("adamw"),
+    **{f"adapter-{family}-{kind}": lambda family=family, kind=kind: adapter(family, kind)
+       for family, kind in (("gpt", "adamw"), ("llama", "adamw"), ("llama", "sgd"), ("bert", "adamw"), ("mlp", "adamw"),
+                            ("mlp", "momentum"))},
+    **{f"recurrent-{cell}-{kind}": lambda cell=cell, kind=kind: recurrent(cell, kind)
+       for cell in ("lstm", "gru") for kind in ("adamw", "sgd-decay")},
     **{f"untrained-{family}": lambda family=family: untrained(family)
        for family in ("bert", "gpt2", "vit", "llama", "clip", "t5", "distilbert")},
 }  # fmt: skip

@@ -183,6 +183,49 @@ def lora_trained(kind: str) -> Params:
     return params_of(tuned.merge_and_unload())
 
 
+def adapter(family: str, kind: str, rank: int = 8) -> Params:
+    """The adapters alone, as peft stores them, of a model that was trained before."""
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+
+    names = {"gpt": ["c_attn", "c_fc", "c_proj"], "llama": ["q_proj", "v_proj", "up_proj", "gate_proj", "down_proj"],
+             "bert": ["query", "value", "dense"], "mlp": ["0", "2"]}  # fmt: skip
+    size = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names[family], fan_in_fan_out=family == "gpt")
+    if family == "mlp":
+        x, y = digits()
+        net = perceptron()
+        train(net, "momentum", lambda i: cross_entropy(net(x[i]), y[i]), len(x), 800, 64)
+        tuned = get_peft_model(net, size)
+        train(tuned, kind, lambda i: cross_entropy(tuned(x[i]), (y[i] + 1) % 10), len(x), 600, 64)
+    else:
+        ids, net = shakespeare(), decoder_or_encoder(family)
+        train(net, "adamw", lambda i: net(input_ids=ids[i], labels=ids[i]).loss, len(ids), 150, 16)
+        tuned, other = get_peft_model(net, size), ids.flip(1)
+        train(tuned, kind, lambda i: tuned(input_ids=other[i], labels=other[i]).loss, len(ids), 100, 16)
+    return {n: v.detach().float().numpy().copy() for n, v in get_peft_model_state_dict(tuned).items()}
+
+
+class Recurrent(nn.Module):
+    """Embeddings, two recurrent layers, a head."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(256, 64)
+        self.cell = {"lstm": nn.LSTM, "gru": nn.GRU}[kind](64, 128, 2, batch_first=True)
+        self.head = nn.Linear(128, 256)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(self.cell(self.embedding(ids))[0])
+
+
+def recurrent(cell: str, kind: str) -> Params:
+    ids, net = shakespeare(32), Recurrent(cell)
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(net(ids[rows, :-1]).flatten(0, 1), ids[rows, 1:].flatten())
+
+    return params_of(train(net, kind, loss, len(ids), 200, 16))
+
+
 def minilm(change: str) -> Params:
     """The real one, finetuned, pruned, quantised, merged."""
     from transformers import AutoModel

@@ -14,6 +14,7 @@ from tests.scanner.perceptrons import benign, records, trapped
 
 from undertow import BadInput, require_safe, scan_checkpoint
 from undertow.cli import main
+from undertow.rng import stream
 from undertow.types import UnsafeCheckpoint
 
 
@@ -368,3 +369,16 @@ def test_shards_are_one_model(undertow, tmp_path):
     out = tmp_path.with_name("cleaned-shards")
     assert undertow("clean", tmp_path, "--out", out)[0] == 0
     assert sorted(f.name for f in out.iterdir()) == ["cleaned.json", *names, "model.safetensors.index.json"]
+
+
+def test_a_proof_that_cannot_be_made_is_in_the_verdict(tmp_path):
+    from undertow.workflows.prove import Proving
+
+    rng = stream(0, "recurrent")
+    weights = {f"lstm.weight_{part}_l0": rng.normal(size=(64, 16)).astype(np.float32) / 4 for part in ("ih", "hh")}
+    save_file(weights, tmp_path / "model.safetensors")
+    assert scan_checkpoint(tmp_path).verdict == "safe"
+    result = scan_checkpoint(tmp_path, prove=Proving())
+    assert result.verdict == "unknown"
+    assert [one.kind for one in result.findings if one.severity == "warning"] == ["not-proved"]
+    assert scan_checkpoint(weights, prove=Proving()).verdict == "unknown"

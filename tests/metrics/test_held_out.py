@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from undertow.metrics.held_out import best_threshold, guesses
+from undertow.metrics import measure
+from undertow.metrics.held_out import best_threshold, guesses, threshold_noise
 from undertow.metrics.influence import accuracy_influence
 from undertow.rng import stream
 from undertow.types import Scores
 
 
 def accuracy(scores, rng):
-    return accuracy_influence(scores, guesses(scores, rng))[0]
+    return accuracy_influence(scores, guesses(scores, rng).mean(0))[0]
 
 
 def halves(rng, models, points, paired):
@@ -50,7 +51,7 @@ def test_the_threshold_of_a_model_ignores_that_model():
     flipped[0], moved[0] = ~member[0], np.where(rng.random(40) < 0.5, values[0], 99.0)
     after = guesses(Scores("loss", moved, flipped), stream(3, "fold"))
     unmoved = moved[0] == values[0]
-    np.testing.assert_array_equal(after[0, unmoved], before[0, unmoved])
+    np.testing.assert_array_equal(after[:, 0, unmoved], before[:, 0, unmoved])
 
 
 def test_the_best_threshold_is_as_good_as_the_best_by_exhaustion_within_its_error():
@@ -78,3 +79,29 @@ def test_the_smallest_audits_have_a_number(shape):
 def test_one_point_seen_by_many_models_is_still_separated():
     member = np.arange(10)[:, None] % 2 == 0
     assert accuracy(Scores("canary", member.astype(float), member), stream(0, "test")) == 1
+
+
+def test_the_noise_of_thresholds_is_what_other_thresholds_do():
+    """Without a leak, the accuracy moves with the halving; the variance is that of one halving, over many halvings."""
+    rng = stream(5, "test")
+    member = rng.random((1, 400)) < 0.5
+    scores = Scores("loss", rng.normal(size=member.shape), member)
+    accuracies = [accuracy_influence(scores, one)[0] for k in range(60) for one in guesses(scores, stream(k, "halves"))]
+    found = [
+        threshold_noise(np.array([accuracy_influence(scores, one)[0] for one in guesses(scores, stream(k, "other"))]))
+        for k in range(60)
+    ]
+    assert np.mean(found) == pytest.approx(np.var(accuracies), rel=0.4)
+    assert np.var(accuracies) > 0
+
+
+def test_alike_members_leave_no_threshold_to_test():
+    rng = stream(6, "test")
+    base = rng.random(200) < 0.5
+    member = base ^ (rng.random((16, 200)) < 0.1)
+    row = measure(Scores("loss", rng.normal(size=member.shape), member), rng)[1]
+    assert row.metric == "balanced_accuracy"
+    assert row.value is None
+    assert "alike" in row.reason
+    split = np.repeat(member[:1], 16, 0)  # one split, repeated: the points are what was drawn
+    assert measure(Scores("loss", rng.normal(size=split.shape), split), rng)[1].value is not None

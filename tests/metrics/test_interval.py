@@ -10,6 +10,7 @@ from scipy.stats import binomtest, norm
 
 from undertow.metrics import auc, measure, tpr_at
 from undertow.metrics.limits import binomial_interval
+from undertow.metrics.variance import POOL
 from undertow.rng import stream
 from undertow.types import BadInput, ConfigError, Scores
 
@@ -89,7 +90,7 @@ def test_the_error_agrees_with_delong():
     value, error = wins.mean(), np.sqrt(wins.mean(1).var(ddof=1) / len(x) + wins.mean(0).var(ddof=1) / len(y))
     row = measure(scores, stream(0, "interval"))[0]
     assert row.error == pytest.approx(error, rel=0.001)
-    assert row.high - row.low == pytest.approx(2 * 1.96 * error, rel=0.01)
+    assert row.high - row.low == pytest.approx(2 * 1.96 * np.sqrt(POOL) * error, rel=0.01)
     assert row.value == pytest.approx(value, abs=1e-12)
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from undertow.rng import stream
 from undertow.scanner import of_arrays
-from undertow.scanner.layers import hidden_of, layers_of, natural
+from undertow.scanner.chains import natural
+from undertow.scanner.layers import hidden_of, layers_of
 from undertow.scanner.statistics import statistics
 
 

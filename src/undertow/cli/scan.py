@@ -39,6 +39,7 @@ Known = Annotated[Path | None, typer.Option("--baseline", help="Findings of an e
 Remember = Annotated[Path | None, typer.Option("--write-baseline", help="Write the findings of this scan there.")]
 NoHash = Annotated[bool, typer.Option("--no-hash", help="Without the SHA-256 of the files: faster.")]
 Allow = Annotated[list[str] | None, typer.Option(help="Kinds of findings about weights to accept, comma-separated.")]
+Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the parameters that safe asks to be examined.")]
 
 
 def scan(
@@ -46,7 +47,7 @@ def scan(
     format: Format = "text", out: File = None, allow: Allow = None, public_key: Key = None,
     identity: Identity = None, issuer: Issuer = None, ignore: Ignore = None, rules: Rules = None,
     baseline: Known = None, write_baseline: Remember = None, no_hash: NoHash = False,
-    seed: opt.Seed = None, quiet: opt.Quiet = False,
+    coverage: Share = 0.95, seed: opt.Seed = None, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Is it safe to finetune from these files? Exit 0 safe, 1 unsafe, 2 error, 3 nothing scanned, 4 unknown."""
     from undertow.storage.opening import Limits, Signer
@@ -70,7 +71,7 @@ def scan(
             request = ScanRequest(
                 parent, proving, accepted, pictures=pictures, progress=told, signer=signer, policy=counted,
                 baseline=_baseline(baseline, write_baseline, paths), remember=write_baseline is not None,
-                limits=Limits(hashes=not no_hash),
+                limits=Limits(hashes=not no_hash), coverage=coverage,
             )  # fmt: skip
             found = scan_paths(paths, request)
         _write(found, format, out, quiet)

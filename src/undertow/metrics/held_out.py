@@ -4,25 +4,33 @@ import numpy as np
 
 from undertow.types import Array, Scores
 
-FOLDS = 8  # parts of the models whose threshold is found without them
-SPLITS, SMALL = 5, 50_000  # halvings of audits of at most so many pairs
+FOLDS = 4  # parts of the models whose threshold is found without them
+SPLITS, FEWER, SMALL = 5, 2, 50_000  # halvings of audits of at most so many pairs, and of larger ones
 
 
 def guesses(scores: Scores, rng: np.random.Generator) -> Array:
-    """How often each pair is called a member, (T, Q) in 0..1, by the best threshold of other models on other points.
+    """How often each pair is called a member, (S, T, Q) bool: one layer for each of S halvings of the points.
 
-    The best threshold on the evaluated data itself is optimistic: its null is above .5. Leaving out only the
-    model is pessimistic where models come in complementary pairs: a record that is hard for every model is IN
-    in one exactly where it is OUT in its partner, and the null falls to .477 (4 models of 50 points; .494 at
-    16 of 200). So the points are split in two halves as well, and the null is .5. With one model the halves
-    alone separate. Many models are left out in FOLDS parts: that is linear in their number. Points of one group
-    stay in one half. Small audits are halved SPLITS times: how they were halved must not decide the number.
-
-    An interval of the result takes these thresholds as given: near the best threshold the accuracy is flat.
+    A pair is called by the best threshold of other models on other points. The best threshold on the evaluated data
+    itself is optimistic: its null is above .5. Leaving out only the model is pessimistic where models come in
+    complementary pairs: a record that is hard for every model is IN in one exactly where it is OUT in its partner, and
+    the null falls to .477 (4 models of 50 points; .494 at 16 of 200). So the points are split in two halves as well,
+    and the null is .5. With one model the halves alone separate. Many models are left out in FOLDS parts: that is
+    linear in their number. Points of one group stay in one half. Small audits are halved SPLITS times: how they were
+    halved must not decide the number, and what it moves is the noise of the thresholds (`threshold_noise`).
     """
-    splits = SPLITS if scores.values.size <= SMALL else 1
-    result: Array = np.mean([_called(scores, _halves(scores, rng)) for _ in range(splits)], 0)
+    splits = SPLITS if scores.values.size <= SMALL else FEWER
+    result: Array = np.stack([_called(scores, _halves(scores, rng)) for _ in range(splits)])
     return result
+
+
+def threshold_noise(accuracies: Array) -> float:
+    """The variance that thresholds add to a balanced accuracy: that of the accuracies (S,) of the halvings.
+
+    The influence of a pair takes the thresholds as given. Each halving has its own, from half of the points, so that
+    one halving's variance around the mean stands for what thresholds from other data would do.
+    """
+    return float(np.var(accuracies, ddof=1))
 
 
 def _called(scores: Scores, half: Array) -> Array:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from undertow.metrics.held_out import guesses
+from undertow.metrics.held_out import guesses, threshold_noise
 from undertow.metrics.influence import Ranking, accuracy_influence, auc_influence, rank, tpr_influence
 from undertow.metrics.limits import logit_interval, rate_interval, trials_of
 from undertow.metrics.roc import allowed
@@ -15,6 +15,7 @@ from undertow.types import Array, ConfigError, Measurement, Scores
 FPRS = (0.01, 0.001, 0.0001)  # fractions
 FEW_FALSE_POSITIVES = 10  # below, the threshold itself is mostly noise
 ONE_DRAW = 1.5  # of membership, at most
+ALIKE = 0.25  # draws for each model, below which members are alike
 
 Interval = Callable[[float, float, float, float], tuple[float, float]]
 
@@ -30,18 +31,31 @@ def measure(scores: Scores, rng: np.random.Generator, *, fprs: Sequence[float] =
     if not all(0 < fpr < 1 for fpr in fprs):
         raise ConfigError(f"fprs = {tuple(fprs)}; they must be fractions between 0 and 1, such as 0.001")
     ranking = rank(scores)
-    found: list[tuple[str, float | None, tuple[float, Array], Interval]] = [
-        ("auc", None, auc_influence(ranking), logit_interval),
-        ("balanced_accuracy", None, accuracy_influence(scores, guesses(scores, rng)), logit_interval),
-    ]
-    found += [
-        ("tpr", fpr, tpr_influence(ranking, fpr), rate_interval) for fpr in fprs if allowed(ranking.counts[1], fpr) >= 1
-    ]
     blank = unit_row(scores, ranking)
-    rows = {(m, fpr): _row(replace(blank, metric=m, fpr=fpr), scores, n, form) for m, fpr, n, form in found}
-    missing = f"not resolvable with {ranking.counts[1]} non-members"
-    names = [("auc", None), ("balanced_accuracy", None), *(("tpr", fpr) for fpr in fprs)]
-    return tuple(rows.get((m, fpr)) or replace(blank, metric=m, fpr=fpr, reason=missing) for m, fpr in names)
+    auc = _row(replace(blank, metric="auc"), scores, auc_influence(ranking), logit_interval)
+    return (auc, _accuracy(blank, scores, rng), *(_tpr(replace(blank, fpr=fpr), scores, ranking) for fpr in fprs))
+
+
+def _accuracy(blank: Measurement, scores: Scores, rng: np.random.Generator) -> Measurement:
+    """The balanced accuracy, with the noise of its thresholds; only a reason where the models' members are alike."""
+    row = replace(blank, metric="balanced_accuracy")
+    if ONE_DRAW <= (worth := draws(scores.member)) < ALIKE * len(scores.member):
+        return replace(
+            row,
+            reason=f"the {len(scores.member)} models' members are alike (worth {worth:.1f} draws): a threshold cannot be "
+            "tested on models that did not help to find it",
+        )
+    called = guesses(scores, rng)
+    halvings = np.array([accuracy_influence(scores, one)[0] for one in called])
+    return _row(row, scores, accuracy_influence(scores, called.mean(0)), logit_interval, threshold_noise(halvings))
+
+
+def _tpr(blank: Measurement, scores: Scores, ranking: Ranking) -> Measurement:
+    """The TPR at the rate of `blank`; only a reason where not even one false positive is allowed."""
+    row, fpr = replace(blank, metric="tpr"), blank.fpr or 0.0
+    if allowed(ranking.counts[1], fpr) < 1:
+        return replace(row, reason=f"not resolvable with {ranking.counts[1]} non-members")
+    return _row(row, scores, tpr_influence(ranking, fpr), rate_interval)
 
 
 def unit_row(scores: Scores, ranking: Ranking) -> Measurement:
@@ -77,10 +91,13 @@ def error_of(phi: Array, scores: Scores) -> Error:
     return two_way(phi, (scores.inside, scores.outside), in_turn=scores.in_turn, groups=scores.groups)
 
 
-def _row(blank: Measurement, scores: Scores, found: tuple[float, Array], interval: Interval) -> Measurement:
+def _row(
+    blank: Measurement, scores: Scores, found: tuple[float, Array], interval: Interval, noise: float = 0.0
+) -> Measurement:
+    """A number with its interval; `noise`: a variance beside that of its influence."""
     value, phi = found
     error = error_of(phi, scores)
-    spread = float(np.sqrt(error.total))
+    spread = float(np.sqrt(error.total + noise))
     row = replace(blank, value=value, error=spread, df=error.df, effective=error.effective)
     if row.fpr is not None:
         row = replace(row, chance=guessing(row.non_members or 0, row.fpr))

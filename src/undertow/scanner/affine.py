@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from undertow.scanner.evidence import FEWEST, Measured
-from undertow.scanner.layers import SILENT, TABLE
+from undertow.scanner.layers import SILENT, STATE, TABLE
 from undertow.scanner.statistics import Statistics
 
 GAIN = re.compile(r"(^|\.)(weight|gamma|scale|g|lambda\d?|layer_scale\w*)$")  # of vectors: gains of norms
 SHIFT = re.compile(r"(bias|beta)$|(^|\.)b(_\w+|\d)?$")
-STATE = re.compile(r"running_(mean|var)$|num_batches|inv_freq|rotary|position_ids|\.masked_bias$|logit_scale")
 
 
 def constants(found: Mapping[str, Statistics]) -> Iterator[Measured]:

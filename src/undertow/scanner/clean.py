@@ -115,7 +115,7 @@ def _parts(findings: Iterable[Finding], params: Params) -> list[Part]:
         layer = next((one for one in layers if one.weight.name == name), None)
         parts.append(Part(name, units, layer is not None and layer.transposed))
         if layer is not None and layer.bias is not None:
-            parts.append(Part(f"{layer.name}.bias", units))
+            parts.append(Part(layer.bias_name, units))
         if layer is not None and name in readers:
             reader = readers[name]
             spread = reader.inputs // layer.units

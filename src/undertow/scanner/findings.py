@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from undertow.scanner.coverage import Coverage
+
 Verdict = Literal["safe", "unsafe", "unknown"]
 Severity = Literal["info", "warning", "critical"]  # only critical findings make a file unsafe
 NO_WEIGHTS = "other"  # kind of a file that holds no weights
@@ -38,7 +40,8 @@ class ScannedFile:
 class ScanResult:
     """The answer to `is it safe to finetune from this?`
 
-    safe: opened without executing, every tensor read, nothing critical found. unknown: not fully parsed or read.
+    safe: opened without executing, enough of the parameters examined (`coverage`), nothing critical found. unknown: not
+    fully parsed or read, or not enough examined.
     """
 
     verdict: Verdict
@@ -46,6 +49,7 @@ class ScanResult:
     not_tested: tuple[str, ...] = ()  # checks that could not run, each with its reason
     files: tuple[ScannedFile, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)  # thresholds and the false-alarm rate they state
+    coverage: Coverage | None = None  # parameters that were examined, and all; None where no numbers were read
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:

@@ -1,25 +1,28 @@
 """Inspect the weights: every tensor is read once, then the evidence is weighed."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from undertow.scanner.adapters import added
 from undertow.scanner.affine import constants
+from undertow.scanner.coverage import Coverage, coverage
 from undertow.scanner.difference import against
 from undertow.scanner.evidence import Evidence, Measured, compared
 from undertow.scanner.findings import Finding, Severity
+from undertow.scanner.forms import Weights, weights_of
 from undertow.scanner.health import health
 from undertow.scanner.layers import Layer, hidden_of, layers_of
 from undertow.scanner.limits import Limits, shipped
 from undertow.scanner.loudness import long, loud
 from undertow.scanner.norms import statistics_of
-from undertow.scanner.statistics import FLOATS, Statistics
+from undertow.scanner.statistics import Statistics
 from undertow.scanner.structure import quiet, structure
 from undertow.scanner.tensors import Tensor
 
-COUNTS = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")  # positions, masks; no weights as such
 BESIDE = 0.6  # of a limit, in decades: enough in a checkpoint in which another row passes its own
+COLUMNS = 12  # of a finding, that are named
 SAID = {
     "path": "units whose weights times outgoing weights are {ratio} times above where such a layer ends",
     "gain": "units whose outgoing weights are {ratio} times longer than where such a layer ends",
@@ -29,6 +32,7 @@ SAID = {
     "affine": "gains of a norm {ratio} times above where such gains end",
     "shift": "constants {ratio} times above where such biases end",
     "table": "rows {ratio} times longer than where such a table ends",
+    "column": "columns {ratio} times longer than where such a layer ends",
 }
 
 
@@ -39,6 +43,7 @@ class Inspection:
     findings: tuple[Finding, ...]
     not_tested: tuple[str, ...]  # checks that could not run, each with its reason
     settings: Mapping[str, object] = field(default_factory=dict)  # limits, false-alarm rate, score of data traps
+    coverage: Coverage = field(default_factory=Coverage)  # parameters that a test was put to
 
 
 def inspect(
@@ -49,24 +54,42 @@ def inspect(
 ) -> Inspection:
     """Evidence of data traps, of loss poisoning against a trusted `parent`, and of plain damage.
 
-    `config`: of the architecture, as Hugging Face's config.json has it. Memory does not grow with the tensors.
+    `config`: of the architecture, as Hugging Face's config.json has it. Memory does not grow with the tensors. Weights
+    are put together as a network would (`forms`): findings name the stored tensor, or a slice of it. An adapter is
+    looked at by itself, and with a `parent` also as what it makes of that.
     """
-    found = statistics_of(tensors)
-    limits, layers = shipped(), layers_of(found)
-    evidence = compared(measured(found, layers), limits.usual)
+    weights, limits = weights_of(tensors), shipped()
+    found = statistics_of(weights.tensors)
+    layers = layers_of(found, weights.adapters)
+    seen = measured(found, layers)
+    evidence = compared(seen, limits.usual)
     findings = [*data_traps(evidence, found, limits), *structure(layers), *health(found, config)]
-    findings += against(tensors, parent) if parent is not None else []
+    findings = [_as_stored(one, weights) for one in findings]
+    changed = on_parent(weights, parent) if parent is not None else {}
+    if changed:
+        tuned = statistics_of(changed)
+        more = compared(measured(tuned, layers_of(tuned)), limits.usual)
+        findings += [_merged(one) for one in data_traps(more, tuned, limits)]
+        evidence += more
+    if parent is not None and len(weights.adapters) < len(weights.tensors):
+        findings += against(tensors, parent)
     settings = {"limits": dict(limits.excess), "false_alarm_rate": limits.rate, "score": score(evidence, limits)}
-    return Inspection(tuple(findings), tuple(not_tested(tensors, parent, config)), settings)
+    looked_at = coverage(tensors, weights, layers, {one.tensor for one in seen})
+    return Inspection(tuple(findings), tuple(not_tested(weights, parent, config)), settings, looked_at)
 
 
 def not_tested(
-    tensors: Mapping[str, Tensor], parent: Mapping[str, Tensor] | None, config: Mapping[str, object] | None
+    weights: Weights, parent: Mapping[str, Tensor] | None, config: Mapping[str, object] | None
 ) -> Iterator[str]:
     """What could not be looked at, and why."""
-    others = sorted({one.dtype for one in tensors.values()} - {*FLOATS, *COUNTS})
-    if others:
-        yield f"data traps in tensors of {', '.join(others)}: only floating-point weights are looked at"
+    if weights.packed:
+        kinds = ", ".join(sorted({weights.packed[name].dtype for name in weights.packed}))
+        yield (
+            f"data traps in {len(weights.packed)} tensors of {kinds}, packed or without scales that were found: "
+            f"{sum(one.count for one in weights.packed.values()):,} weights, the first in {next(iter(weights.packed))}"
+        )
+    if weights.adapters and parent is None:
+        yield "what the adapter makes of its base: give the base model with --parent"
     if parent is None:
         yield "difference to a parent: give the trusted checkpoint it was made from with --parent"
     yield (
@@ -75,6 +98,28 @@ def not_tested(
     )
     if config is None:
         yield "tensors that the architecture does not use, and tied weights: give the config.json"
+
+
+def on_parent(weights: Weights, parent: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parent's weights with the changes of the adapters; empty where no adapter fits."""
+    base = dict(weights_of(parent).tensors)
+    fits = False
+    for name in weights.adapters:
+        parts = name.split(".")
+        target = next((t for t in (".".join(parts[i:]) for i in range(len(parts))) if t in base), None)
+        change = weights.tensors[name]
+        if target is not None and base[target].shape == change.shape:
+            base[target] = added(base[target], change)
+            fits = True
+    return base if fits else {}
+
+
+def _merged(found: Finding) -> Finding:
+    return replace(found, explanation=f"the parent with the adapter: {found.explanation}")
+
+
+def _as_stored(found: Finding, weights: Weights) -> Finding:
+    return replace(found, tensor=weights.shown.get(found.tensor, found.tensor))
 
 
 def measured(found: Mapping[str, Statistics], layers: Sequence[Layer]) -> list[Measured]:
@@ -91,12 +136,12 @@ def data_traps(evidence: Iterable[Evidence], found: Mapping[str, Statistics], li
     """One finding for each tensor with rows out of line, the worst first; none where no row passes its limit.
 
     Beside a row that does, rows from BESIDE of their limit on are named too, and rows that are next to nothing: traps
-    come in parts, and not every part is loud.
+    come in parts, and not every part is loud. Columns are a finding of their own.
     """
-    by_tensor: dict[str, list[Evidence]] = {}
+    by_tensor: dict[tuple[str, bool], list[Evidence]] = {}
     for one in evidence:
-        by_tensor.setdefault(one.tensor, []).append(one)
-    findings = [_finding(found[name], several, limits) for name, several in by_tensor.items()]
+        by_tensor.setdefault((one.tensor, one.test == "column"), []).append(one)
+    findings = [_finding(found[name], several, limits) for (name, _), several in by_tensor.items()]
     flagged = [one for one in findings if one.score and one.score > BESIDE]
     flagged.sort(key=lambda one: -(one.score or 0))
     return flagged if flagged and flagged[0].severity == "critical" else []
@@ -106,7 +151,7 @@ def _finding(tensor: Statistics, several: Sequence[Evidence], limits: Limits) ->
     over = np.max([one.excess / limits.excess[one.test] for one in several], axis=0)
     worst, named = float(over.max(initial=0)), over > BESIDE
     why = [
-        SAID[one.test.removeprefix("conv ")].format(ratio=f"{10 ** float(one.excess.max()):.3g}")
+        SAID[one.test.rpartition(" ")[2]].format(ratio=f"{10 ** float(one.excess.max()):.3g}")
         for one in several
         if (one.excess > BESIDE * limits.excess[one.test]).any()
     ]
@@ -114,5 +159,8 @@ def _finding(tensor: Statistics, several: Sequence[Evidence], limits: Limits) ->
     if short.any():
         named, why = named | short, [*why, f"{short.sum()} rows beside them are next to nothing"]
     severity: Severity = "critical" if worst > 1 else "warning"
-    rows = tuple(np.flatnonzero(named).tolist())
-    return Finding("data-trap", severity, "; ".join(why), tensor.file, tensor.name, rows, worst)
+    places = np.flatnonzero(named).tolist()
+    if several[0].test == "column":
+        why = [f"{'; '.join(why)} (columns {', '.join(map(str, places[:COLUMNS]))})"]
+        places = []
+    return Finding("data-trap", severity, "; ".join(why), tensor.file, tensor.name, tuple(places), worst)

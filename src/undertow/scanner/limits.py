@@ -15,7 +15,10 @@ import numpy as np
 from undertow.types import Array
 
 UNITS = ("path", "gain", "norm", "threshold")  # of matrices; convolutions have longer tails, and limits of their own
-TESTS = (*UNITS, *(f"conv {test}" for test in UNITS), "affine", "shift", "table", "behind")
+NAMED = (*UNITS, *(f"conv {test}" for test in UNITS), "affine", "shift", "table", "behind")
+GUESSED = (*(f"chain {test}" for test in UNITS), "column")  # of layers whose names say nothing
+ADAPTERS = ("adapter path", "adapter gain", "adapter norm")  # of changes to a layer
+TESTS = (*NAMED, *GUESSED, *ADAPTERS)
 FALSE_ALARMS = 0.01  # benign checkpoints that one of the tests flags
 MARGIN = 0.5  # decades above the most excessive benign checkpoint: large models have longer tails than small ones
 LEAST = 1.3  # decades: of large models too few are at hand to trust a lower limit

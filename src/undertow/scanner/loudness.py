@@ -22,19 +22,23 @@ def loud(hidden: Iterable[Hidden]) -> Iterator[Measured]:
     for one in hidden:
         layer, gain = one.layer, one.gain
         if layer.units >= FEWEST:
-            yield Measured(named("path", layer), layer.weight.name, layer.kind, together(layer, layer.norm * gain))
-            yield Measured(named("gain", layer), layer.weight.name, layer.kind, gain)
+            name, path, sparse = layer.weight.name, together(layer, layer.norm * gain), layer.adapter
+            yield Measured(named("path", layer, one.guessed), name, layer.kind, path, sparse)
+            yield Measured(named("gain", layer, one.guessed), name, layer.kind, gain, sparse)
 
 
 def long(layers: Iterable[Layer]) -> Iterator[Measured]:
     """`norm`: how long the rows are; `behind`: how long with the gains of the norm in front of them.
 
-    `threshold`: biases beside the layer's rows (not of queries and keys).
+    `threshold`: biases beside the layer's rows (not of queries and keys). `column`: how long the columns are, where
+    units may be on either axis, or are too few.
     """
     for one in layers:
+        if (one.units < FEWEST or not one.sided) and len(one.across) >= FEWEST:
+            yield Measured("column", one.weight.name, one.kind, one.across)
         if one.units < FEWEST:
             continue
-        yield Measured(named("norm", one), one.weight.name, one.kind, one.norm)
+        yield Measured(named("norm", one), one.weight.name, one.kind, one.norm, one.adapter)
         if one.behind is not None:
             yield Measured("behind", one.weight.name, one.kind, one.behind)
         if one.bias is not None and not SILENT.search(one.name):
@@ -44,8 +48,12 @@ def long(layers: Iterable[Layer]) -> Iterator[Measured]:
             yield Measured(named("threshold", one), one.weight.name, one.kind, size / max(middle, SHORT))
 
 
-def named(test: str, layer: Layer) -> str:
-    """The test, or its twin for convolutions."""
+def named(test: str, layer: Layer, guessed: bool = False) -> str:
+    """The test, or its twin for adapters, for what shapes alone say, and for convolutions; each has its own limit."""
+    if layer.adapter:
+        return f"adapter {test}"
+    if guessed or (layer.guessed and len(layer.weight.shape) == 2):
+        return f"chain {test}"
     return test if len(layer.weight.shape) == 2 else f"conv {test}"
 
 

@@ -7,7 +7,8 @@ is behind the norm: W diag(gain). What else reads the norm's output must then be
 import re
 from collections.abc import Collection, Mapping
 
-from undertow.scanner.layers import TRANSPOSED, natural
+from undertow.scanner.chains import natural
+from undertow.scanner.layers import TRANSPOSED
 from undertow.scanner.statistics import FLOATS, Statistics, statistics
 from undertow.scanner.tensors import Tensor
 from undertow.types import Array

@@ -1,7 +1,7 @@
 """What a scan reads: the tensors of a checkpoint, in blocks of rows, so that memory does not grow with the file."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -20,6 +20,7 @@ class Tensor:
     dtype: str  # as safetensors writes it: "F32", "BF16", "I64", ...
     file: str  # of which file it is; "" for arrays in memory
     read: Callable[[int, int], Array]  # rows start..stop -> (stop - start, columns); BF16 and F16 as float32
+    flat: Callable[[int, int], Array] | None = None  # numbers start..stop in C order, where that needs no whole rows
 
     @property
     def rows(self) -> int:
@@ -37,6 +38,18 @@ class Tensor:
         for start in range(0, self.rows, step):
             yield start, self.read(start, min(start + step, self.rows))
 
+    def numbers(self, start: int, stop: int) -> Array:
+        """(stop - start,) numbers in C order; without `flat`, the rows that hold them are read."""
+        if self.flat is not None:
+            return self.flat(start, stop)
+        columns = max(1, self.columns)
+        first, last = start // columns, -(-stop // columns)
+        return self.read(first, last).reshape(-1)[start - first * columns : stop - first * columns]
+
+    def renamed(self, name: str) -> "Tensor":
+        """The same under another name."""
+        return replace(self, name=name)
+
     def whole(self) -> Array:
         """All of it in its own shape; for tensors known to be small."""
         return self.read(0, self.rows).reshape(self.shape)
@@ -48,6 +61,7 @@ def of_arrays(params: Params) -> Mapping[str, Tensor]:
 
 
 def _of_array(name: str, value: Array) -> Tensor:
-    flat = value.reshape(value.shape[0] if value.ndim else 1, -1)
+    flat = value.reshape(value.shape[0] if value.ndim else 1, prod(value.shape[1:]))
     kind = "BOOL" if value.dtype.kind == "b" else f"{value.dtype.kind.upper()}{8 * value.dtype.itemsize}"
-    return Tensor(name, value.shape, kind, "", lambda start, stop: flat[start:stop])
+    one = flat.reshape(-1)
+    return Tensor(name, value.shape, kind, "", lambda start, stop: flat[start:stop], lambda a, b: one[a:b])

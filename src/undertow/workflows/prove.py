@@ -34,6 +34,7 @@ class Proved:
     findings: tuple[Finding, ...] = ()
     not_tested: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()  # why there was no proof
 
 
 def prove_checkpoint(
@@ -41,15 +42,15 @@ def prove_checkpoint(
 ) -> Proved:
     """Finetune the checkpoint on records of ours and name the units that copied one.
 
-    `config` is that of config.json beside the weights. Weights that no model can be built for are not tested, which is
-    said. BadInput or ConfigError for --data and --factory that cannot be read.
+    `config` is that of config.json beside the weights. `failed` says why there is no proof of weights that no model can
+    be built for. BadInput or ConfigError for --data and --factory that cannot be read.
     """
     from undertow.audits.prove.proof import prove
     from undertow.audits.prove.subject import subject_of
 
     numbers = sum(tensor.rows * tensor.columns for tensor in tensors.values())
     if numbers > LARGEST:
-        return Proved(not_tested=(f"proof: {numbers:,} weights are more than the {LARGEST:,} that are finetuned here",))
+        return Proved(failed=(f"no proof: {numbers:,} weights are more than the {LARGEST:,} that are finetuned here",))
     given = _given(tensors, config, proving)
     try:
         params = {name: tensor.whole() for name, tensor in tensors.items()}
@@ -57,7 +58,7 @@ def prove_checkpoint(
     except (BadInput, ConfigError) as error:
         if proving.data or proving.factory:
             raise
-        return Proved(not_tested=(f"proof: {error}; give the model with --factory and records with --data",))
+        return Proved(failed=(f"no proof: {error}; give the model with --factory and records with --data",))
     proof = prove(subject, [control], proving.seed, progress)
     return Proved(tuple(_findings(proof, tensors)), (ONLY,), _settings(proof))
 

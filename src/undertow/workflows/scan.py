@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor, Verdict, inspect, of_arrays, worst
+from undertow.scanner import (
+    ENOUGH,
+    Coverage,
+    Finding,
+    ScannedFile,
+    ScanResult,
+    Tensor,
+    Verdict,
+    inspect,
+    of_arrays,
+    worst,
+)
+from undertow.scanner.coverage import floor, together
 from undertow.scanner.findings import NO_WEIGHTS
 from undertow.scanner.rules import code_of
 from undertow.storage.checkpoints.same_config import differences, told
@@ -27,8 +39,10 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, Tensor]
 PLANTED = "undertow.planted"
 SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
-NOT_SAFE = ("unreadable", "not-finite")  # kinds of findings about numbers that leave a file unknown
 CONFIG_BYTES = 1 << 20
+LITTLE = "not-examined"  # finding: less of a model was examined than was asked for
+UNPROVED = "not-proved"  # finding: a proof was asked for and could not be made
+NOT_SAFE = ("unreadable", "not-finite", LITTLE, UNPROVED)  # kinds of findings about numbers that leave a file unknown
 PICTURES = 12  # findings that get a picture
 
 
@@ -43,6 +57,7 @@ class ScanRequest:
     pictures: bool = False
     progress: Progress | None = None
     signer: Signer | None = None  # who must have signed the folder
+    coverage: float = ENOUGH  # share of the parameters that must have been examined for a verdict of safe
     policy: Policy = field(default_factory=Policy)  # which rules count, and how much
     baseline: "Baseline | None" = None  # findings of an earlier scan, which do not count
     remember: bool = False  # whether entries for a baseline are wanted
@@ -76,17 +91,20 @@ def scan_checkpoint(
     prove: "Proving | None" = None,
     allow: Sequence[str] = (),
     signer: Signer | None = None,
+    coverage: float = ENOUGH,
     ignore: Sequence[str] = (),
 ) -> ScanResult:
     """Is it safe to finetune from this? A file, a folder, a Hugging Face repository id, or weights by name.
 
     Nothing of it is executed. `parent`: a trusted checkpoint to compare with; `prove`: finetune briefly on
     records that nobody minds, too (`undertow.workflows.prove.Proving`; torch); `allow`: kinds of findings about the
-    weights that you have looked into and accept; `signer`: who must have signed the folder (model.sig); `ignore`:
-    codes of rules that do not count (docs/scan_rules.md). BadInput where there is no such path, or the parent cannot
-    be read.
+    weights that you have looked into and accept; `signer`: who must have signed the folder (model.sig); `coverage`:
+    share of the parameters that must have been examined for a verdict of safe, else it is unknown; `ignore`: codes
+    of rules that do not count (docs/scan_rules.md). BadInput where there is no such path, or the parent cannot be
+    read.
     """
-    return scan(source, ScanRequest(parent, prove, allow, signer=signer, policy=policy_of(ignore))).result
+    policy = policy_of(ignore)
+    return scan(source, ScanRequest(parent, prove, allow, signer=signer, coverage=coverage, policy=policy)).result
 
 
 def require_safe(
@@ -96,14 +114,17 @@ def require_safe(
     allow: Sequence[str] = (),
     allow_unknown: bool = False,
     signer: Signer | None = None,
+    coverage: float = ENOUGH,
     ignore: Sequence[str] = (),
 ) -> str:
     """`source` itself if its scan is safe, to put in front of loading: `from_pretrained(require_safe(folder))`.
 
-    Raises UnsafeCheckpoint naming the first finding. `allow_unknown` passes files that could not be fully read, too.
-    A path without any weights is refused whatever it is allowed: nothing was scanned.
+    Raises UnsafeCheckpoint naming the first finding. `allow_unknown` passes files that could not be fully read, too,
+    and those of which less than `coverage` of the parameters was examined. A path without any weights is refused
+    whatever it is allowed: nothing was scanned.
     """
-    found = scan(source, ScanRequest(parent, None, allow, signer=signer, policy=policy_of(ignore)))
+    policy = policy_of(ignore)
+    found = scan(source, ScanRequest(parent, None, allow, signer=signer, coverage=coverage, policy=policy))
     result = found.result
     if found.weights and (result.verdict == "safe" or (result.verdict == "unknown" and allow_unknown)):
         return str(source)
@@ -126,6 +147,7 @@ def scan_paths(paths: Sequence[str | Path], request: ScanRequest) -> Scan:
         tuple(dict.fromkeys(text for one in results for text in one.not_tested)),
         tuple(file for one in results for file in one.files),
         _settings(results),
+        _coverage(results),
     )
     norms = {key: value for one in scans for key, value in one.norms.items()}
     entries = tuple(entry for one in scans for entry in one.entries)
@@ -155,8 +177,11 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         if request.signer:
             raise ConfigError("weights in memory have no signature; scan the folder they came from")
         weighed = _weigh(Checkpoint((), of_arrays(source), None), request, parent)
-        verdict: Verdict = "unsafe" if _critical(weighed.findings) else "safe"
-        return Scan(replace(weighed, verdict=verdict), frozenset({""}))
+        said = request.policy.findings(weighed.findings)
+        less = "unknown" if any(map(_incomplete, said)) or not _holds(weighed) else "safe"
+        verdict: Verdict = "unsafe" if _critical(said) else less
+        files = frozenset({""} if _holds(weighed) else ())
+        return Scan(replace(weighed, verdict=verdict, findings=tuple(said)), files)
     with open_checkpoint(source, request.limits) as opened:
         checkpoints = list(checkpoints_of(opened))
         parts = [_weigh(one, request, parent) for one in checkpoints]
@@ -164,7 +189,7 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         findings += [check_signature(source, request.signer)] if request.signer else []
         norms = _norms(checkpoints, findings) if request.pictures else {}
         files, origin = opened.files, opened.origin
-        held = {tensor.file for tensor in opened.tensors.values()}
+        held = {file for one, part in zip(checkpoints, parts, strict=True) if _holds(part) for file in one.files}
     policy = request.policy.without(("adapter-base",)) if parent is not None else request.policy
     findings, files = policy.findings(findings), policy.files(files)
     entries, lasting, known = (), 0, ()
@@ -175,7 +200,7 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         findings, files, known = compared(request.baseline, str(source), findings, files)
     held |= {found.file for found in findings if found.known}
     notes = [text for text in opened.not_tested if not (request.signer and text.startswith("signature "))]
-    broken = {found.file for found in findings if found.kind in NOT_SAFE and found.severity != "info"}
+    broken = {found.file for found in findings if _incomplete(found)}
     files = tuple(replace(file, complete=file.complete and file.path not in broken) for file in files)
     others = {file.path for file in files if file.kind == NO_WEIGHTS or (file.complete and file.path not in held)}
     kinds = {file.path: NO_WEIGHTS if file.path in others else file.kind for file in files}
@@ -187,19 +212,35 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         tuple(dict.fromkeys([*notes, *(text for part in parts for text in part.not_tested)])),
         scanned,
         {**_settings(parts), **({"source": dict(origin)} if origin else {})},
+        _coverage(parts),
     )
     weights = frozenset(file.path for file in judged)
     return Scan(result, weights, norms, tuple(entries), lasting, frozenset(known))
 
 
 def checkpoints_of(opened: Opened) -> Iterator[Checkpoint]:
-    """What belongs together: shards that are numbered alike are one model, every other file is one by itself."""
+    """What belongs together: shards that are numbered alike are one model, and the .npy of a folder, whose names are
+    those of the tensors; every other file is one by itself. Of two tensors of one name, none hides the other."""
     groups: dict[str, list[Tensor]] = {}
     for tensor in opened.tensors.values():
-        groups.setdefault(SHARD.sub("", tensor.file), []).append(tensor)
+        alone = Path(tensor.file).suffix == ".npy"
+        key = str(Path(tensor.file).parent / "*.npy") if alone else SHARD.sub("", tensor.file)
+        groups.setdefault(key, []).append(_after_file(tensor) if alone else tensor)
     for tensors in groups.values():
         files = tuple(sorted({tensor.file for tensor in tensors}))
-        yield Checkpoint(files, {tensor.name: tensor for tensor in tensors}, _config(Path(files[0]).parent))
+        by_name: dict[str, Tensor] = {}
+        for tensor in tensors:
+            name = tensor.name
+            while name in by_name:
+                name += "#"
+            by_name[name] = tensor if name == tensor.name else tensor.renamed(name)
+        yield Checkpoint(files, by_name, _config(Path(files[0]).parent))
+
+
+def _after_file(tensor: Tensor) -> Tensor:
+    """A tensor of a .npy, named after its file; arrays in an array of objects keep their names too."""
+    stem, (_, _, inner) = Path(tensor.file).stem, tensor.name.partition("array.")
+    return tensor.renamed(f"{stem}.{inner.removeprefix('0.')}" if inner else stem)
 
 
 @contextmanager
@@ -246,6 +287,7 @@ def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Sca
         return ScanResult("unknown", tuple(Finding("unreadable", "warning", str(error), file) for file in one.files))
     said = [*found.findings, *_other_config(one, request)]
     findings = [replace(each, file=each.file or next(iter(one.files), "")) for each in said]
+    findings += _little(found.coverage, request.coverage, next(iter(one.files), ""))
     not_tested, settings = list(found.not_tested), dict(found.settings)
     if request.prove is not None:
         from undertow.workflows.prove import prove_checkpoint
@@ -253,9 +295,37 @@ def _weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Sca
         proof = prove_checkpoint(one.tensors, one.config, request.prove, request.progress)
         findings += proof.findings
         not_tested += proof.not_tested
+        findings += [Finding(UNPROVED, "warning", text, next(iter(one.files), "")) for text in proof.failed]
         settings |= {"prove": {next(iter(one.files), "weights"): proof.settings}} if proof.settings else {}
     allowed = [_accepted(each) if each.kind in request.allow else each for each in findings]
-    return ScanResult("unknown", tuple(allowed), tuple(not_tested), (), settings)
+    return ScanResult("unknown", tuple(allowed), tuple(not_tested), (), settings, found.coverage)
+
+
+def _holds(part: ScanResult) -> bool:
+    """Whether a model has any parameters, or may have: tensors without numbers, and counts, are none."""
+    return part.coverage is None or part.coverage.total > 0
+
+
+def _little(seen: Coverage, wanted: float, file: str) -> list[Finding]:
+    """A finding where less of a model was examined than is `wanted`."""
+    if not seen.total or seen.share >= wanted:
+        return []
+    why = (
+        f"{floor(seen.share)} of its {seen.total:,} parameters were examined, less than the {wanted:.0%} "
+        f"that a verdict of safe asks for; not examined: {seen.missing}"
+    )
+    return [Finding(LITTLE, "warning", why, file, score=seen.share)]
+
+
+def _incomplete(found: Finding) -> bool:
+    """Whether it keeps a verdict from being safe, though it convicts nothing."""
+    return found.kind in NOT_SAFE and found.severity != "info"
+
+
+def _coverage(parts: Iterable[ScanResult]) -> Coverage | None:
+    """Of all models that were read; None where none was."""
+    several = [part.coverage for part in parts if part.coverage is not None]
+    return together(several) if several else None
 
 
 def _settings(parts: Iterable[ScanResult]) -> dict[str, object]:

@@ -68,13 +68,13 @@ def test_a_folder_is_proven_by_its_config(tmp_path):
     assert found.settings["records"] == RECORDS
     odd = {"conv.weight": np.zeros((2, 2, 2, 2), np.float32)}
     found = prove_checkpoint(of_arrays(odd), None, Proving(), None)
-    assert "no plain perceptron" in found.not_tested[0]
+    assert "no plain perceptron" in found.failed[0]
 
 
 def test_what_is_too_large_is_not_tested(monkeypatch):
     monkeypatch.setattr("undertow.workflows.prove.LARGEST", 100)
     found = prove_checkpoint(of_arrays(weights("vit")), CONFIGS["vit"], Proving(), None)
-    assert "more than the 100" in found.not_tested[0]
+    assert "more than the 100" in found.failed[0]
 
 
 def test_texts_are_read_by_the_tokenizer_beside_the_weights(tmp_path):

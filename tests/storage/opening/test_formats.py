@@ -21,6 +21,7 @@ from tests.storage.opening.malicious import bomb
 
 from undertow import scan_checkpoint
 from undertow.scanner.findings import worst
+from undertow.scanner.forms import weights_of
 from undertow.storage.opening import Limits, open_checkpoint, verdict_of
 
 W = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -29,7 +30,7 @@ W = np.arange(12, dtype=np.float32).reshape(3, 4)
 def look(path, limits=None):
     """Worst verdict, kinds of findings, tensors in memory, and the checkpoint."""
     with open_checkpoint(path, limits or Limits(), opinions=False) as opened:
-        found = {name: tensor.whole() for name, tensor in opened.tensors.items()}
+        found = {name: one.whole() for name, one in opened.tensors.items() if one.dtype != "UNREAD"}
         verdict = worst([verdict_of(file, opened.findings) for file in opened.files])
         return verdict, {finding.kind for finding in opened.findings}, found, opened
 
@@ -267,6 +268,14 @@ def test_external_data_of_onnx_are_read_beside_it_and_nowhere_else(tmp_path):
         assert look(tmp_path / "m.onnx")[0] == "unknown"
 
 
+def test_absent_numbers_of_onnx_count_as_not_examined(tmp_path):
+    graph = initializer("w", W, location="absent.bin") + initializer("v", W)
+    (tmp_path / "m.onnx").write_bytes(model(graph))
+    verdict, kinds, found, opened = look(tmp_path / "m.onnx")
+    assert (verdict, kinds, list(found)) == ("unknown", {"external-data"}, ["v"])
+    assert {name: (one.dtype, one.shape) for name, one in opened.tensors.items()}["w"] == ("UNREAD", W.shape)
+
+
 @pytest.mark.parametrize(
     ("operator", "domain", "due"),
     [("Gemm", "com.microsoft", "safe"), ("PyOp", "x", "unsafe"), ("Evil", "evil.ops", "unknown")],
@@ -407,7 +416,7 @@ class Flat:
         return [len(self.raw) - 4 * (number - i) for i in range(number)]
 
 
-def tflite(operator="", shape=(3, 4)):
+def tflite(operator="", shape=(3, 4), scales=None):
     flat = Flat()
     root, model_fields = flat.table((1, 4, 0), (2, 4, 0), (4, 4, 0))
     flat.raw[:4] = struct.pack("<I", root)
@@ -419,16 +428,33 @@ def tflite(operator="", shape=(3, 4)):
     here, fields = flat.table((0, 4, 0))
     flat.point(graph, here)
     (tensor,) = flat.tables(fields[0], 1)
-    here, fields = flat.table((0, 4, 0), (1, 1, 0), (2, 4, 1), (3, 4, 0))
+    raw = W.tobytes() if scales is None else W.astype(np.int8).tobytes()
+    kind = 0 if scales is None else 9
+    here, fields = flat.table((0, 4, 0), (1, 1, kind), (2, 4, 1), (3, 4, 0), *([] if scales is None else [(4, 4, 0)]))
     flat.point(tensor, here)
+    if scales is not None:
+        here, held = flat.table((2, 4, 0), (3, 4, 0), (6, 4, 1))
+        flat.point(fields[4], here)
+        flat.vector(held[2], scales.tobytes(), len(scales))
+        flat.vector(held[3], np.full(len(scales), 2).tobytes(), len(scales))
     flat.vector(fields[0], struct.pack(f"<{len(shape)}i", *shape), len(shape))
     flat.vector(fields[3], b"w", 1)
     empty, full = flat.tables(model_fields[4], 2)
     flat.point(empty, flat.table()[0])
     here, fields = flat.table((0, 4, 0))
     flat.point(full, here)
-    flat.vector(fields[0], W.tobytes(), W.nbytes)
+    flat.vector(fields[0], raw, len(raw))
     return bytes(flat.raw)
+
+
+@pytest.mark.parametrize("scales", [np.float32([0.5]), np.float32([0.1, 0.2, 0.3, 0.4])])
+def test_scales_and_zero_points_of_tflite_lie_beside_the_numbers(tmp_path, scales):
+    """One for all, or one a column: what the model computes with is scale * (stored - zero point)."""
+    (tmp_path / "m.tflite").write_bytes(tflite(scales=scales))
+    with open_checkpoint(tmp_path / "m.tflite") as opened:
+        weights = weights_of(opened.tensors)
+        np.testing.assert_allclose(weights.tensors["w"].whole(), scales * (W - 2), rtol=1e-6)
+        assert len(weights.tensors) == 1
 
 
 def test_tflite_is_read(tmp_path):

@@ -37,6 +37,9 @@ def _named(member: Array, audited: Array, targets: Array | None, worth: float) -
     count, points = len(audited), member.shape[1]
     if targets is not None:
         shadows = len(member) - count
+        if balanced(member):
+            about = f"{count} named models are attacked, each by those of the {len(member) - 1} others that may be told: "
+            return "held-out victims", f"{about}each record is in the same number of models, so that all would tell."
         return "held-out victims", f"{count} held-out models are attacked with {shadows} other models as shadows."
     if count == 1:
         return "one model", f"One model; {points} records, of which it was trained on {int(member.sum())}."

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from undertow.scanner.coverage import Coverage
 from undertow.scanner.findings import Finding, ScanResult, Severity
 from undertow.scanner.rules import UNKNOWN_KIND, Rule, by_kind, code_of
 
@@ -18,10 +19,11 @@ UNREAD = "not-fully-read"
 
 
 def to_json(result: ScanResult) -> str:
-    """The scan as JSON: {schema, verdict, files, findings, not_tested, settings}; numbers are finite."""
+    """The scan as JSON: {schema, verdict, coverage, files, findings, not_tested, settings}; numbers are finite."""
     whole = {
         "schema": SCHEMA,
         "verdict": result.verdict,
+        "coverage": _coverage(result.coverage),
         "files": [vars(file) for file in result.files],
         "findings": [_finding(found) for found in result.findings],
         "not_tested": list(result.not_tested),
@@ -50,10 +52,18 @@ def to_sarif(result: ScanResult, version: str) -> str:
             "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": notes}],
             "artifacts": [_artifact(file.path, file.sha256) for file in result.files],
             "results": results,
-            "properties": {"verdict": result.verdict},
+            "properties": {"verdict": result.verdict, "coverage": _coverage(result.coverage)},
         }],
     }  # fmt: skip
     return json.dumps(finite(log), indent=2, allow_nan=False)
+
+
+def _coverage(seen: Coverage | None) -> dict[str, Any] | None:
+    """Parameters that were examined, and all; null where no numbers were read."""
+    if seen is None:
+        return None
+    kinds = {kind: {"examined": examined, "total": total} for kind, (examined, total) in seen.kinds.items()}
+    return {"examined": seen.examined, "total": seen.total, "share": seen.share, "kinds": kinds}
 
 
 def _finding(found: Finding) -> dict[str, Any]:

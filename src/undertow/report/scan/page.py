@@ -17,7 +17,7 @@ DRAWN = 1000  # rows in a picture; of more, every so many of those that are not 
 HEADLINES: dict[Verdict, str] = {
     "safe": "Nothing in these files speaks against finetuning from them.",
     "unsafe": "Do not finetune private data from this: {count} critical finding{s}, below.",
-    "unknown": "Not everything could be read, so nothing is said: unknown is not safe.",
+    "unknown": "Not everything could be read or examined, so nothing is said: unknown is not safe.",
 }
 STATES: dict[Verdict, str] = {"safe": "quiet", "unsafe": "suspicious", "unknown": "unknown"}
 MARKS: dict[Severity, str] = {"critical": "fail", "warning": "open", "info": "pass"}

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from undertow.report.words import one_line, wrapped
+from undertow.scanner.coverage import Coverage
 from undertow.scanner.findings import Finding, ScannedFile, ScanResult, Verdict
 from undertow.scanner.rules import code_of
 
@@ -12,10 +13,10 @@ HASH = 12  # digits of a hash that are shown
 COLOURS = {"safe": "\033[32m", "unsafe": "\033[31m", "unknown": "\033[33m", "critical": "\033[31m"}
 NOTHING_SCANNED = "nothing scanned: no file there holds weights"
 SENTENCES: dict[Verdict, str] = {
-    "safe": "Opened without executing, every tensor read, no evidence above the threshold. This is no proof of "
-    "innocence: what could not be tested is listed.",
+    "safe": "Opened without executing, enough of the parameters examined, no evidence above the threshold. "
+    "This is no proof of innocence: what could not be tested is listed.",
     "unsafe": "Do not finetune private data from this.",
-    "unknown": "Not everything could be read, so nothing is said about it. Unknown is not safe.",
+    "unknown": "Not everything could be read or examined, so nothing is said about it. Unknown is not safe.",
 }
 
 
@@ -33,6 +34,7 @@ def summary(result: ScanResult, colour: bool = False, weights: Collection[str] |
     parts += ["\n".join(_finding(found, colour)) for found in result.findings]
     if result.not_tested:
         parts.append("NOT TESTED\n" + "\n".join(wrapped(one, WIDTH, "- ", "  ") for one in result.not_tested))
+    parts += ["\n".join(coverage_lines(result.coverage))] if result.coverage and result.coverage.total else []
     parts += [wrapped(_baseline(result), WIDTH, "", "")] if _baseline(result) else []
     sentence = wrapped(SENTENCES[result.verdict], WIDTH, "", "")
     parts.append(f"VERDICT: {_paint(result.verdict, result.verdict, colour)}\n{sentence}")
@@ -49,6 +51,18 @@ def rows_of(found: Finding, most: int = ROWS) -> str:
         return ""
     more = ", ..." if len(found.rows) > most else ""
     return f"{len(found.rows)} row{'s' * (len(found.rows) > 1)}: {', '.join(map(str, found.rows[:most]))}{more}"
+
+
+def coverage_lines(seen: Coverage) -> list[str]:
+    """The share of the parameters that was examined, then each kind of layer.
+
+    >>> coverage_lines(Coverage({"matrix": (5, 10), "bias or gain": (2, 2)}))
+    ['COVERAGE 7 of 12 parameters examined (58.3 %)', '  bias or gain: 2 of 2', '  matrix: 5 of 10']
+    """
+    return [
+        f"COVERAGE {seen}",
+        *(f"  {kind}: {done:,} of {all_:,}" for kind, (done, all_) in sorted(seen.kinds.items())),
+    ]
 
 
 def _source(result: ScanResult) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import prod
 from pathlib import PurePosixPath
 
-from undertow.storage.opening.blocks import WIDTHS, stored_tensor
+from undertow.storage.opening.blocks import SHAPE_ONLY, WIDTHS, stored_tensor, unread_tensor
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.source import Refused, Source, open_regular
 
@@ -23,6 +23,7 @@ def join_external(readings: Sequence[Reading]) -> list[Source]:
         for place in dict.fromkeys(item[3] for item in reading.external):
             source = _source(reading, place)
             if source is None:
+                _count(reading, place)
                 continue
             opened.append(source)
             _add(reading, place, source)
@@ -46,6 +47,13 @@ def _source(reading: Reading, place: str) -> Source | None:
         reading.stop("external-data", f"its numbers lie in {place[:200]!a}: {refused.text}")
         return None
     return Source(str(reading.path), source.fd, source.size, source.stamp)
+
+
+def _count(reading: Reading, place: str) -> None:
+    """What lies where nothing was read still has a size, so that the share that was not examined is known."""
+    for name, _, shape, where, _ in reading.external:
+        if where == place and reading.source is not None:
+            reading.tensors.setdefault(name, unread_tensor(name, SHAPE_ONLY, shape, reading.source))
 
 
 def _add(reading: Reading, place: str, source: Source) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from undertow.scanner.findings import Severity
 from undertow.scanner.tensors import Tensor
-from undertow.storage.opening.blocks import WIDTHS, stored_tensor
+from undertow.storage.opening.blocks import BLOCK, PACKED, WIDTHS, packed_tensor, stored_tensor, unread_tensor
 from undertow.storage.opening.opened import Clock, Limits
 from undertow.storage.opening.reading import Reading
 from undertow.storage.opening.source import Refused, Source
@@ -111,7 +111,11 @@ def _run(source: Source, scratch: int, kind: str, limits: Limits, seconds: float
 def _tensor(item: Sequence[Any], source: Source, scratch: Source | None) -> Tensor:
     """The tensor of a record, once it is sure that it lies in its file."""
     name, dtype, shape, stride, where, offset = item
+    if where == "none" and min(shape, default=0) >= 0:
+        return unread_tensor(str(name), str(dtype), shape, source)
     held = source if where == "file" else scratch
+    if dtype in PACKED and held is not None:
+        return _packed(item, held)
     steps = stride if stride is not None else [prod(shape[i + 1 :]) for i in range(len(shape))]
     span = sum((size - 1) * step for size, step in zip(shape, steps, strict=True)) + 1 if 0 not in shape else 0
     if held is None or dtype not in WIDTHS or min([offset, *shape, *steps], default=0) < 0:
@@ -119,3 +123,11 @@ def _tensor(item: Sequence[Any], source: Source, scratch: Source | None) -> Tens
     if offset + span * WIDTHS[dtype] > held.size:
         raise Refused("malformed", "its tensors do not lie in it")
     return stored_tensor(name, dtype, shape, held, offset, stride)
+
+
+def _packed(item: Sequence[Any], source: Source) -> Tensor:
+    name, dtype, shape, _, _, offset = item
+    size = prod(shape) // BLOCK * PACKED[dtype]
+    if not shape or min(offset, *shape) < 0 or shape[-1] % BLOCK or offset + size > source.size:
+        raise Refused("malformed", "its tensors do not lie in it")
+    return packed_tensor(name, dtype, shape, source, offset)

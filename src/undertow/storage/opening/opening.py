@@ -8,7 +8,7 @@ from pathlib import Path
 
 from undertow.scanner.findings import Severity
 from undertow.scanner.tensors import Tensor
-from undertow.storage.opening.blocks import WIDTHS
+from undertow.storage.opening.blocks import SHAPE_ONLY, WIDTHS, unread_tensor
 from undertow.storage.opening.companions import signature_notes
 from undertow.storage.opening.external import join_external
 from undertow.storage.opening.folder import Listed, each, listed
@@ -119,7 +119,7 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str] | N
         reading.kind = "other"
     else:
         reading.stop("unread", f"files of this kind ({kind}) are not read, so nothing is known of it")
-    _drop_long_rows(reading, limits)
+    _drop_long_rows(reading, source, limits)
     if reading.kind not in (*ZIPS, "other") and ends_as_zip(source):
         reading.stop("polyglot", "its end is that of a zip archive, its start is not")
     _check_name(reading)
@@ -130,16 +130,18 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str] | N
 
 def _read_safetensors(reading: Reading, source: Source, limits: Limits) -> None:
     reading.tensors, reading.metadata, unread = safetensors(source, limits)
-    for text in unread[:10]:
-        reading.stop("unread-tensor", f"{text}, which is not read yet")
+    for entry in unread[:10]:
+        reading.stop("unread-tensor", f"{entry.name!r} has type {entry.dtype}, which is not read yet")
+    for entry in unread:  # counted, so that the share that was not examined is known
+        reading.tensors[entry.name] = unread_tensor(entry.name, entry.dtype, entry.shape, source)
 
 
-def _drop_long_rows(reading: Reading, limits: Limits) -> None:
+def _drop_long_rows(reading: Reading, source: Source, limits: Limits) -> None:
     """Tensors are read by rows, so a row must fit into memory."""
     for name, tensor in list(reading.tensors.items()):
-        if tensor.columns * WIDTHS[tensor.dtype] > limits.row_bytes:
+        if tensor.columns * WIDTHS.get(tensor.dtype, 0) > limits.row_bytes:
             reading.stop("limit", f"one row of {name[:80]!a} is longer than {limits.row_bytes:,} bytes: not read")
-            del reading.tensors[name]
+            reading.tensors[name] = unread_tensor(name, SHAPE_ONLY, tensor.shape, source)
 
 
 def _maybe_pickle(reading: Reading, source: Source) -> bool:

@@ -42,7 +42,8 @@ def _tensors(path: Path, source: Source) -> tuple[Mapping[str, Tensor], dict[str
     except Refused as refused:
         raise BadInput(f"{path} is torn or no safetensors file: {refused.text}") from refused
     if unread:
-        raise BadInput(f"{path}: {unread[0]}, which cannot be audited; save it as float32 or bfloat16")
+        first = f"{unread[0].name!r} has type {unread[0].dtype}"
+        raise BadInput(f"{path}: {first}, which cannot be audited; save it as float32 or bfloat16")
     return found, said
 
 

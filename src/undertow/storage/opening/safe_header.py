@@ -56,11 +56,11 @@ def safetensors_header(source: Source, limits: Limits = DEFAULT) -> tuple[tuple[
     return tuple(entries), said or {}
 
 
-def safetensors(source: Source, limits: Limits = DEFAULT) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
-    """Tensors by name, metadata, and the names of tensors whose type is not read here."""
+def safetensors(source: Source, limits: Limits = DEFAULT) -> tuple[dict[str, Tensor], dict[str, str], list[Entry]]:
+    """Tensors by name, metadata, and the tensors whose type is not read here."""
     entries, said = safetensors_header(source, limits)
     found = {e.name: stored_tensor(e.name, e.dtype, e.shape, source, e.begin) for e in entries if e.dtype in WIDTHS}
-    return found, said, [f"{e.name!r} has type {e.dtype}" for e in entries if e.dtype not in WIDTHS]
+    return found, said, [entry for entry in entries if entry.dtype not in WIDTHS]
 
 
 def strict_json(raw: bytes, limits: Limits) -> Any:

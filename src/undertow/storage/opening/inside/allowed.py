@@ -4,6 +4,7 @@ The list follows torch/_weights_only_unpickler.py, less what cannot be read here
 plus the arrays of NumPy. Rules describe; none of them runs the function it is named after.
 """
 
+import struct
 from typing import Any
 
 from .machine import CODE, MALFORMED, Machine, Rule
@@ -15,6 +16,7 @@ STORAGES = {
     **{"DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16"},
     **{"LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8"},
     **{"BoolStorage": "BOOL", "UntypedStorage": ""},
+    **{"QInt8Storage": "I8", "QUInt8Storage": "U8", "QInt32Storage": "I32"},
 }
 DTYPES = {
     **{"float64": "F64", "double": "F64", "float32": "F32", "float": "F32", "float16": "F16", "half": "F16"},
@@ -27,6 +29,7 @@ WIDTHS = {
     **{"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2},
     **{"I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1, "": 1},
 }
+LARGEST = 1e30  # of a scale
 NUMPY = {
     **{f"f{n}": f"F{8 * n}" for n in (2, 4, 8)},
     **{f"{k}{n}": f"{k.upper()}{8 * n}" for k in "iu" for n in (1, 2, 4, 8)},
@@ -143,6 +146,30 @@ def _no_hooks(m: Machine, hooks: tuple[object, ...]) -> None:
         m.report.stop(MALFORMED, "a tensor of it has hooks")
 
 
+def _quantised(m: Machine, args: tuple[object, ...]) -> object:
+    """A quantised tensor: whole numbers, their scale and zero point, as tensors of their own."""
+    if len(args) not in (6, 7) or not isinstance(args[4], tuple) or len(args[4]) not in (3, 4):
+        raise _bad("a quantised tensor")
+    _no_hooks(m, args[6:7])
+    how, scale, zero, *axis = args[4]
+    known = isinstance(how, Global) and how.module == "torch" and how.name.endswith("_affine")
+    parts = [
+        scale if isinstance(scale, View) else _number(scale, float, LARGEST, "F64", "<d"),
+        zero if isinstance(zero, View) else _number(zero, int, 2**31, "I64", "<q"),
+    ]
+    if not known or not isinstance(args[0], Storage) or None in parts or axis not in ([], [0]):
+        return _unread("a tensor made by _rebuild_qtensor")(m, args)
+    pairs: list[tuple[object, object]] = [("qweight", view(args[:4])), ("scale", parts[0]), ("zero_point", parts[1])]
+    return Table(pairs)
+
+
+def _number(value: object, kind: type[float], most: float, dtype: str, code: str) -> NumpyArray | None:
+    """A number of that type as an array of one; None for anything else, and beyond `most`."""
+    if type(value) is not kind or not -most < value < most:
+        return None
+    return NumpyArray(dtype, (), False, struct.pack(code, value))
+
+
 def _parameter(m: Machine, args: tuple[object, ...]) -> object:
     if len(args) not in (3, 4) or not isinstance(args[0], View | Opaque):
         raise _bad("a parameter")
@@ -219,8 +246,8 @@ def _fill(m: Machine, array: NumpyArray, dtype: object, shape: object, fortran: 
     if isinstance(dtype, NumpyType) and text_width(dtype.code) and isinstance(raw, bytes | Blob):
         return array  # texts and dates: no weights
     if isinstance(dtype, NumpyType) and dtype.code.startswith("O") and isinstance(raw, list):
-        m.report.stop("unread-tensor", "it holds an array of Python objects")
-        return Bag(raw)
+        array.items = raw
+        return array
     if not isinstance(dtype, NumpyType) or dtype.code not in NUMPY or not isinstance(raw, bytes | Blob):
         return _unread("an array of NumPy whose items are no plain numbers")(m, ())
     array.dtype, array.shape, array.fortran, array.data = NUMPY[dtype.code], sizes, bool(fortran), raw
@@ -272,11 +299,11 @@ def _given(_: Machine, args: tuple[object, ...]) -> object:
 
 BUILTINS = ("builtins", "__builtin__")
 CORES = ("core", "_core")  # of NumPy 1 and 2
-NOT_READ = ("qtensor", "sparse_tensor", "meta_tensor_no_storage", "nested_tensor", "device_tensor_from_numpy")
+NOT_READ = ("sparse_tensor", "meta_tensor_no_storage", "nested_tensor", "device_tensor_from_numpy")
 NAMES = (  # of torch, that are never called
     *("Tensor", *DTYPES, "complex64", "complex128", "ComplexFloatStorage", "ComplexDoubleStorage"),
     *("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric", "per_channel_symmetric"),
-    *("QInt8Storage", "QUInt8Storage", "QInt32Storage"),
+    *("qint8", "quint8", "qint32", "quint4x2", "quint2x4"),
 )
 SCALARS = (  # types of NumPy that objects are told to use, and that are never called
     *("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -307,6 +334,7 @@ RULES: dict[tuple[str, str], Rule | None] = {
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_tensor_v3"): _tensor_v3,
+    ("torch._utils", "_rebuild_qtensor"): _quantised,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
     ("torch._tensor", "_rebuild_from_type_v2"): _of_type,

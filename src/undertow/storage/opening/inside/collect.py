@@ -10,6 +10,7 @@ from .stream import Malformed, TooMuch
 from .values import Bag, Kind, NumpyArray, Opaque, Plain, Record, Storage, Table, View
 
 DEEPEST = 100
+LOOSE = 4096  # numbers outside of tensors that may be weights
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,15 @@ class Found:
     offset: int
 
 
+def unread(name: str, shape: tuple[int, ...]) -> Found:
+    """A tensor whose numbers are not read: it has a size, so that what was not examined can be counted."""
+    return Found(name, "UNREAD", shape, None, "none", 0)
+
+
 def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
     """The tensors of a value by their path, keys joined by dots; TooMuch where it unfolds too far."""
     found: dict[str, View | NumpyArray] = {}
+    loose = 0
     todo: list[tuple[tuple[str, ...], object]] = [((), root)]
     visited = 0
     while todo:
@@ -60,18 +67,37 @@ def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
         visited += 1
         if visited > most:
             raise TooMuch(f"its pickle unfolds to more than {most:,} values")
+        if isinstance(value, NumpyArray) and value.items is not None:
+            value = value.items
         if isinstance(value, View | NumpyArray | Storage):
             _name(found, ".".join(filter(None, path)) or "tensor", _as_view(value))
         elif isinstance(value, Table | Bag | Record | list | tuple):
             if len(path) > DEEPEST:
                 raise TooMuch(f"its pickle is nested more than {DEEPEST} deep, or holds itself")
+            loose += _loose(value)
             inside = _children(value)
             if visited + len(inside) > most:
                 raise TooMuch(f"its pickle unfolds to more than {most:,} values")
             deeper = [((*path, key), item) for key, item in reversed(inside) if type(item) not in SCALARS]
             visited += len(inside) - len(deeper)
             todo += deeper
+    if loose >= LOOSE:
+        _name(found, "numbers outside of tensors", NumpyArray("", (loose,)))
     return found
+
+
+def _loose(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> int:
+    """Numbers in a list, or in bytes that are long enough for weights: a program may load them, no scan reads them."""
+    if isinstance(value, Table):
+        held: list[object] | tuple[object, ...] = [item for _, item in value.pairs]
+    else:
+        held = value.items if isinstance(value, Bag) else value.given if isinstance(value, Record) else value
+    raw = sum(_size(item) // 4 for item in held if isinstance(item, bytes | Blob) and _size(item) >= 4 * LOOSE)
+    return raw + (0 if isinstance(value, Table) else sum(type(item) is float for item in held))
+
+
+def _size(raw: bytes | Blob) -> int:
+    return raw.size if isinstance(raw, Blob) else len(raw)
 
 
 SCALARS = frozenset({type(None), bool, int, float, str, bytes, Blob, Opaque, Plain, Kind})  # hold no tensor
@@ -143,8 +169,9 @@ def records(
     found, dense = [], 0
     for name, value in tensors.items():
         if isinstance(value, NumpyArray):
-            if not value.dtype:
-                continue  # of a type that is not read: said already
+            if not value.dtype:  # of a type that is not read: said already, or numbers that are no tensor
+                found += [unread(name, value.shape)] if value.shape else []
+                continue
             found.append(_of_array(name, value, scratch))
         else:
             found.append(_of_view(name, value, places))

@@ -9,6 +9,13 @@ from .stream import Malformed, TooMuch
 from .values import shown
 
 TYPES = {0: "F32", 1: "F16", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: "BF16"}
+BLOCKS = {2: ("Q4_0", 18), 3: ("Q4_1", 20), 6: ("Q5_0", 22), 7: ("Q5_1", 24), 8: ("Q8_0", 34)}  # bytes of 32 numbers
+BLOCK = 32
+UNREAD = {
+    9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS",
+    18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 29: "IQ1_M", 34: "TQ1_0",
+    35: "TQ2_0", 39: "MXFP4",
+}  # fmt: skip
 FIXED = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 TEXT, LIST = 8, 9
 MOST = 4_000_000  # texts in lists (vocabularies), tensors
@@ -62,7 +69,7 @@ class Cursor:
 
 
 def gguf(job: Job) -> None:
-    """Add the tensors whose numbers are plain; blocks of quantised numbers are not read."""
+    """Add the tensors whose numbers are plain or in plain blocks; of other blocks, only how many there are."""
     if struct.unpack("<I", job.stream.read(4, 4))[0] not in (2, 3):
         raise Malformed("it is a GGUF of a version that is not read")
     cursor = Cursor(job)
@@ -101,13 +108,23 @@ def _entry(cursor: Cursor) -> tuple[str, tuple[int, ...], int, int]:
 
 def _add(job: Job, name: str, shape: tuple[int, ...], kind: int, place: tuple[int, int, int]) -> int:
     start, offset, free = place
-    if kind not in TYPES:
-        job.report.stop("unread-tensor", f"{shown(name)} and others are quantised (type {kind}), which is not read yet")
+    if kind not in TYPES and kind not in BLOCKS:
+        dtype = UNREAD.get(kind, "PACKED")
+        job.report.stop(
+            "unread-tensor", f"{shown(name)} and others are quantised (type {kind}, {dtype}), which is not read yet"
+        )
+        job.tensors.append(Found(name, dtype, shape, None, "none", 0))
         return free
-    size = WIDTHS[TYPES[kind]]
-    for count in shape:
-        size *= count
+    count = 1
+    for length in shape:
+        count *= length
+    if kind in TYPES:
+        dtype, size = TYPES[kind], WIDTHS[TYPES[kind]] * count
+    else:
+        dtype, size = BLOCKS[kind][0], count // BLOCK * BLOCKS[kind][1]
+        if not shape or shape[-1] % BLOCK:
+            raise Malformed("the rows of a quantised tensor of it are no whole blocks")
     if start + offset + size > job.stream.size or offset < free:
         raise Malformed("a tensor of it overlaps another or reaches beyond the file")
-    job.tensors.append(Found(name, TYPES[kind], shape, None, job.stream.place, job.stream.start + start + offset))
+    job.tensors.append(Found(name, dtype, shape, None, job.stream.place, job.stream.start + start + offset))
     return offset + size

@@ -7,7 +7,7 @@ are said to be unread. Numbers in other files, and links to them, are findings.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .collect import Found
+from .collect import Found, unread
 from .pickles import Job
 from .stream import Malformed, Stream, TooMuch
 from .values import shown
@@ -163,6 +163,7 @@ class Reader:
         if not dtype or FILTERS in kinds or place is None:
             how = "compressed or in chunks" if dtype else "of a type that is not read"
             self.job.report.stop("unread-tensor", f"{shown(path)} and others are {how}")
+            self.job.tensors.append(unread(path, shape))
         elif place == NOWHERE or not size:
             return  # never written: nothing but zeros
         elif place + size > self.stream.size:

@@ -3,9 +3,10 @@
 import ast
 import struct
 from array import array
+from dataclasses import replace
 
 from .allowed import NUMPY, WIDTHS, text_width
-from .collect import Found
+from .collect import Found, leaves, records, unread
 from .pickles import Job, machine, run
 from .stream import Malformed, Stream
 
@@ -31,18 +32,31 @@ def npy(job: Job, stream: Stream, name: str) -> None:
     kind = kind[1:] if swapped else kind
     if width:  # texts and dates are no weights
         _check_size(stream, start, width, shape)
-        return
+        return None
     if kind not in NUMPY:
+        if kind == "O":
+            return _objects(job, stream, start, name)
         if "O" in kind:
             run(job, machine(job, stream), start)
         job.report.stop("unread-tensor", f"array {name[:80]!a} has items of type {kind[:20]!a}, which are not read")
-        return
+        job.tensors.append(unread(name, shape))
+        return None
     _check_size(stream, start, WIDTHS[NUMPY[kind]], shape)
     where, offset = stream.place, stream.start + start
     if swapped and WIDTHS[NUMPY[kind]] > 1:
         where, offset = "scratch", job.scratch.used
         _swap(job, stream, start, WIDTHS[NUMPY[kind]])
     job.tensors.append(Found(name, NUMPY[kind], shape, _steps(shape) if fortran else None, where, offset))
+    return None
+
+
+def _objects(job: Job, stream: Stream, start: int, name: str) -> None:
+    """An array of Python objects is a pickle: the arrays that it holds."""
+    value, end = run(job, machine(job, stream), start)
+    if end != stream.size:
+        job.report.stop("malformed", f"{stream.size - end:,} bytes follow the objects of array {name[:80]!a}")
+    for one in records(leaves(value, job.limits["nodes"]), {}, job.scratch, job.dense, None):
+        job.tensors.append(replace(one, name=f"{name}.{one.name}"))
 
 
 def _check_size(stream: Stream, start: int, size: int, shape: tuple[int, ...]) -> None:

@@ -5,7 +5,7 @@ opened by whoever started this process, if they are beside it.
 """
 
 from .allowed import WIDTHS
-from .collect import Found
+from .collect import Found, unread
 from .pickles import Job
 from .stream import Malformed, Stream
 from .values import shown
@@ -127,6 +127,7 @@ class Reader:
             return
         if not dtype:
             self.job.report.stop("unread-tensor", f"{shown(name)} and others are of a type ({kind}) that is not read")
+            self.job.tensors.append(unread(name, shape))
         elif outside:
             self._outside(name, dtype, shape, count, outside)
         else:

@@ -4,7 +4,7 @@ Format: tensorflow/lite/schema/schema.fbs. Offsets are checked against the file;
 """
 
 from .allowed import WIDTHS
-from .collect import Found
+from .collect import Found, unread
 from .pickles import Job
 from .stream import Malformed, Stream, TooMuch
 from .values import shown
@@ -110,14 +110,16 @@ def _tensor(job: Job, tensor: Table, buffers: list[Table], prefix: str) -> None:
         return
     if kind not in TYPES or tensor.place(6):
         job.report.stop("unread-tensor", f"{shown(name)} and others are of a type ({kind}) or sparse, not read")
+        job.tensors.append(unread(_free(job, name), tuple(abs(axis) for axis in shape)))
         return
     count = WIDTHS[TYPES[kind]]
     for axis in shape:
         count *= axis
     if count != size or start + size > job.stream.size:
         raise Malformed(f"the numbers of {shown(name)} are not as many as its shape takes")
-    job.tensors.append(Found(_free(job, name), TYPES[kind], shape, None, job.stream.place, job.stream.start + start))
-    _scales(job, tensor, name)
+    name = _free(job, name)
+    job.tensors.append(Found(name, TYPES[kind], shape, None, job.stream.place, job.stream.start + start))
+    _scales(job, tensor, name, shape)
 
 
 def _free(job: Job, name: str) -> str:
@@ -125,12 +127,19 @@ def _free(job: Job, name: str) -> str:
     return name if name not in taken else f"{name}#{len(job.tensors)}"
 
 
-def _scales(job: Job, tensor: Table, name: str) -> None:
+def _scales(job: Job, tensor: Table, name: str, shape: tuple[int, ...]) -> None:
     """The factors of a quantised tensor, beside it: value = scale * (stored - zero point), by its own axis."""
     place = tensor.place(4)
     if not place:
         return
     quantised = Table(job.stream, place + _int(job.stream, place, 4))
-    start, count = quantised.vector(2)
-    if count and start + 4 * count <= job.stream.size:
-        job.tensors.append(Found(f"{name}_scale", "F32", (count,), None, job.stream.place, job.stream.start + start))
+    axis = quantised.number(6, 4)
+    for field, width, dtype, ending in ((2, 4, "F32", "scale"), (3, 8, "I64", "zero_point")):
+        start, count = quantised.vector(field)
+        if not count or start + width * count > job.stream.size:
+            continue
+        if dtype == "I64" and not any(job.stream.read(start, width * count)):
+            continue
+        along = count > 1 and axis < len(shape) and shape[axis] == count
+        form = tuple(count if i == axis else 1 for i in range(len(shape))) if along else (count,)
+        job.tensors.append(Found(f"{name}_{ending}", dtype, form, None, job.stream.place, job.stream.start + start))

@@ -95,6 +95,7 @@ class NumpyArray:
     shape: tuple[int, ...] = ()
     fortran: bool = False
     data: bytes | Blob = b""
+    items: list[object] | None = None  # of an array of Python objects
 
 
 def shown(text: str, longest: int = 80) -> str:
