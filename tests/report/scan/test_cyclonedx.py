@@ -7,7 +7,7 @@ import pytest
 
 from undertow.report.scan.cyclonedx import to_cyclonedx
 from undertow.report.scan.document import to_sarif
-from undertow.scanner import Finding, ScannedFile, ScanResult
+from undertow.scanner import Coverage, Finding, ScannedFile, ScanResult
 
 WHEN = "2026-12-01T00:00:00Z"
 LOUD = Finding("data-trap", "critical", "rows 40 times as long", "a/model.safetensors", "fc1.weight", (3, 9), 1.8)
@@ -23,8 +23,10 @@ RESULT = ScanResult(
     "unsafe", (LOUD, QUIET, KNOWN, NAMELESS), ("loss poisoning: needs a parent",), FILES, {"false_alarm_rate": 0.01}
 )
 HUB = {"source": {"repository": "org/name", "commit": "0123456789abcdef0123456789abcdef01234567"}}
+COVERAGE = Coverage({"attention": (30, 40), "other": (0, 60)})
 RESULTS = {
     "everything": RESULT,
+    "coverage": ScanResult("unknown", (), (), FILES[:1], {}, COVERAGE),
     "nothing": ScanResult("unknown"),
     "hub": ScanResult("safe", (), (), FILES[:1], HUB),
     "odd score": ScanResult("unsafe", (Finding("k", "critical", "why", score=float("inf")),)),
@@ -93,6 +95,12 @@ def test_what_counts_is_a_vulnerability_and_what_informs_a_note():
     texts = [note["text"] for note in found["annotations"]]
     assert texts == ["matrices in F32 and F16", "not tested: loss poisoning: needs a parent"]
     assert ("undertow:verdict", "unsafe") in values(found["metadata"])
+
+
+def test_the_share_that_was_examined_is_in_it():
+    stated = dict(values(bill(RESULTS["coverage"])["metadata"]))
+    assert (stated["undertow:coverage"], stated["undertow:parameters"]) == ("0.3", "100")
+    assert "undertow:coverage" not in dict(values(bill(RESULT)["metadata"]))
 
 
 def test_a_repository_is_named_with_its_commit():

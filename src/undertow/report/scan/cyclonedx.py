@@ -58,7 +58,9 @@ def _unicode(value: Any) -> Any:
 
 
 def _metadata(result: ScanResult, version: str, when: str) -> dict[str, Any]:
-    stated = [("undertow:verdict", result.verdict), *_numbers(result.settings)]
+    seen = result.coverage
+    share = [("undertow:coverage", seen.share), ("undertow:parameters", seen.total)] if seen else []
+    stated = [("undertow:verdict", result.verdict), *share, *_numbers(result.settings)]
     return {
         "timestamp": when,
         "tools": {"components": [{**_tool(version), "bom-ref": TOOL}]},
