@@ -1,4 +1,4 @@
-"""Undertow beside picklescan, modelscan, modelaudit and fickling: detection, false alarms, seconds per file.
+"""Undertow beside picklescan, modelscan, modelaudit and fickling: detection, false alarms, seconds.
 
     python -m venv PEERS && PEERS/bin/pip install picklescan modelscan modelaudit fickling
     python benchmarks/scan_peers.py run --peers PEERS --real DIR --out FILE.json
@@ -7,14 +7,13 @@
 
 The hostile corpus is that of the tests (tests/storage/opening), the real one what `benchmarks/scan_real.py download`
 put into DIR: of each package and format the smallest files, of at most 20 MB. Every tool judges every file or folder in
-a process of its own, with its default options; none of their code is here. So that the seconds are those of the files,
-such a process is forked off one that has imported what the tool needed for a first file; `start` measures whole
-commands.
+a process of its own, with its default options; none of their code is here. To save time such a process is forked off
+one that has imported what the tool needed for a first file; `start` measures whole commands.
 
 What each says is read so: *unsafe*: it names a danger (exit 1 of picklescan, modelscan and fickling; exit 1 of
-modelaudit with an issue that is critical). *unknown*: it doubts, fails or says that it scanned nothing (modelaudit's
-warnings; exit codes 2 and 3; a traceback; more than `--seconds`). *safe*: exit 0. *not read*: exit 0 and its own count
-of scanned files is zero; who goes by the exit code takes it as safe. fickling takes one pickle, so it is not asked
+modelaudit with an issue that is critical). *unknown*: it doubts or fails (exit 4 of undertow; modelaudit's warnings; exit 2;
+a traceback; more than `--seconds`). *not read*: it says that it scanned nothing (exit 3 of undertow and modelscan;
+picklescan says so with exit 0, so who goes by its exit code takes it as safe). *safe*: exit 0. fickling takes one pickle, so it is not asked
 about folders.
 """
 
@@ -60,7 +59,7 @@ class Ran:
 
 
 def undertow(ran: Ran) -> str:
-    return {0: "safe", 1: "unsafe", 3: "unknown", 4: "unknown"}.get(ran.code, "unknown")
+    return {0: "safe", 1: "unsafe", 3: "not read"}.get(ran.code, "unknown")
 
 
 def picklescan(ran: Ran) -> str:
@@ -70,7 +69,7 @@ def picklescan(ran: Ran) -> str:
 
 
 def modelscan(ran: Ran) -> str:
-    return {0: "safe", 1: "unsafe"}.get(ran.code, "unknown") if "Traceback" not in ran.err else "unknown"
+    return {0: "safe", 1: "unsafe", 3: "not read"}.get(ran.code, "unknown") if "Traceback" not in ran.err else "unknown"
 
 
 def modelaudit(ran: Ran) -> str:
@@ -320,14 +319,11 @@ def table(options: argparse.Namespace) -> None:
             cells = [" / ".join(str(Counter(said)[way]) for way in WAYS) if said else "-" for said in mine.values()]
             print(f"| {group} | {len(mine[tools[0]])} | {' | '.join(cells)} |")
         print()
-    print(f"| seconds, median (90 %) | {' | '.join(tools)} |\n|---|{rule}")
-    for which in ("wall", "cpu"):
-        cells = [spread(sorted(row[which] for row in rows if row["tool"] == tool)) for tool in tools]
-        print(f"| {which}, of a file, without start-up | {' | '.join(cells)} |")
+    print(f"| whole command, seconds, median (90 %) | {' | '.join(tools)} |\n|---|{rule}")
     for name in sorted({row["name"] for row in found["start"]}):
         for which in ("wall", "cpu"):
             several = [[r[which] for r in found["start"] if (r["tool"], r["name"]) == (tool, name)] for tool in tools]
-            print(f"| {which}, whole command on {name} | {' | '.join(spread(sorted(times)) for times in several)} |")
+            print(f"| {which}, {name} | {' | '.join(spread(sorted(times)) for times in several)} |")
 
 
 def spread(times: list[float]) -> str:

