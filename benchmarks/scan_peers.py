@@ -10,8 +10,8 @@ put into DIR: of each package and format the smallest files, of at most 20 MB. E
 a process of its own, with its default options; none of their code is here. To save time such a process is forked off
 one that has imported what the tool needed for a first file; `start` measures whole commands.
 
-What each says is read so: *unsafe*: it names a danger (exit 1 of undertow, picklescan, modelscan and fickling; exit 1 of
-modelaudit with an issue that is critical). *unknown*: it doubts or fails (exit 4 of undertow; modelaudit's warnings;
+What each says is read so: *unsafe*: it names a danger (exit 1 of undertow, picklescan, modelscan and fickling; exit 1
+of modelaudit with an issue that is critical). *unknown*: it doubts or fails (exit 4 of undertow; modelaudit's warnings;
 exit 2; a traceback; more than `--seconds`). *not read*: it says that it scanned nothing (exit 3 of undertow and
 modelscan; picklescan says so with exit 0, so who goes by its exit code takes it as safe). *safe*: exit 0. fickling
 takes one pickle, so it is not asked about folders.
