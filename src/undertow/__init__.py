@@ -4,7 +4,6 @@ The public names; what is visible here is what is declared (tests/test_public.py
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
 
 from undertow.types import (
@@ -25,7 +24,7 @@ from undertow.types import (
     WorkerDied,
 )
 
-__version__ = version("undertow")
+__version__: str
 
 # Loaded when first used, so that `import undertow` is quick and needs neither torch nor matplotlib.
 _LAZY = {
@@ -117,6 +116,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
+    if name == "__version__":  # asking for it reads the files of the installation, a tenth of a scan's start-up
+        return import_module("importlib.metadata").version("undertow")
     raise AttributeError(f"module 'undertow' has no attribute {name!r}")
 
 

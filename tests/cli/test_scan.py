@@ -110,13 +110,56 @@ def test_a_torn_file_is_unknown(undertow, tmp_path, files):
 
 
 def test_formats_go_to_files(undertow, tmp_path, files):
-    for name in ("json", "sarif", "html"):
+    for name in ("json", "sarif", "html", "cyclonedx"):
         out = tmp_path / f"found.{name}"
         code, said, _ = undertow("scan", files / "trap.safetensors", "--format", name, "--out", out)
         assert (code, said) == (1, f"unsafe: {out}\n")
         assert out.stat().st_size > 500
     assert json.loads((tmp_path / "found.sarif").read_text())["version"] == "2.1.0"
     assert "<svg" in (tmp_path / "found.html").read_text()
+    assert json.loads((tmp_path / "found.cyclonedx").read_text())["bomFormat"] == "CycloneDX"
+
+
+def test_the_time_of_a_bill_of_materials_can_be_given(undertow, files, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    first, second = (undertow("scan", files / "clean.safetensors", "--format", "cyclonedx") for _ in range(2))
+    assert first == second
+    assert json.loads(first[1])["metadata"]["timestamp"] == "1970-01-01T00:00:01Z"
+
+
+def test_findings_of_a_baseline_do_not_count(undertow, tmp_path, files):
+    save_file(trapped()[0], tmp_path / "trap.safetensors")
+    baseline = tmp_path.with_suffix(".baseline.json")
+    code, out, err = undertow("scan", tmp_path, "--write-baseline", baseline)
+    assert (code, "VERDICT: unsafe" in out) == (1, True)
+    assert err == f"{baseline}: 3 findings are known from now on\n"
+    code, out, _ = undertow("scan", tmp_path, "--baseline", baseline)
+    assert (code, "3 findings are known and do not count" in " ".join(out.split())) == (0, True)
+    save_file(trapped()[0], tmp_path / "trap.safetensors", {"note": "changed"})
+    code, out, _ = undertow("scan", tmp_path, "--baseline", baseline)
+    assert (code, "of its entries stand for nothing any more" in " ".join(out.split())) == (1, True)
+
+
+def test_hashes_can_be_left_out(undertow, tmp_path, files):
+    for name, code in (("clean", 0), ("trap", 1)):
+        got, out, _ = undertow("scan", files / f"{name}.safetensors", "--no-hash", "--format", "json")
+        assert (got, [file["sha256"] for file in json.loads(out)["files"]]) == (code, [""])
+    assert "not hashed" in undertow("scan", files / "clean.safetensors", "--no-hash")[1]
+    code, _, err = undertow("scan", files, "--no-hash", "--write-baseline", tmp_path / "b.json")
+    assert (code, "leave one of them out" in err) == (2, True)
+
+
+def test_a_baseline_is_refused_in_one_line(undertow, tmp_path, files):
+    inside = tmp_path / "baseline.json"
+    inside.write_text("{}")
+    for arguments, said in (
+        (("--baseline", inside), "keep a baseline outside"),
+        (("--write-baseline", inside), "keep a baseline outside"),
+        (("--baseline", inside, "--write-baseline", inside), "give one"),
+        (("--baseline", files / "none.json"), "No such file"),
+    ):
+        code, out, err = undertow("scan", tmp_path, *arguments)
+        assert (code, out, said in err, err.count("\n")) == (2, "", True, 1), err
 
 
 def test_quiet_prints_nothing(undertow, files):
@@ -125,7 +168,7 @@ def test_quiet_prints_nothing(undertow, files):
 
 def test_options_that_cannot_mean_anything(undertow, files):
     code, _, err = undertow("scan", files / "clean.safetensors", "--format", "xml")
-    assert (code, err) == (2, "undertow: --format xml: there are text, json, sarif, html\n")
+    assert (code, err) == (2, "undertow: --format xml: there are text, json, sarif, html, cyclonedx\n")
     assert undertow("scan", files / "clean.safetensors", "--data", "x.npz")[0] == 2
     assert undertow("scan", files / "clean.safetensors", "--parent", files / "evil.pt")[0] == 2
     assert undertow("scan")[0] == 2

@@ -11,6 +11,7 @@ from undertow.cli import options as opt
 from undertow.cli.audit import audit_app
 from undertow.cli.design import design
 from undertow.cli.epsilon import epsilon
+from undertow.cli.quick import arguments_of
 from undertow.cli.scan import clean, scan
 from undertow.cli.screen import ERROR, OK, apply, errors, gates, progress, show
 
@@ -145,7 +146,10 @@ def doctor() -> None:
 def main() -> None:
     """Entry point of the `undertow` command: a mistyped option is one line too, and exit 2."""
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        plain = arguments_of(scan, sys.argv[2:]) if sys.argv[1:2] == ["scan"] else None
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) if plain is None else scan(**plain)
+    except typer.Exit as ended:
+        code = ended.exit_code
     except UsageProblem as error:
         typer.echo(f"undertow: {error.format_message()}", err=True)
         code = ERROR

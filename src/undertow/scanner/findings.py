@@ -8,6 +8,7 @@ from undertow.scanner.coverage import Coverage
 
 Verdict = Literal["safe", "unsafe", "unknown"]
 Severity = Literal["info", "warning", "critical"]  # only critical findings make a file unsafe
+NO_WEIGHTS = "other"  # kind of a file that holds no weights
 WORST: tuple[Verdict, ...] = ("safe", "unknown", "unsafe")  # later wins
 
 
@@ -22,6 +23,7 @@ class Finding:
     tensor: str = ""
     rows: tuple[int, ...] = ()
     score: float | None = None  # of the test behind it; larger is worse
+    known: bool = False  # a baseline holds it: it is information now, and does not count
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class ScannedFile:
     path: str
     sha256: str  # "" where it could not be read
     verdict: Verdict
+    kind: str = ""  # by content: "safetensors", "pickle", ...; NO_WEIGHTS where it holds none
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ ALIVE = 1e-4  # of the largest row, below which a row says nothing
 ALL = 2048  # rows up to which every pair is compared
 ORDERS = 4  # beyond: random orders in which each row is compared with the next WINDOW ones
 WINDOW = 4
+TOGETHER = 128  # rows that are compared at once
 
 
 def groups(one: Statistics) -> list[Array]:
@@ -40,8 +41,7 @@ def _directions(one: Statistics) -> tuple[Array, Array]:
 
 def _pairs(unit: Array, sign: float) -> tuple[Array, Array]:
     if len(unit) <= ALL:
-        first, second = np.nonzero(np.triu(sign * (unit @ unit.T) > NEAR, 1))
-        return first, second
+        return _every_pair(unit, sign)
     count, found = len(unit), [np.empty(0, np.int64)]
     for axis in range(ORDERS):
         order = np.argsort(np.abs(unit[:, axis]) if sign < 0 else unit[:, axis], kind="stable")
@@ -53,10 +53,22 @@ def _pairs(unit: Array, sign: float) -> tuple[Array, Array]:
     return keys // count, keys % count
 
 
+def _every_pair(unit: Array, sign: float) -> tuple[Array, Array]:
+    """All pairs, a few rows against those behind them at a time: the products of all would not stay in the cache."""
+    first, second = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(unit), TOGETHER):
+        cosine = unit[start : start + TOGETHER] @ unit[start:].T
+        a, b = np.nonzero(cosine > NEAR if sign > 0 else cosine < -NEAR)
+        first.append(start + a[b > a])
+        second.append(start + b[b > a])
+    return np.concatenate(first), np.concatenate(second)
+
+
 def _connected(count: int, first: Array, second: Array) -> list[Array]:
     """The connected sets of more than one of `count` points."""
-    label = np.arange(count)
-    changed = len(first) > 0
+    if not len(first):
+        return []
+    label, changed = np.arange(count), True
     while changed:
         low = np.minimum(label[first], label[second])
         before = label.copy()

@@ -281,6 +281,25 @@ This page is made from the table in `src/undertow/scanner/rules.py`; a test comp
 
 Rules marked *cannot be ignored* would run code, or read or write elsewhere; they keep their severity.
 
+## A baseline for continuous integration
+
+    undertow scan models --write-baseline known.json     # look at what it found first
+    undertow scan models --baseline known.json
+
+`--write-baseline` writes the findings of a scan, by rule, severity, file (its path within what is scanned) and the
+SHA-256 of that file; it changes neither the verdict nor the exit code of the scan that writes it. With `--baseline`
+they are shown and do not count, so the exit code says what is new: 0 nothing, 1 something critical, 4 something that
+leaves a file unknown, 2 where the baseline cannot be read, 3 where nothing was scanned. In SARIF, results carry
+`baselineState` and what is known is suppressed.
+
+- A changed file is new, with everything that is found in it. So is one finding more in the same file, the same finding
+  with another severity, and a finding about a parent that says something else.
+- Findings that depend on other files hold a digest of those: for what a configuration would have a loader run
+  (UT2), all files of the scanned path but safe weights; for what numbers say (UT4), the shards of the model and its
+  config.json.
+- Rules that cannot be ignored are never written into a baseline, and one that names them is refused.
+- A baseline that lies in a scanned folder is refused: whoever writes that folder could write it.
+
 The versions of transformers, peft, sentence-transformers and diffusers were read in their sources or in public reports.
 Those of other loaders are general knowledge that was **not checked** against their sources: take them as a hint.
 """

@@ -24,6 +24,7 @@ from undertow.scanner import (
     worst,
 )
 from undertow.scanner.coverage import floor, together
+from undertow.scanner.findings import NO_WEIGHTS
 from undertow.scanner.rules import code_of
 from undertow.storage.checkpoints.same_config import differences, told
 from undertow.storage.opening import Limits, Opened, Signer, check_signature, open_checkpoint, verdict_of
@@ -32,12 +33,12 @@ from undertow.storage.opening.loaders.policy import policy as policy_of
 from undertow.types import Array, BadInput, ConfigError, Params, Progress, UnsafeCheckpoint
 
 if TYPE_CHECKING:
+    from undertow.storage.baseline import Baseline, Entry
     from undertow.workflows.prove import Proving
 
 Tensors = Mapping[str, Tensor]
 PLANTED = "undertow.planted"
 SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
-OTHER = "other"  # kind of a file without weights
 CONFIG_BYTES = 1 << 20
 LITTLE = "not-examined"  # finding: less of a model was examined than was asked for
 UNPROVED = "not-proved"  # finding: a proof was asked for and could not be made
@@ -58,6 +59,8 @@ class ScanRequest:
     signer: Signer | None = None  # who must have signed the folder
     coverage: float = ENOUGH  # share of the parameters that must have been examined for a verdict of safe
     policy: Policy = field(default_factory=Policy)  # which rules count, and how much
+    baseline: "Baseline | None" = None  # findings of an earlier scan, which do not count
+    remember: bool = False  # whether entries for a baseline are wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,9 @@ class Scan:
     result: ScanResult
     weights: frozenset[str]  # files that the verdict is about: those with weights, and whatever is not safe
     norms: Mapping[tuple[str, str], Array] = field(default_factory=dict)  # row lengths by (file, tensor)
+    entries: "tuple[Entry, ...]" = ()  # what a baseline of this scan holds
+    lasting: int = 0  # findings that no baseline can hold
+    known: "frozenset[Entry]" = frozenset()  # entries of the baseline that were found again
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,13 +150,26 @@ def scan_paths(paths: Sequence[str | Path], request: ScanRequest) -> Scan:
         _coverage(results),
     )
     norms = {key: value for one in scans for key, value in one.norms.items()}
-    return Scan(merged, frozenset().union(*(one.weights for one in scans)), norms)
+    entries = tuple(entry for one in scans for entry in one.entries)
+    known = frozenset().union(*(one.known for one in scans))
+    whole = Scan(merged, frozenset().union(*(one.weights for one in scans)), norms, entries, 0, known)
+    return _against(request.baseline, replace(whole, lasting=sum(one.lasting for one in scans)))
+
+
+def _against(baseline: "Baseline | None", found: Scan) -> Scan:
+    """The scan with the count of what its baseline knew, and of entries that stand for nothing any more."""
+    if baseline is None:
+        return found
+    known = sum(one.known for one in found.result.findings)
+    counts = {"file": baseline.path, "known": known, "gone": len(set(baseline.entries) - found.known)}
+    settings = {**found.result.settings, "baseline": counts}
+    return replace(found, result=replace(found.result, settings=settings))
 
 
 def scan(source: str | Path | Params, request: ScanRequest) -> Scan:
     """One path, or weights in memory."""
     with _trusted(request.parent) as parent:
-        return _scan(source, request, parent)
+        return _against(request.baseline, _scan(source, request, parent))
 
 
 def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | None) -> Scan:
@@ -173,11 +192,19 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         held = {file for one, part in zip(checkpoints, parts, strict=True) if _holds(part) for file in one.files}
     policy = request.policy.without(("adapter-base",)) if parent is not None else request.policy
     findings, files = policy.findings(findings), policy.files(files)
+    entries, lasting, known = (), 0, ()
+    if request.baseline or request.remember:
+        from undertow.storage.baseline import compared, entries_of
+
+        entries, lasting = entries_of(str(source), findings, files)
+        findings, files, known = compared(request.baseline, str(source), findings, files)
+    held |= {found.file for found in findings if found.known}
     notes = [text for text in opened.not_tested if not (request.signer and text.startswith("signature "))]
     broken = {found.file for found in findings if _incomplete(found)}
     files = tuple(replace(file, complete=file.complete and file.path not in broken) for file in files)
-    scanned = tuple(ScannedFile(file.path, file.sha256, verdict_of(file, findings)) for file in files)
-    others = {file.path for file in files if file.kind == OTHER or (file.complete and file.path not in held)}
+    others = {file.path for file in files if file.kind == NO_WEIGHTS or (file.complete and file.path not in held)}
+    kinds = {file.path: NO_WEIGHTS if file.path in others else file.kind for file in files}
+    scanned = tuple(ScannedFile(file.path, file.sha256, verdict_of(file, findings), kinds[file.path]) for file in files)
     judged = [file for file in scanned if file.path not in others or file.verdict != "safe"]
     result = ScanResult(
         "unsafe" if _critical(findings) else worst([file.verdict for file in judged]),
@@ -187,7 +214,8 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         {**_settings(parts), **({"source": dict(origin)} if origin else {})},
         _coverage(parts),
     )
-    return Scan(result, frozenset(file.path for file in judged), norms)
+    weights = frozenset(file.path for file in judged)
+    return Scan(result, weights, norms, tuple(entries), lasting, frozenset(known))
 
 
 def checkpoints_of(opened: Opened) -> Iterator[Checkpoint]:

@@ -28,10 +28,12 @@ def test_json_keeps_the_contract():
     found = json.loads(to_json(RESULT))
     assert found["schema"] == "undertow.scan/1"
     assert found["verdict"] == "unsafe"
-    assert found["files"][0] == {"path": "a/model.safetensors", "sha256": "ab" * 32, "verdict": "unsafe"}
+    assert found["files"][0] == {
+        "path": "a/model.safetensors", "sha256": "ab" * 32, "verdict": "unsafe", "kind": "",
+    }  # fmt: skip
     assert found["findings"][0] == {
         "code": "UT401", "kind": "data-trap", "severity": "critical", "explanation": "rows 40 times as long",
-        "file": "a/model.safetensors", "tensor": "fc1.weight", "rows": [3, 9], "score": 1.8,
+        "file": "a/model.safetensors", "tensor": "fc1.weight", "rows": [3, 9], "score": 1.8, "known": False,
     }  # fmt: skip
     assert found["not_tested"] == ["loss poisoning: needs a parent"]
 

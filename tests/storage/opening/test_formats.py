@@ -2,12 +2,14 @@
 
 import argparse
 import bz2
+import collections
 import datetime
 import gzip
 import io
 import json
 import lzma
 import pathlib
+import pickle  # noqa: TID251 - to write what is read without it
 import struct
 import tarfile
 import zlib
@@ -17,6 +19,7 @@ import pytest
 from tests.storage.opening.assembler import zipped
 from tests.storage.opening.malicious import bomb
 
+from undertow import scan_checkpoint
 from undertow.scanner.findings import worst
 from undertow.scanner.forms import weights_of
 from undertow.storage.opening import Limits, open_checkpoint, verdict_of
@@ -231,6 +234,22 @@ def test_onnx_is_read(tmp_path):
     np.testing.assert_array_equal(found["h"], halves.astype(np.float32))
     np.testing.assert_array_equal(found["i"], whole)
     np.testing.assert_array_equal(found["p"], np.ones(4))
+
+
+def test_a_lone_infinity_in_onnx_is_a_bound_and_no_broken_weight(tmp_path):
+    bound = initializer("mask", np.full(1, -np.inf, np.float32)) + initializer("top", np.full(1, np.inf, np.float16))
+    broken = initializer("scale", np.full(1, np.nan, np.float32)), initializer("b", np.full(2, np.inf, np.float32))
+    for more, due in ((bound, False), (broken[0], True), (broken[1], True)):
+        (tmp_path / "m.onnx").write_bytes(model(initializer("w", W) + more))
+        assert any(one.kind == "not-finite" for one in scan_checkpoint(tmp_path / "m.onnx").findings) == due
+
+
+def test_types_that_an_object_names_and_defaults_of_tables_are_no_code(tmp_path):
+    made = collections.defaultdict(collections.OrderedDict, w=W)
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({"dtype": np.float64, "kind": np.str_, "made": made}))
+    verdict, kinds, found, _ = look(tmp_path / "m.pkl")
+    assert (verdict, kinds) == ("safe", set())
+    np.testing.assert_array_equal(found["made.w"], W)
 
 
 def test_external_data_of_onnx_are_read_beside_it_and_nowhere_else(tmp_path):
@@ -512,8 +531,6 @@ def test_nothing_is_scanned_where_there_are_no_tensors(tmp_path):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_not_safe_to_finetune_from(tmp_path, bad):
     from safetensors.numpy import save_file
-
-    from undertow import scan_checkpoint
 
     save_file({"w": np.full((8, 8), bad, np.float32)}, tmp_path / "model.safetensors")
     found = scan_checkpoint(tmp_path)

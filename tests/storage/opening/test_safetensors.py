@@ -110,6 +110,19 @@ def test_a_file_that_changes_while_it_is_read_is_unknown(tmp_path, monkeypatch):
         assert (found.sha256, verdict_of(found, opened.findings)) == ("", "unknown")
 
 
+def test_a_changed_file_is_unknown_without_hashes_too(tmp_path):
+    file = tmp_path / "m.safetensors"
+    file.write_bytes(GOOD)
+    os.utime(file, (0, 0))
+    limits = Limits(hashes=False)
+    with open_checkpoint(file, limits) as opened:
+        (found,) = opened.files
+        assert (found.sha256, verdict_of(found, opened.findings)) == ("", "safe")
+    with open_checkpoint(file, limits) as opened:
+        file.write_bytes(GOOD + b"\0")
+        assert [verdict_of(one, opened.findings) for one in opened.files] == ["unknown"]
+
+
 def test_opened_twice_is_the_same(tmp_path):
     save_file({"w": np.ones(3)}, tmp_path / "m.safetensors")
     hashes = []

@@ -29,15 +29,16 @@ def to_json(result: ScanResult) -> str:
         "not_tested": list(result.not_tested),
         "settings": dict(result.settings),
     }
-    return json.dumps(_finite(whole), indent=2, allow_nan=False)
+    return json.dumps(finite(whole), indent=2, allow_nan=False)
 
 
 def to_sarif(result: ScanResult, version: str) -> str:
     """The scan as a SARIF 2.1.0 log of one run; `version` is Undertow's. A file that is unknown is a warning."""
-    rules = dict.fromkeys([found.kind for found in result.findings] + [UNREAD] * (len(_unread(result)) > 0))
+    rules = dict.fromkeys([found.kind for found in result.findings] + [UNREAD] * (len(unread(result)) > 0))
     index = {kind: i for i, kind in enumerate(rules)}
-    results = [_result(found, index[found.kind]) for found in result.findings]
-    results += [_result(found, index[UNREAD]) for found in _unread(result)]
+    compared = "baseline" in result.settings
+    results = [_result(found, index[found.kind], compared) for found in result.findings]
+    results += [_result(found, index[UNREAD], compared) for found in unread(result)]
     notes = [{"level": "note", "message": {"text": f"not tested: {text}"}} for text in result.not_tested]
     log = {
         "$schema": SARIF,
@@ -54,7 +55,7 @@ def to_sarif(result: ScanResult, version: str) -> str:
             "properties": {"verdict": result.verdict, "coverage": _coverage(result.coverage)},
         }],
     }  # fmt: skip
-    return json.dumps(_finite(log), indent=2, allow_nan=False)
+    return json.dumps(finite(log), indent=2, allow_nan=False)
 
 
 def _coverage(seen: Coverage | None) -> dict[str, Any] | None:
@@ -69,7 +70,7 @@ def _finding(found: Finding) -> dict[str, Any]:
     return {"code": code_of(found.kind), **vars(found), "rows": list(found.rows)}
 
 
-def _unread(result: ScanResult) -> list[Finding]:
+def unread(result: ScanResult) -> list[Finding]:
     """A finding for each file that is unknown and has no warning of its own."""
     named = {found.file for found in result.findings if found.severity != "info"}
     text = "not fully parsed or read, so it is unknown whether it is safe"
@@ -111,7 +112,7 @@ def _help(about: str, fix: str, rule: Rule | None, mark: str = "") -> str:
     return "\n\n".join(lines[:2]) + "".join(f"\n{line}" for line in lines[2:])
 
 
-def _result(found: Finding, rule: int) -> dict[str, Any]:
+def _result(found: Finding, rule: int, compared: bool) -> dict[str, Any]:
     where: dict[str, Any] = {}
     if found.file:
         where["physicalLocation"] = {
@@ -128,6 +129,8 @@ def _result(found: Finding, rule: int) -> dict[str, Any]:
         "locations": [where] if where else [],
         "partialFingerprints": {"undertow/v1": "|".join((found.kind, Path(found.file).name, found.tensor))},
         "properties": {"rows": list(found.rows), "score": found.score},
+        **({"baselineState": "unchanged" if found.known else "new"} if compared else {}),
+        **({"suppressions": [{"kind": "external", "justification": "it is in the baseline"}]} if found.known else {}),
     }
 
 
@@ -138,16 +141,16 @@ def _artifact(path: str, digest: str) -> dict[str, Any]:
 
 def _uri(path: str) -> str:
     """A relative path stays one; an absolute one becomes a file URI."""
-    quoted = quote(Path(path).as_posix(), safe="/")
+    quoted = quote(Path(path).as_posix(), safe="/", errors="surrogateescape")  # names of files may be no UTF-8
     return f"file://{quoted}" if Path(path).is_absolute() else quoted
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN and no infinity: they become texts, and what is a NumPy number a plain one."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, bool | str) or value is None:
         return value
     plain = value.item() if hasattr(value, "item") else value

@@ -35,6 +35,7 @@ def summary(result: ScanResult, colour: bool = False, weights: Collection[str] |
     if result.not_tested:
         parts.append("NOT TESTED\n" + "\n".join(wrapped(one, WIDTH, "- ", "  ") for one in result.not_tested))
     parts += ["\n".join(coverage_lines(result.coverage))] if result.coverage and result.coverage.total else []
+    parts += [wrapped(_baseline(result), WIDTH, "", "")] if _baseline(result) else []
     sentence = wrapped(SENTENCES[result.verdict], WIDTH, "", "")
     parts.append(f"VERDICT: {_paint(result.verdict, result.verdict, colour)}\n{sentence}")
     return "\n\n".join(parts)
@@ -72,8 +73,17 @@ def _source(result: ScanResult) -> str:
     return f"{one_line(str(source.get('repository')))} at commit {one_line(str(source.get('commit')))}"
 
 
+def _baseline(result: ScanResult) -> str:
+    """What the baseline took out of the verdict; "" where there was none."""
+    counts = result.settings.get("baseline")
+    if not isinstance(counts, Mapping):
+        return ""
+    said = f"BASELINE {one_line(str(counts.get('file')))}: {counts.get('known')} findings are known and do not count"
+    return f"{said}; {counts.get('gone')} of its entries stand for nothing any more" if counts.get("gone") else said
+
+
 def _file(file: ScannedFile, colour: bool) -> str:
-    said = f"{file.sha256[:HASH]}" if file.sha256 else "not read"
+    said = file.sha256[:HASH] or ("not hashed" if file.verdict == "safe" else "not read")
     return f"{_paint(f'{file.verdict:<8}', file.verdict, colour)} {one_line(file.path)}  {said}"
 
 

@@ -32,6 +32,7 @@ class Limits:
     dense_ratio: int = 8  # tensors as numbers against the bytes of their file (views may share storage)
     seconds: float = 60.0  # for all pickles and archives of a path together, and one more per 50 MB of them
     memory: int = 1 << 30  # address space of the process that reads it
+    hashes: bool = True  # whether files are hashed; without, a change meanwhile is seen by size and times only
 
 
 DEFAULT = Limits()
@@ -74,7 +75,7 @@ class OpenedFile:
     """One file of a checkpoint."""
 
     path: str
-    sha256: str  # "" where it was not read, or changed while it was
+    sha256: str  # "" where it was not read, changed while it was, or hashes were not wanted
     kind: str  # by content: "safetensors", "torch-zip", "pickle", ...; "other" has no weights
     complete: bool  # parsed and understood to its last byte; else the verdict is never safe
     doubts: tuple[str, ...] = ()  # kinds of findings for which it is not complete

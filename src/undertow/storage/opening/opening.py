@@ -1,5 +1,6 @@
 """Open a checkpoint without executing anything of it: every file by its content, every doubt a finding."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from undertow.storage.opening.sniff import PICKLES, claims, ends_as_zip, holds_n
 from undertow.storage.opening.source import Refused, Source
 from undertow.types import BadInput
 
+HASHERS = min(4, os.cpu_count() or 1)  # files that are hashed at once
 ZIPS = ("zip", "torch-zip", "torchscript", "npz", "keras")
 READERS = ("zip", "torch-legacy", "pickle", "gguf", "npy", "tar", "gzip", "bzip2", "xz", "zlib", "hdf5", "onnx",
            "flatbuffer")  # of isolated files  # fmt: skip
@@ -40,12 +42,12 @@ def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool =
     readings: list[Reading] = []
     pending: list[Callable[[], OpenedFile]] = []
     clock = Clock(limits)
-    pool = ThreadPoolExecutor(1)  # sha256 leaves the interpreter free, so it runs beside whoever reads the tensors
+    pool = ThreadPoolExecutor(HASHERS)  # sha256 leaves the interpreter free, so it runs beside who reads the tensors
 
     def take(items: Iterable[Listed]) -> None:
         for item in items:
             readings.append(_reading(item, limits, notes, opinions, clock))
-            pending.append(_hashed(readings[-1], pool))
+            pending.append(_hashed(readings[-1], pool, limits.hashes))
 
     origin: dict[str, str] = {}
     take(listed(path, limits, notes, origin))
@@ -162,19 +164,25 @@ def _check_name(reading: Reading) -> None:
         reading.say("extension", worst, f"its name ends in {reading.path.suffix}, its content is {reading.kind}")
 
 
-def _hashed(reading: Reading, pool: ThreadPoolExecutor) -> Callable[[], OpenedFile]:
+def _hashed(reading: Reading, pool: ThreadPoolExecutor, hashes: bool) -> Callable[[], OpenedFile]:
     """The file's record, once its hash is there. A file without tensors is hashed now and closed: there may be many."""
     digest: Callable[[], str] = str
     if reading.source and (reading.tensors or is_index(reading.path)):
-        digest = pool.submit(reading.source.sha256).result
+        digest = pool.submit(reading.source.sha256).result if hashes else _stamp(reading.source)
     elif reading.source:
-        said = reading.source.sha256()
+        said = reading.source.sha256() if hashes else _stamp(reading.source)()
         reading.source.close()
         reading.source, digest = None, lambda: said
 
     def wait() -> OpenedFile:
         found = digest()
         doubts = (*reading.doubts, *(() if found else ("unreadable",)))
-        return OpenedFile(str(reading.path), found, reading.kind, reading.complete and bool(found), doubts)
+        known = found if hashes else ""
+        return OpenedFile(str(reading.path), known, reading.kind, reading.complete and bool(found), doubts)
 
     return wait
+
+
+def _stamp(source: Source) -> Callable[[], str]:
+    """In place of a hash that is not wanted: whether the file is as it was; "" where it is not."""
+    return lambda: "unchanged" if source.unchanged() else ""

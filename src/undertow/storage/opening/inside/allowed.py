@@ -61,7 +61,8 @@ def _table(m: Machine, args: tuple[object, ...]) -> object:
 
 
 def _default_table(m: Machine, args: tuple[object, ...]) -> object:
-    if args and args[0] is not None and not (isinstance(args[0], Global) and args[0].module in BUILTINS):
+    known = (*BUILTINS, "collections")
+    if args and args[0] is not None and not (isinstance(args[0], Global) and args[0].module in known):
         raise _bad("a default")
     return _table(m, args[1:])
 
@@ -304,6 +305,10 @@ NAMES = (  # of torch, that are never called
     *("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric", "per_channel_symmetric"),
     *("qint8", "quint8", "qint32", "quint4x2", "quint2x4"),
 )
+SCALARS = (  # types of NumPy that objects are told to use, and that are never called
+    *("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("bool_", "bool", "complex64", "complex128", "str_", "bytes_"),
+)
 RULES: dict[tuple[str, str], Rule | None] = {
     ("collections", "OrderedDict"): _table,
     ("collections", "Counter"): _table,
@@ -335,6 +340,7 @@ RULES: dict[tuple[str, str], Rule | None] = {
     ("torch._tensor", "_rebuild_from_type_v2"): _of_type,
     **{("torch._utils", f"_rebuild_{name}"): _unread(f"a tensor made by _rebuild_{name}") for name in NOT_READ},
     ("numpy", "ndarray"): None,
+    **{("numpy", name): None for name in SCALARS},
     ("numpy", "dtype"): _numpy_type,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in CORES},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in CORES},

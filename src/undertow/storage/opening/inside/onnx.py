@@ -24,6 +24,13 @@ PYTHON = ("PyOp", "PythonOp", "PythonOpGrad")  # operators that run Python
 DEEPEST = 12
 SPLIT = "\0"
 
+INFINITIES = {  # one such number alone is a bound or a mask of the program, no weight
+    "F16": (b"\x00\x7c", b"\x00\xfc"),
+    "BF16": (b"\x80\x7f", b"\x80\xff"),
+    "F32": (b"\x00\x00\x80\x7f", b"\x00\x00\x80\xff"),
+    "F64": (b"\x00\x00\x00\x00\x00\x00\xf0\x7f", b"\x00\x00\x00\x00\x00\x00\xf0\xff"),
+}
+
 
 class Reader:
     """One model."""
@@ -133,6 +140,8 @@ class Reader:
             return self._varints(name, dtype, shape, count, packed)
         if body is None or body.size != count * WIDTHS[dtype]:
             raise Malformed(f"the numbers of {shown(name)} are not as many as its shape takes")
+        if count == 1 and body.read(0, body.size) in INFINITIES.get(dtype, ()):
+            return None
         self.job.tensors.append(Found(name, dtype, shape, None, body.place, body.start))
         return None
 

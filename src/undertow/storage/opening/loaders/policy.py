@@ -1,6 +1,5 @@
 """Which rules count, and how much: --ignore, and a file of severities. The file is named by the user, never found."""
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,6 +61,8 @@ def policy(ignore: Sequence[str] = (), rules: Path | None = None) -> Policy:
 
 
 def _table(path: Path) -> dict[str, object]:
+    import tomllib
+
     try:
         found = tomllib.loads(path.read_text(encoding="utf8"))
     except OSError as error:
