@@ -5,6 +5,8 @@ import pytest
 
 from undertow.rng import stream
 from undertow.scanner import inspect, of_arrays
+from undertow.scanner.layers import layers_of
+from undertow.scanner.loudness import long
 from undertow.scanner.norms import norm_in_front, statistics_of
 
 BERT, VIT4, VIT5 = "bert.encoder.layer.", "vit.encoder.layer.", "vit.layers."
@@ -73,3 +75,11 @@ def test_long_rows_hidden_in_a_norm_are_found():
     assert "gains of the norm in front" in found.explanation
     gain[:4] /= 12.0
     assert not [one for one in inspect(of_arrays(params)).findings if one.severity == "critical"]
+
+
+def test_rows_of_one_number_are_no_directions():
+    """Most entries of a stored column round to 0 or 1 step of its scale; an ordinary one is a hundred times as long."""
+    rng = stream(0, "column")
+    arrays = {"a.weight": rng.normal(size=(64, 1)), "b.weight": rng.normal(size=(64, 2))}
+    layers = layers_of(statistics_of(of_arrays({k: v.astype(np.float32) for k, v in arrays.items()})))
+    assert {one.tensor for one in long(layers) if one.test.endswith("norm")} == {"b.weight"}

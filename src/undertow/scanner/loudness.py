@@ -31,12 +31,13 @@ def long(layers: Iterable[Layer]) -> Iterator[Measured]:
     """`norm`: how long the rows are; `behind`: how long with the gains of the norm in front of them.
 
     `threshold`: biases beside the layer's rows (not of queries and keys). `column`: how long the columns are, where
-    units may be on either axis, or are too few.
+    units may be on either axis, or are too few. Rows of one number are no directions: stored in whole numbers most of
+    them round to 0 or 1, and an ordinary one is a hundred times the rest.
     """
     for one in layers:
         if (one.units < FEWEST or not one.sided) and len(one.across) >= FEWEST:
             yield Measured("column", one.weight.name, one.kind, one.across)
-        if one.units < FEWEST:
+        if one.units < FEWEST or len(one.across) == 1:
             continue
         yield Measured(named("norm", one), one.weight.name, one.kind, one.norm, one.adapter)
         if one.behind is not None:
