@@ -83,13 +83,13 @@ def test_only_the_order_of_scores_counts():
 
 
 def test_the_error_agrees_with_delong():
-    """For one model the influences must give the textbook standard error (DeLong 1988) of the AUC."""
+    """For one model the influences must give the textbook standard error (DeLong 1988), times that of a pool."""
     scores = play(stream(3, "test"), 1, 2000)
     x, y = scores.values[scores.member], scores.values[~scores.member]
     wins = x[:, None] > y
     value, error = wins.mean(), np.sqrt(wins.mean(1).var(ddof=1) / len(x) + wins.mean(0).var(ddof=1) / len(y))
     row = measure(scores, stream(0, "interval"))[0]
-    assert row.error == pytest.approx(error, rel=0.001)
+    assert row.error == pytest.approx(np.sqrt(POOL) * error, rel=0.001)
     assert row.high - row.low == pytest.approx(2 * 1.96 * np.sqrt(POOL) * error, rel=0.01)
     assert row.value == pytest.approx(value, abs=1e-12)
 
@@ -105,7 +105,7 @@ STRONG = {"leak": 2.5, "between": 0.5, "within": 0.5}
 def test_the_auc_interval_covers_over_models(models, world):
     audits = measured(play(stream(g, "game"), models, 100, **world) for g in range(200))
     share = coverage(audits, 0, truth(**world))
-    assert 0.92 <= share <= 0.98, f"AUC over {models} models covers {share:.3f}"
+    assert 0.92 <= share <= 0.995, f"AUC over {models} models covers {share:.3f}"
 
 
 def test_the_auc_interval_covers_over_points():
@@ -126,11 +126,11 @@ def test_the_tpr_interval_covers_where_it_is_resolvable(models, world):
 
 
 @pytest.mark.parametrize("models", [1, 16])
-def test_the_balanced_accuracy_interval_covers_but_for_the_choice_of_threshold(models):
-    """Its thresholds are taken as given, so it covers its own mean a little too seldom."""
+def test_the_balanced_accuracy_interval_covers(models):
+    """The noise of its thresholds is that of one halving, where the value is the mean of five: rather too wide."""
     audits = measured(play(stream(g, "game"), models, 640 // models) for g in range(200))
     share = coverage(audits, 1, np.mean([rows[1].value for rows in audits]))
-    assert 0.88 <= share <= 0.98, f"balanced accuracy with {models} models covers {share:.3f}"
+    assert 0.92 <= share, f"balanced accuracy with {models} models covers {share:.3f}"
 
 
 @pytest.mark.parametrize("models", [1, 16])
@@ -138,8 +138,8 @@ def test_the_null_is_inside_its_intervals(models):
     games = (play(stream(g, "null"), models, 1200 // models, leak=0.0, between=0.5) for g in range(120))
     audits = measured(games)
     for index, true in enumerate((0.5, 0.5, 0.01)):
-        share, least = coverage(audits, index, true), 0.83 if index == 1 else 0.89  # its thresholds are taken as given
-        assert share > least, f"row {index}: the null is covered in {share:.3f}"
+        share = coverage(audits, index, true)
+        assert share > 0.89, f"row {index}: the null is covered in {share:.3f}"
 
 
 @pytest.mark.slow
@@ -250,7 +250,7 @@ def test_enough_false_positives_need_no_warning():
 
 def test_independent_pairs_are_worth_what_they_are():
     row = measure(play(stream(0, "test"), 8, 2000, leak=0.5), stream(0, "interval"), fprs=())[0]
-    assert row.effective == pytest.approx(16_000, rel=0.1)
+    assert row.effective == pytest.approx(16_000 / POOL, rel=0.1)
 
 
 def test_the_same_split_again_is_one_draw_of_the_records():
@@ -259,7 +259,7 @@ def test_the_same_split_again_is_one_draw_of_the_records():
     alone, repeated = (measure(s, stream(0, "interval"), fprs=())[0] for s in (one, copies))
     assert (repeated.unit, repeated.n) == ("points", 400)
     assert repeated.error == pytest.approx(alone.error, rel=0.01)  # eight copies of a model say what one says
-    assert repeated.effective == pytest.approx(400, rel=0.05)
+    assert repeated.effective == pytest.approx(400 / POOL, rel=0.05)
 
 
 def test_points_of_a_group_count_once():

@@ -15,8 +15,8 @@ NAMES = [f"{pair}-{strategy}-{budget}" for pair in PAIRS for strategy in STRATEG
 
 
 def test_there_is_a_preset_of_every_pair_strategy_and_budget():
-    assert list(PRESETS["tmi"]) == ["digits", "folder", *NAMES, *text_presets()]
-    assert list(PRESETS["mia"]) == ["digits", "folder"]
+    assert list(PRESETS["tmi"]) == ["digits", "folder", "texts", *NAMES, *text_presets()]
+    assert list(PRESETS["mia"]) == ["digits", "folder", "texts"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,8 +51,8 @@ def test_a_change_may_reach_into_a_table():
     [
         ("tmi", "cifar100-coarse-linear-smal", "did you mean cifar100-coarse-linear-small"),
         ("tmi", "digit", r"did you mean digits\?"),
-        ("tmi", "zzz", "there are: digits, folder and PAIR-STRATEGY-BUDGET"),
-        ("mia", "zzz", r"there are: digits, folder \("),
+        ("tmi", "zzz", "there are: digits, folder, texts and PAIR-STRATEGY-BUDGET"),
+        ("mia", "zzz", r"there are: digits, folder, texts \("),
         ("mia", "tiny-caltech-full-small", "undertow audit tmi --preset tiny-caltech-full-small"),
     ],
 )

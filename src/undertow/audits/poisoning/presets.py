@@ -67,7 +67,7 @@ PRESETS: Mapping[str, tuple[str, PoisoningConfig]] = {
     "lm-small": ("a small GPT-2 made here, made-up personal data; half an hour", LM),
     "clip-small": ("a small CLIP made here from CIFAR-10 and captions (--data)", CLIP),
     "classifier": (
-        "your image or text classifier, or embedding model, as --checkpoint: judged on your records",
+        "your classifier or embedding model as --checkpoint: judged on your records",
         CLASSIFIER,
     ),
     "llama260k": ("a real Llama of 260k parameters and 1,000 ai4privacy texts (--data)", LLAMA),
