@@ -15,7 +15,7 @@ from undertow.types import Array, ConfigError, Measurement, Scores
 FPRS = (0.01, 0.001, 0.0001)  # fractions
 FEW_FALSE_POSITIVES = 10  # below, the threshold itself is mostly noise
 ONE_DRAW = 1.5  # of membership, at most
-ALIKE = 0.25  # draws for each model, below which members are alike
+ALIKE = 0.32  # draws for each model, below which members are alike
 
 Interval = Callable[[float, float, float, float], tuple[float, float]]
 
