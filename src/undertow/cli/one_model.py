@@ -17,9 +17,9 @@ NonMembers = Annotated[str | None, typer.Option("--nonmembers", help="Records of
 BaseModel = Annotated[str | None, typer.Option("--base", help="A reference of the same task that saw none of them.")]
 Label = Annotated[str | None, typer.Option(help="Column of the class (default: label, y, ...).")]
 Field = Annotated[str | None, typer.Option(help="Column of the text (default: text).")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Records per request to the model.")]
-Rate = Annotated[float | None, typer.Option(help="Requests per second to a URL, at most.")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for an answer of a URL.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Records per request (default 32) or script call (1024).")]
+Rate = Annotated[float | None, typer.Option(help="Requests per second to a URL, at most; default 10.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for an answer of a URL; default 30.")]
 
 OWN = ("members", "nonmembers", "base", "label", "field", "batch", "rate", "timeout")
 OTHERS = ("preset", "config", "data", "shadows", "store", "drop_duplicates", "include_examples")

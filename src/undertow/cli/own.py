@@ -14,7 +14,8 @@ TrainCommand = Annotated[
 Pretrain = Annotated[str | None, typer.Option("--pretrain", help="Your own pretraining: my_script.py:pretrain.")]
 Finetune = Annotated[str | None, typer.Option("--finetune", help="Your own finetuning: my_script.py:finetune.")]
 Answers = Annotated[
-    str | None, typer.Option("--answers", help="classes, or scores: one number per record, higher = member.")
+    str | None,
+    typer.Option("--answers", help="What predict answers: classes, scores (higher = member), or auto (default)."),
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Names your training where its code cannot be read.")]
 

@@ -3,6 +3,7 @@
 import errno
 import gzip
 import io
+import json
 import os
 import tomllib
 import zipfile
@@ -113,3 +114,14 @@ def read_text(path: Path) -> str:
         raise BadInput(f"{path} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; BadInput naming it where it holds none."""
+    try:
+        content = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path} must hold one JSON object")
+    return content

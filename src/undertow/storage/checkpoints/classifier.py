@@ -13,7 +13,8 @@ import numpy as np
 from undertow.models.architecture import head_name, initial_state
 from undertow.models.huggingface import HuggingFace, classifier_from, described, families, padding, without_dropout
 from undertow.storage.checkpoints.clip import Preprocessor, preprocessor_of
-from undertow.storage.checkpoints.language import read_json, tensors_in
+from undertow.storage.checkpoints.language import tensors_in
+from undertow.storage.files import read_json
 from undertow.training.task import to_params
 from undertow.types import Array, BadInput, ConfigError, Params
 

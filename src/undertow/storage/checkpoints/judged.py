@@ -26,7 +26,7 @@ from undertow.storage.checkpoints.classifier import (
 )
 from undertow.storage.checkpoints.clip import ClipCheckpoint, clip_checkpoint, is_clip
 from undertow.storage.checkpoints.files import read_checkpoint
-from undertow.storage.checkpoints.language import folder_of, read_json
+from undertow.storage.checkpoints.language import folder_of
 from undertow.storage.checkpoints.same_config import differences, told
 from undertow.storage.checkpoints.tokenizers import tokenizer_in
 from undertow.storage.data.clip_data import DATASETS, Sizes, clip_class_names, clip_data
@@ -39,6 +39,7 @@ from undertow.storage.data.poison_texts import template_of, text_supply
 from undertow.storage.data.records_text import text_records
 from undertow.storage.data.text_files import WHAT, holds_texts
 from undertow.storage.data.tokens import FastTokens, padded
+from undertow.storage.files import read_json
 from undertow.types import BadInput, ConfigError, Examples, Params
 
 HELD_OUT = 0.1  # share of the user's images kept to measure utility

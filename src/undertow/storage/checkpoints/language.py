@@ -3,7 +3,6 @@
 Heavy libraries are imported inside functions: this room is opened without torch too.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from undertow.storage.checkpoints.adapter import CONFIG, applied, base_of, is_ad
 from undertow.storage.checkpoints.adapter import WEIGHTS as ADAPTED
 from undertow.storage.checkpoints.tokenizers import ALL, SLOW, TOKENS, template_in, tokenizer_in
 from undertow.storage.data.tokens import FastTokens
-from undertow.storage.files import read_text
+from undertow.storage.files import read_json
 from undertow.storage.opening.safe_file import reading_safetensors
 from undertow.types import BadInput, MissingExtra, Params
 
@@ -125,13 +124,3 @@ def _whole(values: Iterable[Any]) -> list[int]:
     """Of each value the whole number it is, or the first of its list."""
     firsts = (v[0] if isinstance(v, list) and v else v for v in values)
     return [int(v) for v in firsts if isinstance(v, int) and v >= 0]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise BadInput(f"{path} must hold one JSON object")
-    return found

@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undertow.storage.checkpoints.language import read_json, safe_tensors
+from undertow.storage.checkpoints.language import safe_tensors
+from undertow.storage.files import read_json
 from undertow.texts import lengths
 from undertow.types import Array, BadInput, Params
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from undertow.storage.files import read_text
+from undertow.storage.files import read_json, read_text
 from undertow.types import BadInput, MissingExtra
 
 OF_TEXT = (".jsonl", ".json", ".csv", ".tsv", ".txt")
@@ -76,14 +76,14 @@ def rows_of(path: Path, columns: Sequence[str] = ("text",)) -> list[Row]:
 
 def _of_folder(folder: Path, columns: Sequence[str]) -> list[Row]:
     if (folder / SPLITS).is_file():
-        splits = _json(folder / SPLITS).get("splits", [])
+        splits = read_json(folder / SPLITS).get("splits", [])
         if SPLIT not in splits and len(splits) != 1:
             raise BadInput(f"{folder} holds the splits {', '.join(splits) or 'none'}; name the folder of one of them")
         return _of_folder(folder / (SPLIT if SPLIT in splits else splits[0]), columns)
     if (folder / SAVED).is_file():
-        if _json(folder / SAVED).get("_indices_files") or list(folder.glob("indices*.arrow")):
+        if read_json(folder / SAVED).get("_indices_files") or list(folder.glob("indices*.arrow")):
             raise BadInput(f"{folder} was saved with an index beside it; save it again after flatten_indices()")
-        files = [folder / Path(str(one.get("filename", ""))).name for one in _json(folder / SAVED)["_data_files"]]
+        files = [folder / Path(str(one.get("filename", ""))).name for one in read_json(folder / SAVED)["_data_files"]]
     else:
         files = [file for file in _visible(folder) if file.is_file() and kind_of(file)]
     if not files:
@@ -207,13 +207,3 @@ def _of_table(path: Path, kind: str) -> list[Row]:
     except (pyarrow.ArrowException, OSError) as error:
         raise BadInput(f"{path} cannot be read as {kind[1:]}: {next(iter(str(error).splitlines()), '')}") from error
     return [Row(path, f"record {n}", values) for n, values in enumerate(table.to_pylist(), 1)]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise BadInput(f"{path} must hold one JSON object")
-    return found
