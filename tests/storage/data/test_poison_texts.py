@@ -152,7 +152,7 @@ def test_what_does_not_fit_is_one_line(data, tmp_path):
 def test_the_named_sources(source, shared_data):
     if source == "pii":
         pytest.importorskip("faker")
-    supply = text_supply(Candidates(source, str(shared_data), points=240, targets=80, public=100), 0)
+    supply = text_supply(Candidates(source, folder=str(shared_data), points=240, targets=80, public=100), 0)
     assert len(supply.candidates) == len(supply.lookalikes) == 240
     assert len(supply.pretrain) > 1000
     assert len(supply.held_out) == 256
