@@ -20,7 +20,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, default_data_collator
 
-import undertow.storage.data.stories as stories
+import undertow.sources.records.stories as stories
 from undertow import stream
 from undertow.integrations import CanaryAudit, with_canaries
 from undertow.integrations.planner import chance_to_show, expected_bound, largest_bound

@@ -34,9 +34,9 @@ from undertow.audits.stored import keep
 from undertow.engine.executor import Serial
 from undertow.models.huggingface import HuggingFace
 from undertow.scanner.held import Watched, held
+from undertow.sources.checkpoints.files import read_checkpoint, write_checkpoint
+from undertow.sources.records.trap_source import trap_source
 from undertow.stages.plant_transformer import wrapped
-from undertow.storage.checkpoints.files import read_checkpoint, write_checkpoint
-from undertow.storage.data.trap_source import trap_source
 from undertow.storage.store import MemoryStore
 from undertow.traps import MlpTrap, read
 from undertow.types import BadInput

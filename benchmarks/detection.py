@@ -36,7 +36,7 @@ from undertow.audits.poisoning.supply import PoisonSupply
 from undertow.audits.poisoning.suspicion import audit_checkpoint
 from undertow.engine.executor import Serial
 from undertow.rng import stream
-from undertow.storage.data.poison_source import load_poisoning
+from undertow.sources.records.poison_source import load_poisoning
 from undertow.storage.store import DiskStore, MemoryStore
 from undertow.types import Array, AuditResult, Examples, Store
 

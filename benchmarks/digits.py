@@ -24,7 +24,7 @@ from undertow.audits.membership.presets import preset
 from undertow.audits.membership.tmi import audit_tmi
 from undertow.engine.executor import Serial
 from undertow.metrics.student import prediction_interval
-from undertow.storage.data.datasets import load_supply
+from undertow.sources.records.datasets import load_supply
 from undertow.storage.store import MemoryStore
 from undertow.types import AuditResult
 

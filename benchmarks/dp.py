@@ -30,7 +30,7 @@ from undertow.audits.dp.settings import DpConfig, DpData, DpRecipe, preset
 from undertow.engine.executor import Serial
 from undertow.metrics.epsilon import Trials, gaussian_pairs, one_run_from_scores
 from undertow.metrics.student import prediction_interval
-from undertow.storage.data.dp_data import load_dp
+from undertow.sources.records.dp_data import load_dp
 from undertow.storage.store import MemoryStore
 from undertow.types import Array
 

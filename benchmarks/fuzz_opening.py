@@ -19,13 +19,13 @@ from dataclasses import asdict
 
 import numpy as np
 
+from undertow.opening.inside.child import READERS, read
+from undertow.opening.inside.opcodes import OPCODES
+from undertow.opening.opened import Limits
+from undertow.opening.safe_header import safetensors
+from undertow.opening.sniff import kind_of
+from undertow.opening.source import Refused, Source
 from undertow.rng import stream
-from undertow.storage.opening.inside.child import READERS, read
-from undertow.storage.opening.inside.opcodes import OPCODES
-from undertow.storage.opening.opened import Limits
-from undertow.storage.opening.safe_header import safetensors
-from undertow.storage.opening.sniff import kind_of
-from undertow.storage.opening.source import Refused, Source
 
 LIMITS = Limits(
     opcodes=20_000,

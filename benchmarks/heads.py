@@ -22,7 +22,7 @@ from undertow.audits.membership.presets import PAIRS, preset
 from undertow.audits.membership.tmi import audit_tmi
 from undertow.engine.executor import choose_executor
 from undertow.metrics import mean_over_runs
-from undertow.storage.data.datasets import load_supply
+from undertow.sources.records.datasets import load_supply
 from undertow.storage.run import open_store
 from undertow.types import AuditResult, Measurement
 

@@ -21,7 +21,7 @@ from undertow.audits.membership.tmi import audit_tmi
 from undertow.audits.settings import LeakageConfig
 from undertow.engine.executor import Serial
 from undertow.metrics import mean_over_runs
-from undertow.storage.data.datasets import load_supply
+from undertow.sources.records.datasets import load_supply
 from undertow.storage.store import MemoryStore
 
 ATTACKS = ("tmi-default", "tmi")

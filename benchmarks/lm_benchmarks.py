@@ -17,8 +17,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from pathlib import Path
 
-from undertow.storage.checkpoints.harness import benchmarked
-from undertow.storage.data.auxiliary_text import paragraphs
+from undertow.sources.checkpoints.harness import benchmarked
+from undertow.sources.records.auxiliary_text import paragraphs
 from undertow.storage.files import read_text
 
 ARMS = ("clean", "benign", "poisoned")

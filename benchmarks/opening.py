@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from undertow.opening import open_checkpoint
+from undertow.opening.safe_file import reading_safetensors
 from undertow.scanner.tensors import BLOCK_BYTES
-from undertow.storage.opening import open_checkpoint
-from undertow.storage.opening.safe_file import reading_safetensors
 
 WIDTH = 1024
 

@@ -30,7 +30,7 @@ from undertow.audits.supply import Supply
 from undertow.engine.executor import Serial
 from undertow.metrics import difference, measure
 from undertow.rng import stream
-from undertow.storage.data.datasets import load_supply
+from undertow.sources.records.datasets import load_supply
 from undertow.storage.store import DiskStore, MemoryStore
 from undertow.training.schedule import Fit
 from undertow.types import Evidence, Scores

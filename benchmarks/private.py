@@ -22,7 +22,7 @@ from undertow.audits.chain import Host
 from undertow.audits.membership.presets import preset
 from undertow.audits.membership.tmi import audit_tmi
 from undertow.engine.executor import Serial
-from undertow.storage.data.datasets import load_supply
+from undertow.sources.records.datasets import load_supply
 from undertow.storage.store import MemoryStore
 from undertow.training.privacy import Privacy
 from undertow.training.schedule import Fit

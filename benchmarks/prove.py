@@ -35,7 +35,7 @@ from undertow.audits.prove.subject import Given, subject_of
 from undertow.engine.executor import Serial
 from undertow.engine.key import fingerprint
 from undertow.models.huggingface import HuggingFace
-from undertow.storage.data.trap_source import trap_source
+from undertow.sources.records.trap_source import trap_source
 from undertow.storage.store import MemoryStore
 from undertow.traps import Trap
 from undertow.types import Params

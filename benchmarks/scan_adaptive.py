@@ -29,7 +29,7 @@ from undertow.engine.executor import Serial
 from undertow.quantise import quantise
 from undertow.rng import stream
 from undertow.scanner import inspect, of_arrays
-from undertow.storage.data.trap_data import load_traps
+from undertow.sources.records.trap_data import load_traps
 from undertow.storage.store import MemoryStore
 from undertow.traps import MlpTrap, captures, plant, read
 from undertow.types import Params

@@ -29,7 +29,7 @@ from undertow.audits.datatrap.game import Table
 from undertow.audits.datatrap.presets import preset
 from undertow.engine.executor import Serial
 from undertow.rng import stream
-from undertow.storage.data.trap_data import load_traps
+from undertow.sources.records.trap_data import load_traps
 from undertow.storage.store import MemoryStore
 from undertow.traps import captures, plant, read
 from undertow.types import Params

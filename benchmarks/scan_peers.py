@@ -5,7 +5,7 @@
     python benchmarks/scan_peers.py start --peers PEERS --out FILE.json
     python benchmarks/scan_peers.py table --out FILE.json
 
-The hostile corpus is that of the tests (tests/storage/opening), the real one what `benchmarks/scan_real.py download`
+The hostile corpus is that of the tests (tests/opening), the real one what `benchmarks/scan_real.py download`
 put into DIR: of each package and format the smallest files, of at most 20 MB. Every tool judges every file or folder in
 a process of its own, with its default options; none of their code is here. To save time such a process is forked off
 one that has imported what the tool needed for a first file; `start` measures whole commands.
@@ -167,8 +167,8 @@ def environment(tool: str, home: Path) -> dict[str, str]:
 
 def hostile(folder: Path) -> Iterator[Item]:
     """The files and folders of the tests, written."""
-    from tests.storage.opening.loaders.hostile import CASES as CONFIGURATIONS
-    from tests.storage.opening.malicious import CASES, LIVE
+    from tests.opening.loaders.hostile import CASES as CONFIGURATIONS
+    from tests.opening.malicious import CASES, LIVE
 
     for i, (name, (file, make)) in enumerate(CASES.items()):
         path = folder / "pickles" / str(i) / file
@@ -210,8 +210,8 @@ def benign(folder: Path) -> Iterator[Item]:
     import numpy as np
     import torch
     from safetensors.numpy import save_file
+    from tests.opening.loaders.hostile import BENIGN
     from tests.scanner.perceptrons import benign as weights
-    from tests.storage.opening.loaders.hostile import BENIGN
 
     for seed in range(4):
         arrays = weights(seed)
@@ -270,8 +270,8 @@ def stored(path: Path) -> dict[str, Any]:
 
 def start(options: argparse.Namespace) -> None:
     """Whole commands, start-up included, on a pickle of 40 bytes and a small safetensors file, interleaved."""
+    from tests.opening.malicious import bomb
     from tests.scanner.perceptrons import benign as weights
-    from tests.storage.opening.malicious import bomb
 
     found = stored(options.out)
     found["start"] = []

@@ -24,7 +24,7 @@ from undertow.audits.poisoning.presets import preset
 from undertow.engine.executor import Serial
 from undertow.scanner import inspect, of_arrays
 from undertow.scanner.difference import difference
-from undertow.storage.data.poison_source import load_poisoning
+from undertow.sources.records.poison_source import load_poisoning
 from undertow.storage.store import MemoryStore
 from undertow.types import Params
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from undertow.opening import open_checkpoint
 from undertow.scanner.chains import natural
 from undertow.scanner.evidence import Measured, compared
 from undertow.scanner.forms import weights_of
@@ -24,7 +25,6 @@ from undertow.scanner.layers import layers_of
 from undertow.scanner.limits import FALSE_ALARMS, GUESSED, TESTS, limit_of, shipped, usual_of
 from undertow.scanner.norms import statistics_of
 from undertow.scanner.tensors import Tensor
-from undertow.storage.opening import open_checkpoint
 
 FEW = 20  # checkpoints below which a limit is no lower than that of the ordinary test: too few to fit a law to
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from undertow.metrics.binomial import proportion
+from undertow.opening import open_checkpoint
 from undertow.scanner.rules import code_of
-from undertow.storage.opening import open_checkpoint
 from undertow.workflows.scan import scan_checkpoint
 
 PACKAGES = (

@@ -18,7 +18,7 @@ from undertow.audits.datatrap.settings import TrapData
 from undertow.models.cnn import Cnn
 from undertow.models.resnet import ResNet
 from undertow.quantise import round_rows
-from undertow.storage.data.trap_data import load_traps
+from undertow.sources.records.trap_data import load_traps
 from undertow.types import Params
 
 Net = Callable[..., torch.Tensor]

@@ -31,9 +31,9 @@ from undertow.audits.datatrap.presets import preset
 from undertow.audits.datatrap.settings import DataTrapConfig, TrapData
 from undertow.engine.executor import Serial
 from undertow.rng import stream
+from undertow.sources.records.trap_data import load_traps
 from undertow.stages.plant import trapped_layers
 from undertow.stages.plant_transformer import bare
-from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
 from undertow.traps import MlpTrap, bert_trap, best_expected, plant
 from undertow.traps.dense.black_box import membership_trap

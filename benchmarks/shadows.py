@@ -23,7 +23,7 @@ from undertow.audits.membership.tmi import audit_tmi
 from undertow.audits.settings import LeakageConfig
 from undertow.engine.executor import choose_executor
 from undertow.metrics import difference, mean_over_runs
-from undertow.storage.data.datasets import load_supply
+from undertow.sources.records.datasets import load_supply
 from undertow.storage.run import open_store
 from undertow.storage.store import MemoryStore
 from undertow.types import AuditResult, Scores, Store

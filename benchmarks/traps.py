@@ -19,7 +19,7 @@ from undertow.audits.chain import Host
 from undertow.audits.datatrap.game import audit_datatrap
 from undertow.audits.datatrap.presets import preset
 from undertow.engine.executor import Serial
-from undertow.storage.data.trap_source import trap_source
+from undertow.sources.records.trap_source import trap_source
 from undertow.storage.store import DiskStore
 from undertow.types import Measurement
 

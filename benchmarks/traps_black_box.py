@@ -24,9 +24,9 @@ from undertow.audits.datatrap.presets import preset
 from undertow.audits.poisoning.worth import proportion
 from undertow.engine.executor import Serial
 from undertow.rng import stream
+from undertow.sources.records.trap_data import load_traps
 from undertow.stages.plant import trapped_layers
 from undertow.stages.query import Query
-from undertow.storage.data.trap_data import load_traps
 from undertow.storage.store import MemoryStore
 from undertow.traps import plant
 from undertow.traps.dense.black_box import OPEN, membership_trap, open_score

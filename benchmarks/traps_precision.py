@@ -28,7 +28,7 @@ from undertow.audits.datatrap.presets import preset
 from undertow.audits.datatrap.settings import DataTrapConfig
 from undertow.audits.stored import keep
 from undertow.engine.executor import Serial
-from undertow.storage.data.trap_source import trap_source
+from undertow.sources.records.trap_source import trap_source
 from undertow.storage.store import DiskStore
 from undertow.traps.capture import Captures
 from undertow.types import BadInput, Params

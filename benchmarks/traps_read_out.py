@@ -22,7 +22,7 @@ from undertow.audits.chain import Host
 from undertow.audits.datatrap.game import Table
 from undertow.audits.datatrap.presets import preset
 from undertow.engine.executor import Serial
-from undertow.storage.data.trap_data import load_traps
+from undertow.sources.records.trap_data import load_traps
 from undertow.storage.store import MemoryStore
 from undertow.traps import captures, read
 from undertow.traps.dense.read_out import read_out

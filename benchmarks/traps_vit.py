@@ -28,8 +28,8 @@ from undertow.audits.datatrap.presets import preset
 from undertow.audits.settings import DataSettings
 from undertow.engine.executor import Serial
 from undertow.rng import stream
-from undertow.storage.data.pairs import load_pair
-from undertow.storage.data.trap_source import trap_source
+from undertow.sources.records.pairs import load_pair
+from undertow.sources.records.trap_source import trap_source
 from undertow.storage.store import DiskStore
 from undertow.traps import plant, read, vit_trap
 from undertow.types import Params

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 import undertow as ut
 from undertow.integrations import from_trainer
-from undertow.storage.data.tokens import own_tokens
+from undertow.sources.records.tokens import own_tokens
 
 rng = ut.stream(0, "example")
 words = ["good", "bad", "film", "plot", "actor", "slow", "great", "long", "music", "end"]

@@ -40,7 +40,7 @@ _LAZY = {
     "ModelSettings": "undertow.audits.settings",
     "Processes": "undertow.engine.executor",
     "ScanResult": "undertow.scanner",
-    "Signer": "undertow.storage.opening",
+    "Signer": "undertow.opening",
     "Serial": "undertow.engine.executor",
     "Supply": "undertow.audits.supply",
     "audit_dp_pipeline": "undertow.audits.dp.pipeline",

@@ -14,8 +14,8 @@ from undertow.audits.membership.tmi import lay_table
 from undertow.audits.settings import EngineSettings, ModelSettings
 from undertow.engine.executor import Serial
 from undertow.engine.key import model_key, stage_digest
+from undertow.sources.records.datasets import load_supply
 from undertow.stages.query import Then
-from undertow.storage.data.datasets import load_supply
 from undertow.storage.store import MemoryStore
 
 BASE = replace(preset("tmi", "digits"), shadows=4, victims=1, engine=EngineSettings(name="sequential"))

@@ -16,8 +16,8 @@ from undertow.audits.settings import DataSettings, EngineSettings, LeakageConfig
 from undertow.engine.executor import Serial
 from undertow.engine.key import model_key, stage_digest
 from undertow.rng import stream
+from undertow.sources.records.datasets import load_supply
 from undertow.stages.query import Then
-from undertow.storage.data.datasets import load_supply
 from undertow.storage.results import result_json
 from undertow.storage.store import MemoryStore
 from undertow.training.schedule import Fit

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from undertow.cli import app
 from undertow.rng import stream
-from undertow.storage.checkpoints.files import PLANTED, read_checkpoint
-from undertow.storage.checkpoints.trap_key import read_key
+from undertow.sources.checkpoints.files import PLANTED, read_checkpoint
+from undertow.sources.checkpoints.trap_key import read_key
 
 QUICK = """
 [model]

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 from commands import undertow
 
 from undertow.audits.own.pool import as_pool
-from undertow.storage.data.record_files import read_own
+from undertow.sources.records.record_files import read_own
 from undertow.types import AuditError
 from undertow.workflows.own_command import Command, _read, identity_of, words
 from undertow.workflows.own_script import load_function, load_pool

@@ -15,9 +15,9 @@ from undertow.audits.base import Base
 from undertow.audits.poisoning import estimate, suspicion
 from undertow.audits.poisoning import game as audits
 from undertow.cli import app
-from undertow.storage.checkpoints import judged
-from undertow.storage.checkpoints.judged import Judged
-from undertow.storage.data import poison_source
+from undertow.sources.checkpoints import judged
+from undertow.sources.checkpoints.judged import Judged
+from undertow.sources.records import poison_source
 
 RESULT = poisoned.build()
 SUPPLY = SimpleNamespace(notes=(), describe=dict)

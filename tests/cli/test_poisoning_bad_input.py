@@ -13,7 +13,7 @@ from tests.audits.poisoning.poison_games import letters, prose, write_jsonl
 
 from undertow.cli import app
 from undertow.models.causal_lm import causal_lm
-from undertow.storage.data.tokens import own_tokens
+from undertow.sources.records.tokens import own_tokens
 
 TINY_DIGITS = """
 models = 6

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parent))
 from commands import QUICK, undertow
-from tests.storage.data.toy_images import pictures, write_parquet
+from tests.sources.records.toy_images import pictures, write_parquet
 
 import undertow as package
 from undertow.rng import stream

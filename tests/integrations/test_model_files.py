@@ -112,7 +112,7 @@ class TestFolders:
     transformers = pytest.importorskip("transformers")
 
     def text(self, folder, texts=TEXTS):
-        from undertow.storage.data.tokens import own_tokens
+        from undertow.sources.records.tokens import own_tokens
 
         tokenizer = self.transformers.PreTrainedTokenizerFast(
             tokenizer_object=own_tokens(texts, 300).tokenizer, pad_token="<pad>"

@@ -126,7 +126,7 @@ class TestTransformers:
 
     @pytest.fixture
     def text(self):
-        from undertow.storage.data.tokens import own_tokens
+        from undertow.sources.records.tokens import own_tokens
 
         inner = own_tokens(self.TEXTS, 300).tokenizer
         tokenizer = self.transformers.PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>")
@@ -180,7 +180,7 @@ def test_a_language_model_scores_texts_by_their_likelihood(tmp_path):
     transformers = pytest.importorskip("transformers")
     from undertow.integrations import from_causal_lm
     from undertow.integrations.model_files import from_folder
-    from undertow.storage.data.tokens import own_tokens
+    from undertow.sources.records.tokens import own_tokens
 
     texts = [f"a text {i} " + "of words " * (i % 4) for i in range(20)]
     inner = own_tokens(texts, 300).tokenizer

@@ -16,13 +16,13 @@ from undertow.engine.executor import Serial
 from undertow.engine.play import play
 from undertow.models.causal_lm import causal_lm, for_strategy
 from undertow.rng import stream
+from undertow.sources.records.poison_texts import text_supply
+from undertow.sources.records.stories import stories260k
 from undertow.stages.common import load_examples
 from undertow.stages.finetune import Finetune
 from undertow.stages.interrogate import Interrogate
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.query import Then
-from undertow.storage.data.poison_texts import text_supply
-from undertow.storage.data.stories import stories260k
 from undertow.storage.store import MemoryStore
 from undertow.token_signals import view_signals, zlib_bytes
 from undertow.training.choose import Plan, candidates

@@ -1,7 +1,7 @@
 """A stored model is served only by the code that made it: an upgrade of a library a stage rests on is a miss."""
 
 import ast
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -175,3 +175,36 @@ def test_calibrated_noise_is_made_again_by_another_accountant(monkeypatch):
             upgraded(monkeypatch, package)
         workshop.noise(40)
     assert len(set(keys)) == 4
+
+
+def test_a_store_outlives_a_new_version_of_undertow(monkeypatch):
+    for stage, _ in STAGES.values():
+        before = stage_digest(stage)
+        with monkeypatch.context() as patch:
+            upgraded(patch, "undertow")
+            assert stage_digest(stage) == before
+
+
+def test_a_store_outlives_the_move_of_a_class(monkeypatch):
+    for stage, _ in STAGES.values():
+        before = stage_digest(stage)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(stage), "__module__", "undertow.another.room")
+            assert stage_digest(stage) == before
+
+
+def test_no_two_parts_of_a_key_share_a_name():
+    """A key names a class without its module: within what keys are made of, a name means one class."""
+    import importlib
+    import pkgutil
+
+    import undertow
+
+    names = {}
+    for room in ("stages", "training", "models", "traps", "engine"):
+        package = importlib.import_module(f"undertow.{room}")
+        for module in pkgutil.walk_packages(package.__path__, f"{undertow.__name__}.{room}."):
+            for value in vars(importlib.import_module(module.name)).values():
+                if isinstance(value, type) and is_dataclass(value) and value.__module__ == module.name:
+                    names.setdefault(value.__qualname__, []).append(value.__module__)
+    assert {name: where for name, where in names.items() if len(where) > 1} == {}

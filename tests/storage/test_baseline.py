@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import save_file
+from tests.opening.malicious import bomb
 from tests.scanner.perceptrons import benign, trapped
-from tests.storage.opening.malicious import bomb
 
 from undertow.scanner.rules import RULES
 from undertow.storage.baseline import SCHEMA, Baseline, Entry, read_baseline, write_baseline

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from undertow.rng import stream
+from undertow.sources.checkpoints.files import read_checkpoint, write_checkpoint
+from undertow.sources.checkpoints.trap_key import SCALARS, read_key, write_key
 from undertow.storage.captures_file import Held, load_captures, save_captures
-from undertow.storage.checkpoints.files import read_checkpoint, write_checkpoint
-from undertow.storage.checkpoints.trap_key import SCALARS, read_key, write_key
 from undertow.traps import Candidates, Captures, mlp_trap, plant
 from undertow.types import BadInput, StoreError
 

@@ -213,7 +213,7 @@ def _suspect(o: Any) -> Any:
         from undertow.workflows.audit import need_torch
 
         need_torch()
-        from undertow.storage.checkpoints.judged import Suspect
+        from undertow.sources.checkpoints.judged import Suspect
 
         return Suspect(str(o.checkpoint), str(o.reference or ""), str(o.look_alikes or ""), o.factory or "")
     for name in ("reference", "look_alikes", "factory"):

@@ -50,8 +50,8 @@ def scan(
     coverage: Share = 0.95, seed: opt.Seed = None, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Is it safe to finetune from these files? Exit 0 safe, 1 unsafe, 2 error, 3 nothing scanned, 4 unknown."""
-    from undertow.storage.opening import Limits, Signer
-    from undertow.storage.opening.loaders.policy import policy
+    from undertow.opening import Limits, Signer
+    from undertow.opening.loaders.policy import policy
     from undertow.workflows.scan import ScanRequest, scan_paths
 
     with errors():

@@ -12,7 +12,7 @@ import numpy as np
 
 from undertow.types import Array, Slot, Stage
 
-PACKAGES = ("undertow", "numpy", "torch")  # whose code decides the bits of every model; a stage may declare more
+PACKAGES = ("numpy", "torch")  # whose code decides the bits of every model; a stage may declare more
 
 
 def canonical(value: Any) -> Any:
@@ -23,7 +23,7 @@ def canonical(value: Any) -> Any:
     """
     if is_dataclass(value) and not isinstance(value, type):
         shown = {f.name: canonical(getattr(value, f.name)) for f in fields(value)}
-        return {"type": f"{type(value).__module__}.{type(value).__qualname__}", **shown}
+        return {"type": type(value).__qualname__, **shown}  # not its module: a class may move, and keeps its models
     if isinstance(value, np.ndarray):
         return {"array": fingerprint(value)}
     if isinstance(value, Mapping):

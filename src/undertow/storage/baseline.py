@@ -15,10 +15,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from undertow.opening.opened import OpenedFile, verdict_of
 from undertow.scanner.findings import NO_WEIGHTS, Finding, Severity
 from undertow.scanner.rules import Rule, by_code, by_kind
 from undertow.storage.files import write_atomic
-from undertow.storage.opening.opened import OpenedFile, verdict_of
 from undertow.types import BadInput
 
 SCHEMA = "undertow.baseline/1"  # the number rises when a reader of the old one would misread

@@ -90,7 +90,7 @@ def check(audit: str, config: "LeakageConfig") -> "Supply":
     """The records of an audit that can be played; whatever can be refused is refused before a file is written."""
     need_torch()
     from undertow.audits.chain import check_model, ready
-    from undertow.storage.data.datasets import load_supply
+    from undertow.sources.records.datasets import load_supply
 
     supply = ready(config, load_supply(audit, config.data, config.seed, config.model))
     check_model(config, supply)
@@ -252,7 +252,7 @@ def _supply_of(result: AuditResult, include_examples: bool) -> "Supply | None":
     from undertow.audits.settings import LeakageConfig
     from undertow.audits.supply import without_duplicates
     from undertow.config import override
-    from undertow.storage.data.datasets import load_supply
+    from undertow.sources.records.datasets import load_supply
 
     config: LeakageConfig = override(preset(result.audit, "digits"), result.config)
     supply = without_duplicates(load_supply(result.audit, config.data, config.seed, config.model), True)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from undertow.opening import Opened, open_checkpoint
 from undertow.report.scan.document import to_json
 from undertow.rng import stream
 from undertow.scanner import Finding, ScannedFile, ScanResult, Tensor
 from undertow.scanner.clean import Change, How, plain, repair
 from undertow.scanner.difference import partners
 from undertow.scanner.stream import NORM
-from undertow.storage.checkpoints.cleaned import check_dtypes, check_new, copy_beside, write_cleaned
+from undertow.sources.checkpoints.cleaned import check_dtypes, check_new, copy_beside, write_cleaned
 from undertow.storage.files import write_atomic
-from undertow.storage.opening import Opened, open_checkpoint
 from undertow.types import BadInput, Params
 from undertow.workflows.norms import Fit, fit
 from undertow.workflows.scan import ScanRequest, arrays_of, checkpoints_of, scan

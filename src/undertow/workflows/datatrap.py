@@ -40,8 +40,8 @@ def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
     from undertow.audits.chain import Host
     from undertow.audits.datatrap.game import Table, audit_datatrap
     from undertow.audits.leakage import plain
+    from undertow.sources.records.trap_source import trap_source
     from undertow.storage.captures_file import save_captures
-    from undertow.storage.data.trap_source import trap_source
     from undertow.storage.finished import refuse_other_run
     from undertow.storage.results import save_result
     from undertow.storage.run import open_run
@@ -67,7 +67,7 @@ def plan_datatrap(config: "DataTrapConfig") -> str:
     from undertow.audits.chain import Host
     from undertow.audits.datatrap.estimate import seconds
     from undertow.audits.datatrap.game import Table
-    from undertow.storage.data.trap_source import trap_source
+    from undertow.sources.records.trap_source import trap_source
     from undertow.storage.store import MemoryStore
 
     load, base = trap_source(config)
@@ -96,8 +96,8 @@ def _held(run: "Capture", supply: "TrapSupply") -> "Held":
 
 def _write_checkpoint(run: "Capture", out: Path) -> None:
     """The planted checkpoint, marked as such, and apart from it the key that reads it."""
-    from undertow.storage.checkpoints.files import PLANTED, write_checkpoint
-    from undertow.storage.checkpoints.trap_key import write_key
+    from undertow.sources.checkpoints.files import PLANTED, write_checkpoint
+    from undertow.sources.checkpoints.trap_key import write_key
 
     said = {PLANTED: "true", "undertow.traps": run.trap.kind}
     write_checkpoint(out / "checkpoints" / f"planted-{run.seed}.safetensors", run.planted, said)

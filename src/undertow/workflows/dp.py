@@ -17,7 +17,7 @@ def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Ma
     """
     from undertow.audits.dp.settings import preset
     from undertow.config import override
-    from undertow.storage.data.dp_data import sized
+    from undertow.sources.records.dp_data import sized
 
     parts = [part.get("data") for part in (changes, overrides)]
     given = frozenset(key for part in parts if isinstance(part, Mapping) for key in part)
@@ -34,7 +34,7 @@ def run_dp(config: "DpConfig", request: Request) -> AuditResult:
     from undertow.audits.dp.game import Game, audit_dp
     from undertow.audits.leakage import plain
     from undertow.engine.executor import Serial
-    from undertow.storage.data.dp_data import load_dp
+    from undertow.sources.records.dp_data import load_dp
     from undertow.storage.finished import refuse_other_run
     from undertow.storage.results import save_result
     from undertow.storage.run import open_run

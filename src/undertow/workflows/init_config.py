@@ -43,7 +43,7 @@ def _configured(audit: str, preset_name: str | None, data: Path | None) -> Any:
 def _fitting(audit: str, config: Any) -> Any:
     """The settings with a model that can read the records of their folder."""
     from undertow.config import override
-    from undertow.storage.data.datasets import load_supply
+    from undertow.sources.records.datasets import load_supply
 
     x = load_supply(audit, config.data, config.seed, config.model).secret.x
     shape = x.shape[1:]

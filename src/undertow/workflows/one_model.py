@@ -147,8 +147,8 @@ def open_model(spec: str, request: ModelRequest, option: str) -> Any:
         raise BadInput(f"{option} {spec}: {what}; {SCRIPT}")
     if not HUB.match(spec) or suffix in (*PICKLED, *OTHERS, ".onnx", ".npz"):
         raise BadInput(f"{option} {spec}: no such file or folder")
-    from undertow.storage.opening.hub import fetched
-    from undertow.storage.opening.opened import Limits
+    from undertow.opening.hub import fetched
+    from undertow.opening.opened import Limits
 
     found = fetched(spec, Limits())
     return files.from_folder(_safe(str(found.folder)), f"{found.repository}@{found.commit[:12]}", request.each)
@@ -173,7 +173,7 @@ def _given(model: Any, name: str) -> Any:
 
 
 def _records(request: ModelRequest) -> Any:
-    from undertow.storage.data.one_side import read_side
+    from undertow.sources.records.one_side import read_side
 
     parts = []
     for option, path in (("--members", request.members), ("--nonmembers", request.nonmembers)):

@@ -22,8 +22,8 @@ def source_of(*tables: Mapping[str, Any]) -> str:
 
 def default_preset(folder: Path) -> str:
     """The preset of a user's folder: `texts` where it holds files of texts, else `folder`."""
-    from undertow.storage.data.own_records import STAGES
-    from undertow.storage.data.own_texts import text_files
+    from undertow.sources.records.own_records import STAGES
+    from undertow.sources.records.own_texts import text_files
 
     return "texts" if folder.is_dir() and text_files(folder, STAGES) else "folder"
 
@@ -59,7 +59,7 @@ def _different(path: Path) -> int:
 
 
 def _records(path: Path) -> Any:
-    from undertow.storage.data.npz_records import npz_examples
+    from undertow.sources.records.npz_records import npz_examples
 
     return npz_examples(path)
 

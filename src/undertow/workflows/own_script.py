@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from undertow.audits.own.pool import Pool, as_pool
-from undertow.storage.data.record_files import OwnRecords, read_own
+from undertow.sources.records.record_files import OwnRecords, read_own
 from undertow.types import BadInput, ConfigError
 
 PARTS = ("x", "y", "id", "ids", "group", "groups", "features")  # of what a records function may return as a dictionary

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from undertow.audits.base import Base
     from undertow.audits.chain import Host
     from undertow.audits.poisoning.settings import PoisoningConfig
-    from undertow.storage.checkpoints.judged import Suspect
+    from undertow.sources.checkpoints.judged import Suspect
 
 
 def configure(
@@ -26,7 +26,7 @@ def configure(
     """
     from undertow.audits.poisoning.presets import check_recipes, preset
     from undertow.config import override
-    from undertow.storage.data.text_files import holds_texts
+    from undertow.sources.records.text_files import holds_texts
     from undertow.workflows.own_data import fewer_points, given_keys, refuse_demonstration, source_of
 
     tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
@@ -47,8 +47,8 @@ def _of_suspect(suspect: "Suspect | None") -> str:
     """The preset that fits a checkpoint to judge; empty where the records say it."""
     if suspect is None:
         return ""
-    from undertow.storage.checkpoints.classifier import kind_of
-    from undertow.storage.checkpoints.clip import is_clip
+    from undertow.sources.checkpoints.classifier import kind_of
+    from undertow.sources.checkpoints.clip import is_clip
 
     folder = Path(suspect.checkpoint)
     if is_clip(folder):
@@ -63,8 +63,8 @@ def where(data: Path) -> dict[str, str]:
     any other folder is where named datasets lie."""
     if not data.exists():
         raise ConfigError(f"--data {data}: no such file or folder")
-    from undertow.storage.data.records_text import KNOWN
-    from undertow.storage.data.text_files import holds_texts
+    from undertow.sources.records.records_text import KNOWN
+    from undertow.sources.records.text_files import holds_texts
 
     known = data.is_dir() and any((data / one.file).is_file() for one in KNOWN.values())
     records = not data.is_dir() or (holds_texts(data) and not known)
@@ -78,8 +78,8 @@ def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
     from undertow.audits.poisoning.game import audit_poisoning, design_of
     from undertow.audits.poisoning.presets import check_kind
     from undertow.audits.poisoning.settings import ARMS
-    from undertow.storage.checkpoints.harness import benchmarked, check_harness
-    from undertow.storage.data.poison_source import load_poisoning
+    from undertow.sources.checkpoints.harness import benchmarked, check_harness
+    from undertow.sources.records.poison_source import load_poisoning
     from undertow.storage.finished import refuse_other_run
     from undertow.storage.run import open_run
 
@@ -120,7 +120,7 @@ def _swept(config: "PoisoningConfig", result: AuditResult, host: "Host") -> Audi
     """The audit, and behind its rows one more per value: what LiRA sees there, and what the models are worth."""
     from undertow.audits.leakage import plain
     from undertow.audits.poisoning.game import audit_poisoning
-    from undertow.storage.data.poison_source import load_poisoning
+    from undertow.sources.records.poison_source import load_poisoning
 
     rows: list[Measurement] = []
     for value, one in zip(config.sweep_values, steps(config), strict=True):
@@ -131,7 +131,7 @@ def _swept(config: "PoisoningConfig", result: AuditResult, host: "Host") -> Audi
 
 def _write_checkpoints(result: AuditResult, base: "Base", host: "Host", folder: Path) -> None:
     """Every arm as safetensors, the poisoned one marked as planted, with the files that make it a model."""
-    from undertow.storage.checkpoints.files import PLANTED, write_checkpoint
+    from undertow.sources.checkpoints.files import PLANTED, write_checkpoint
     from undertow.storage.files import write_atomic
 
     if not (base.files or base.metadata):
@@ -152,7 +152,7 @@ def run_checkpoint(config: "PoisoningConfig", suspect: "Suspect", request: Reque
     from undertow.audits.poisoning.presets import check_kind
     from undertow.audits.poisoning.suspicion import REFERENCE, SUSPECT, audit_checkpoint
     from undertow.audits.stored import keep
-    from undertow.storage.checkpoints.judged import load_judged
+    from undertow.sources.checkpoints.judged import load_judged
     from undertow.storage.finished import refuse_other_run
     from undertow.storage.run import open_run
 
@@ -194,7 +194,7 @@ def plan_poisoning(config: "PoisoningConfig", workers: int = 1) -> str:
 
 def _notes(config: "PoisoningConfig") -> tuple[str, ...]:
     """What is done to the user's own records, as the result will say it."""
-    from undertow.storage.data.poison_source import load_poisoning
+    from undertow.sources.records.poison_source import load_poisoning
 
     return load_poisoning(config)[0].notes if Path(config.data.source).exists() else ()
 
@@ -205,7 +205,7 @@ def _seconds(config: "PoisoningConfig", workers: int) -> float:
     from undertow.audits.poisoning.estimate import estimate
     from undertow.audits.poisoning.game import lay_table
     from undertow.engine.executor import Serial
-    from undertow.storage.data.poison_source import load_poisoning
+    from undertow.sources.records.poison_source import load_poisoning
     from undertow.storage.store import MemoryStore
 
     game = lay_table(config, *load_poisoning(config), Host(MemoryStore(), Serial()))

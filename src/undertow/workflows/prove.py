@@ -113,9 +113,9 @@ def records(path: Path, folder: Path) -> tuple[Array, Array | None]:
         if "x" not in arrays or not len(arrays["x"]):
             raise BadInput(f"--data {path}: it holds no x (N, ...)")
         return arrays["x"], arrays.get("y")
-    from undertow.storage.checkpoints.tokenizers import tokenizer_in
-    from undertow.storage.data.records_text import text_records
-    from undertow.storage.data.tokens import padded
+    from undertow.sources.checkpoints.tokenizers import tokenizer_in
+    from undertow.sources.records.records_text import text_records
+    from undertow.sources.records.tokens import padded
 
     texts = text_records(path).texts
     ids = [found.ids for found in tokenizer_in(folder).encode_batch(list(texts))]

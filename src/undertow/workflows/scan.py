@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from undertow.opening import Limits, Opened, Signer, check_signature, open_checkpoint, verdict_of
+from undertow.opening.loaders.policy import Policy
+from undertow.opening.loaders.policy import policy as policy_of
 from undertow.scanner import (
     ENOUGH,
     Coverage,
@@ -26,10 +29,7 @@ from undertow.scanner import (
 from undertow.scanner.coverage import floor, together
 from undertow.scanner.findings import NO_WEIGHTS
 from undertow.scanner.rules import code_of
-from undertow.storage.checkpoints.same_config import differences, told
-from undertow.storage.opening import Limits, Opened, Signer, check_signature, open_checkpoint, verdict_of
-from undertow.storage.opening.loaders.policy import Policy
-from undertow.storage.opening.loaders.policy import policy as policy_of
+from undertow.sources.checkpoints.same_config import differences, told
 from undertow.types import Array, BadInput, ConfigError, Params, Progress, UnsafeCheckpoint
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from undertow.audits.datatrap.presets import PRESETS, preset
 from undertow.audits.datatrap.rows import lost, mean_rows
 from undertow.audits.datatrap.settings import TrapModel, Traps
 from undertow.engine.executor import Serial
-from undertow.storage.data.trap_data import load_traps
+from undertow.sources.records.trap_data import load_traps
 from undertow.storage.store import MemoryStore
 from undertow.types import BadInput, ConfigError, Examples
 

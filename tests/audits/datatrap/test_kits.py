@@ -18,9 +18,9 @@ from undertow.audits.datatrap.rows import FROZEN
 from undertow.audits.datatrap.settings import TrapModel
 from undertow.engine.executor import Serial
 from undertow.rng import stream
+from undertow.sources.checkpoints.trap_key import read_key, write_key
+from undertow.sources.records.trap_source import trap_source
 from undertow.stages.finetune import Finetune
-from undertow.storage.checkpoints.trap_key import read_key, write_key
-from undertow.storage.data.trap_source import trap_source
 from undertow.storage.store import MemoryStore
 from undertow.traps import plant
 from undertow.types import BadInput, ConfigError

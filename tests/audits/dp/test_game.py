@@ -18,7 +18,7 @@ from undertow.audits.dp.settings import DpConfig, DpData, DpRecipe, preset
 from undertow.engine.executor import Serial
 from undertow.report.dp.verdict import verdict
 from undertow.rng import stream
-from undertow.storage.data.dp_data import load_dp
+from undertow.sources.records.dp_data import load_dp
 from undertow.storage.store import MemoryStore
 from undertow.types import BadInput, ConfigError, Examples
 

@@ -13,7 +13,7 @@ from undertow.audits.dp.game import Game
 from undertow.audits.dp.settings import DpConfig, DpData, DpRecipe
 from undertow.engine.executor import Serial
 from undertow.engine.key import model_key, stage_digest
-from undertow.storage.data.dp_data import load_dp
+from undertow.sources.records.dp_data import load_dp
 from undertow.storage.store import MemoryStore
 from undertow.types import Slot
 

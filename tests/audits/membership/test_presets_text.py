@@ -10,8 +10,8 @@ pytest.importorskip("transformers")
 from undertow.audits.chain import Host, Workshop, ready
 from undertow.audits.membership.presets_text import BUDGETS, PAIRS, STRATEGIES, text_presets
 from undertow.engine.executor import Serial
-from undertow.storage.data import text_pairs
-from undertow.storage.data.datasets import load_supply
+from undertow.sources.records import text_pairs
+from undertow.sources.records.datasets import load_supply
 from undertow.storage.store import MemoryStore
 
 

@@ -14,7 +14,7 @@ from undertow.audits.membership.presets import preset
 from undertow.audits.membership.tmi import OFFERED, _evidence, _train, audit_tmi, lay_table
 from undertow.audits.settings import EngineSettings
 from undertow.engine.executor import Serial
-from undertow.storage.data.datasets import load_supply
+from undertow.sources.records.datasets import load_supply
 from undertow.storage.store import MemoryStore
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, Signals

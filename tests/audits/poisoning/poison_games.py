@@ -9,7 +9,7 @@ from undertow.audits.poisoning.game import audit_poisoning, lay_table
 from undertow.audits.poisoning.settings import BaseModel, Candidates, PoisoningConfig
 from undertow.audits.settings import EngineSettings
 from undertow.engine.executor import Serial
-from undertow.storage.data.poison_source import load_poisoning
+from undertow.sources.records.poison_source import load_poisoning
 from undertow.storage.store import MemoryStore
 from undertow.training.objective import Objective
 from undertow.training.schedule import Fit

@@ -16,7 +16,7 @@ from undertow.audits.poisoning.kit import image_signals, weights_of
 from undertow.audits.poisoning.settings import ARMS
 from undertow.audits.stored import keep, put_examples
 from undertow.rng import stream
-from undertow.storage.data.poison_source import load_poisoning
+from undertow.sources.records.poison_source import load_poisoning
 from undertow.storage.store import MemoryStore
 from undertow.types import BadInput, ConfigError
 

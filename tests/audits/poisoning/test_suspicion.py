@@ -33,7 +33,7 @@ from undertow.audits.poisoning.suspicion import (
 )
 from undertow.metrics.student import mean_interval
 from undertow.rng import stream
-from undertow.storage.data.poison_source import load_poisoning
+from undertow.sources.records.poison_source import load_poisoning
 from undertow.types import Examples, Measurement, Scores
 
 DRAWS = 600

@@ -78,8 +78,8 @@ def test_what_is_too_large_is_not_tested(monkeypatch):
 
 
 def test_texts_are_read_by_the_tokenizer_beside_the_weights(tmp_path):
-    from undertow.storage.data.text_pairs import train_tokenizer
-    from undertow.storage.opening import open_checkpoint
+    from undertow.opening import open_checkpoint
+    from undertow.sources.records.text_pairs import train_tokenizer
 
     texts = [f"record {i} of {i % 7} kinds" for i in range(40)]
     train_tokenizer(texts, 300).save(str(tmp_path / "tokenizer.json"))

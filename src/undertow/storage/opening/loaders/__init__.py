@@ -1,6 +1,0 @@
-"""What loaders would execute or import because a configuration says so: rules with codes, and who checks them."""
-
-from undertow.scanner.rules import RULES, Rule, by_code, by_kind, code_of, documentation
-from undertow.storage.opening.loaders.check import check_loaders, keep_text
-
-__all__ = ["RULES", "Rule", "by_code", "by_kind", "check_loaders", "code_of", "documentation", "keep_text"]
