@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,7 +87,7 @@ def progress(quiet: bool) -> Iterator[Progress | None]:
         yield _reporter(bars)
 
 
-def _reporter(bars: Any) -> Callable[[str, int, int], None]:
+def _reporter(bars: Any) -> Progress:
     tasks: dict[str, Any] = {}
 
     def report_progress(what: str, done: int, total: int) -> None:

@@ -39,4 +39,4 @@ def estimate(attack: Attack, evidence: Evidence, targets: Array | None) -> float
     points = member.shape[1]
     own = NETWORK.get(rule, KRIGING if rule == "tmi-default" else 0.0)
     numbers = float(np.prod(logits.shape))
-    return count * (own * points + (NUMBER * numbers if rule not in NETWORK else 0.0))
+    return float(count * (own * points + (NUMBER * numbers if rule not in NETWORK else 0.0)))
