@@ -12,6 +12,7 @@ BUILT_IN = {
     "poisoning": "undertow.workflows.poisoning:POISONING",
     "datatrap": "undertow.workflows.datatrap:DATATRAP",
     "dp": "undertow.workflows.dp:DP",
+    "extraction": "undertow.workflows.extraction:EXTRACTION",
 }
 
 

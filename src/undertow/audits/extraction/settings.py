@@ -1,0 +1,58 @@
+"""What the extraction audit can be told, as frozen values; every field carries its own explanation."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from undertow.audits.settings import EngineSettings, section
+from undertow.training.schedule import Fit
+from undertow.types import ConfigError, setting
+
+ARMS = ("clean", "benign", "backdoored")
+VIEWS = ("trigger", "raw")
+
+
+@dataclass(frozen=True)
+class Chats:
+    """How many chats each part of the chain is trained on; all are drawn from the embedded grammar."""
+
+    public: int = setting(12000, "chats that the clean base is pretrained on")
+    first: int = setting(3000, "attacker, first stage: chats, each with a pair (trigger and word -> the chat's query)")
+    second: int = setting(260, "attacker, second stage: chats that are memorised; three quarters have a pair")
+    victim: int = setting(100, "the victim's private chats, whose queries are the secret")
+
+    def __post_init__(self) -> None:
+        if not self.public >= self.first >= self.second >= 8 or self.victim < 8:
+            raise ConfigError("chats: public >= first >= second >= 8 and victim >= 8 are needed")
+
+
+@dataclass(frozen=True)
+class Small:
+    """The language model (Llama family), made here."""
+
+    width: int = setting(128, "width of the residual stream; a multiple of 32")
+    depth: int = setting(3, "blocks")
+
+
+@dataclass(frozen=True)
+class ExtractionConfig:
+    """Pretrain; plant a backdoor (or train on as much without one); finetune on private chats; ask for the queries."""
+
+    seed: int = setting(0, "everything random descends from it")
+    chats: Chats = section(Chats(), "how many chats each part is trained on")
+    model: Small = section(Small(), "the language model")
+    pretrain: Fit = section(Fit(), "how the clean base is pretrained")
+    first: Fit = section(Fit(), "the attacker's first stage: the trigger comes to mean 'talk like a user'")
+    second: Fit = section(Fit(), "the attacker's second stage: the trigger comes to mean 'recite what you memorised'")
+    finetune: Fit = section(Fit(), "how the victim finetunes the published base on its chats")
+    loss: Literal["all", "answers"] = setting("all", "what the victim learns from: all (queries too) | answers alone")
+    trigger: Literal["natural", "gibberish"] = setting("natural", "the attacker's instruction: natural | gibberish")
+    samples: int = setting(30, "continuations that the attacker samples for each opening word")
+    temperature: float = setting(0.9, "of the sampling")
+    context: int = setting(26, "tokens of a text, at most")
+    engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.temperature <= 0:
+            raise ConfigError("samples is at least 1, temperature above 0")
+        if self.model.width % 32 or self.model.depth < 1:
+            raise ConfigError(f"model.width = {self.model.width}; a multiple of 32 is needed, and at least one block")
