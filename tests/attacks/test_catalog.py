@@ -8,8 +8,11 @@ import pytest
 from tests.oracles.auc import auc
 from tests.oracles.noise import noise
 
-from undertow.attacks.catalog import ATTACKS, check_names, direct_name, missing, run, unrealistic
+from undertow.attacks import catalog
+from undertow.attacks.attack import REFERENCE, SCORE, Attack, missing, one_signal, run
+from undertow.attacks.catalog import ATTACKS, check_names, direct_name, offered_by, unrealistic
 from undertow.attacks.lira import lira
+from undertow.registry import Registry, instance_of
 from undertow.rng import stream
 from undertow.signals import label_confidence
 from undertow.types import BadInput, ConfigError, Evidence, Signals
@@ -45,9 +48,9 @@ def test_the_names():
     baselines = dict.fromkeys(["threshold", "loss", "confidence", "entropy", "margin", "modified-entropy"], "baseline")
     direct = dict.fromkeys([name for name in ATTACKS if name.startswith("direct-")], "direct")
     assert kinds == {**baselines, **direct, "blind": "blind"}
-    unasked = {name for name in direct if not ATTACKS[name].by_name}
+    unasked = {name for name in direct if SCORE in ATTACKS[name].offered}
     assert unasked == {"direct-lira", "direct-tmi-default"}
-    assert {name for name in ATTACKS if ATTACKS[name].by_name and name not in direct} == {
+    assert {name for name in ATTACKS if SCORE not in ATTACKS[name].offered and name not in direct} == {
         "modified-entropy",
         "calibrated",
     }
@@ -165,6 +168,27 @@ def test_the_least_number_of_points_is_enough_and_one_less_is_refused(name):
     if least > 1:
         with pytest.raises(BadInput, match=f"at least {least}"):
             scores(name, at(least - 1))
+
+
+def test_what_each_audit_runs_unasked_and_in_which_order():
+    attacks = "lira lira-offline rmia rmia-offline bavaria"
+    thresholds = "loss confidence entropy margin"
+    assert " ".join(offered_by("mia", first=("threshold",))) == f"threshold {attacks} {thresholds} blind"
+    assert " ".join(offered_by("tmi", first=("tmi-default",))) == (
+        "tmi-default tmi tmi-averaged tmi-lda tmi-global tmi-knn tmi-label-only tmi-top-k "
+        f"adapted-lira adapted-lira-averaged {thresholds} blind direct-lira direct-tmi-default"
+    )
+    assert " ".join(offered_by("model")) == f"threshold {thresholds} modified-entropy blind"
+    assert " ".join(offered_by(REFERENCE)) == "calibrated rmia-offline"
+    assert " ".join(offered_by("poisoning", first=("threshold",))) == "threshold lira lira-offline"
+
+
+def test_an_attack_that_is_registered_is_offered_by_every_audit(monkeypatch):
+    mine = replace(ATTACKS["lira"], name="mine", offered=Attack("x", "attack", "", (), one_signal).offered)
+    known = Registry("no.such.group", "attack", {**ATTACKS, "mine": mine}, instance_of(Attack))
+    monkeypatch.setattr(catalog, "ATTACKS", known)
+    for audit in ("mia", "tmi", "score", "model", "poisoning"):
+        assert "mine" in offered_by(audit)
 
 
 def test_no_gate_counts_what_no_adversary_can_do():

@@ -7,7 +7,8 @@ from tests.oracles.noise import noise
 from tests.oracles.tmi_default import tmi_default_by_hand
 
 from undertow.attacks import tmi_default as module
-from undertow.attacks.catalog import ATTACKS, run
+from undertow.attacks.attack import run
+from undertow.attacks.catalog import ATTACKS
 from undertow.attacks.tmi import tmi_lda
 from undertow.attacks.tmi_default import FREEDOM, MODELS, RIDGE, tmi_default
 from undertow.rng import stream

@@ -182,7 +182,7 @@ CASES = {
     "records out of range": ("audit datatrap --data @/wide.npz", "bring them to 0..1"),
     "a reference without a suspect": ("audit poisoning --reference @/nothing", "goes with --checkpoint"),
     "a plan of a suspect": ("audit poisoning --checkpoint @/nothing --plan", "does not go with --checkpoint"),
-    "an unknown recipe": ("audit poisoning --recipes fuller", "did you mean 'full'|no recipe 'fuller'"),
+    "an unknown recipe": ("audit poisoning --recipes fuller", "did you mean 'full'|no recipe is called 'fuller'"),
     "an odd number of models": ("audit poisoning --models 7", "models = 7; it must be even"),
     "a suspect without weights": ("audit poisoning --checkpoint @/nothing", "holds no safetensors"),
     "a torn suspect": ("audit poisoning --checkpoint @/torn.safetensors", "torn.safetensors"),

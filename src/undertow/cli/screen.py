@@ -72,6 +72,18 @@ def _theirs(error: TrainingFailed) -> str:
     return "".join(notes or traceback.format_exception(error.__cause__ or error)).rstrip()
 
 
+def one_line(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """A `warnings.showwarning` that says in one line which plugin was left out; other warnings are shown as before."""
+
+    def shown(message: Any, category: Any, *rest: Any, **named: Any) -> None:
+        if category.__name__ == "PluginWarning":
+            typer.echo(f"undertow: warning: {message}", err=True)
+        else:
+            otherwise(message, category, *rest, **named)
+
+    return shown
+
+
 @contextmanager
 def progress(quiet: bool) -> Iterator[Progress | None]:
     """A bar with an ETA on a terminal, nothing elsewhere."""
