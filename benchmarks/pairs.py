@@ -26,6 +26,7 @@ from undertow.metrics import difference, mean_over_runs
 from undertow.storage.results import load_result
 from undertow.types import AuditResult, Scores
 from undertow.workflows.audit import Request, run_audit
+from undertow.workflows.leakage import TMI
 
 STRATEGIES = ("linear", "last-k", "full", "lora", "dp")
 OURS, RELEASED = "tmi-default", "tmi"
@@ -39,7 +40,7 @@ def run(pair: str, strategy: str, seed: int, options: argparse.Namespace) -> Aud
         config = preset("tmi", f"{pair}-{strategy}-{options.budget}")
         config = replace(config, seed=seed, data=replace(config.data, source=str(options.data)))
         store = options.out / "store" / f"{pair.split('-')[0]}-{seed}"  # one pretrained ensemble for all strategies
-        run_audit("tmi", config, Request(out, store, options.workers))
+        run_audit(TMI, config, Request(out, store, options.workers))
     return load_result(out)
 
 

@@ -24,8 +24,8 @@ from undertow.audits.poisoning.settings import ARMS, PoisoningConfig
 from undertow.metrics import difference, mean_over_runs
 from undertow.storage.results import load_result
 from undertow.types import AuditResult, Measurement, Scores
-from undertow.workflows.audit import Request
-from undertow.workflows.poisoning import run_poisoning
+from undertow.workflows.audit import Request, run_audit
+from undertow.workflows.poisoning import POISONING
 
 POINTS = ("targets", "others")
 
@@ -34,8 +34,10 @@ def run(name: str, seed: int, options: argparse.Namespace) -> AuditResult:
     """The audit of one preset at one seed, or what it left behind."""
     out = options.out / f"{name}-{options.tag}" / f"seed-{seed}"
     if not (out / "result.json").is_file():
-        run_poisoning(
-            configured(name, seed, options), Request(out, options.out / "store" / f"{name}-{seed}", options.workers)
+        run_audit(
+            POISONING,
+            configured(name, seed, options),
+            Request(out, options.out / "store" / f"{name}-{seed}", options.workers),
         )
     return load_result(out)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from undertow.rng import stream
-from undertow.workflows.audit import run_score
+from undertow.workflows.score import run_score
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(ROOT.glob("benchmarks/**/*.py"))

@@ -10,7 +10,8 @@ from undertow.audits.settings import LeakageConfig
 from undertow.config import override, to_dict, to_toml
 from undertow.storage.files import read_toml
 from undertow.types import ConfigError
-from undertow.workflows.audit import configure, split_tables
+from undertow.workflows.audit import Given
+from undertow.workflows.leakage import TMI, split_tables
 
 
 @pytest.mark.parametrize(("audit", "name"), [(audit, name) for audit, known in PRESETS.items() for name in known])
@@ -49,19 +50,19 @@ def test_a_wrong_key_or_type_is_one_line_that_names_it(changes, says):
 
 
 def test_options_win_over_the_file_and_the_file_over_the_preset():
-    config = configure("tmi", None, {"shadows": 8, "views": 2}, {"shadows": 16})
+    config = TMI.configure(Given(None, {"shadows": 8, "views": 2}, {"shadows": 16}))
     assert (config.shadows, config.views, config.data.pool) == (16, 2, 400)
 
 
 def test_own_data_starts_from_settings_without_label_noise():
-    config = configure("tmi", None, {}, {"data": {"source": "somewhere"}})
+    config = TMI.configure(Given(options={"data": {"source": "somewhere"}}))
     assert (config.data.label_noise, config.data.pool, config.data.source) == (0.0, 0, "somewhere")
-    assert configure("tmi", None, {"data": {"source": "x"}}, {}).data.label_noise == 0.0
+    assert TMI.configure(Given(file={"data": {"source": "x"}})).data.label_noise == 0.0
 
 
 def test_an_unknown_preset_names_those_there_are():
     with pytest.raises(ConfigError, match="digits, folder"):
-        configure("tmi", "mnist", {}, {})
+        TMI.configure(Given("mnist"))
 
 
 def test_a_file_that_is_not_toml_or_not_there(tmp_path):

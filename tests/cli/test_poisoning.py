@@ -162,7 +162,7 @@ def test_names_are_listed_and_a_plan_is_printed_and_nothing_is_written(parts, tm
 
 
 def test_a_plan_says_how_long_and_counts_each_value_of_a_sweep_once(parts, tmp_path):
-    assert "about 1 minute\n" in poisoning("--plan", "--out", tmp_path / "run")[1]
+    assert "about 61 seconds\n" in poisoning("--plan", "--out", tmp_path / "run")[1]
     said = poisoning("--plan", "--out", tmp_path / "run", "--preset", "digits-targets")[1]
     assert "288 finetuned models (3 arms x 32 models x 1 recipe x 3 values of data.targets)" in " ".join(said.split())
     assert "about 3 minutes" in " ".join(said.split())

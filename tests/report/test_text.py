@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from undertow.report.leakage.text import table
 from undertow.report.lines import warnings
-from undertow.report.text import summary, table
+from undertow.report.text import summary
 from undertow.types import Measurement
 
 

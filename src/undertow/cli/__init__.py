@@ -69,7 +69,7 @@ def score(
     dealt: Annotated[Path | None, typer.Option("--design", help="Check that they fit `undertow design`.")] = None,
 ) -> None:  # fmt: skip
     """Apply the attacks to signals made anywhere; nothing is trained, torch is not needed."""
-    from undertow.workflows.audit import run_score
+    from undertow.workflows.score import run_score
 
     names = [name.strip() for part in attack or [] for name in part.split(",") if name.strip()]
     with errors():
@@ -87,7 +87,7 @@ def report(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")], include_examples: opt.Include = False
 ) -> None:
     """Draw the report of a finished run again."""
-    from undertow.workflows.audit import render_reports
+    from undertow.workflows.audits import render_reports
 
     with errors():
         for path in render_reports(run_dir, include_examples):
@@ -121,7 +121,7 @@ def theory(
     out: Annotated[Path, typer.Option(help="The picture, SVG.")] = Path("undertow-theory.svg"),
 ) -> None:
     """AUC against what finetuning leaves of the pretraining mean: closed form, and a simulation on top."""
-    from undertow.workflows.audit import run_theory
+    from undertow.workflows.theory import run_theory
 
     with errors():
         typer.echo("alpha   AUC closed form   simulated [95 %]         TPR@1% closed form   simulated")

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from undertow.cli.screen import apply, errors, gates, progress, show
+from undertow.cli.commands import Door, finish
+from undertow.cli.screen import errors, gates, progress
 from undertow.types import ConfigError
 
 Model = Annotated[
@@ -52,7 +53,11 @@ def _run(o: Any) -> None:
     with progress(o.quiet) as told:
         request = ModelRequest(o.model, out=Path(o.out), seed=o.seed or 0, progress=told, **given)
         result = run_model(request)
-    show(result, o.quiet)
-    if not o.quiet:
-        typer.echo(f"report: {Path(o.out) / 'report.html'}")
-    apply(conditions, [result])
+    finish([result], o, conditions)
+
+
+ONE_MODEL = Door(
+    {"model": Model, "members": Members, "nonmembers": NonMembers, "base": BaseModel, "label": Label, "field": Field,
+     "batch": Batch, "rate": Rate, "timeout": Timeout},
+    one_model,
+)  # fmt: skip

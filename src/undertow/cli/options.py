@@ -22,47 +22,6 @@ FailIf = Annotated[list[str] | None, typer.Option("--fail-if", help="Exit 1 if o
 DropDuplicates = Annotated[bool, typer.Option("--drop-duplicates", help="Remove records that occur twice.")]
 Include = Annotated[bool, typer.Option("--include-examples", help="Show your records in the report (private!).")]
 
-# of `audit poisoning`
-Records = Annotated[
-    Path | None, typer.Option("--data", help="Your records (.jsonl, .npz), or the folder of named datasets.")
-]
-Field = Annotated[str | None, typer.Option("--field", help="Texts: the field, or column, that holds them.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="A checkpoint to judge: file or folder with safetensors.")]
-Reference = Annotated[Path | None, typer.Option(help="A trusted checkpoint of the same kind, to compare with.")]
-LookAlikes = Annotated[Path | None, typer.Option(help="Records like yours that nobody can have targeted.")]
-Factory = Annotated[str | None, typer.Option(help="Builds your own model: package.module:function.")]
-Recipes = Annotated[str | None, typer.Option(help="How victims finetune, comma-separated (--list-recipes).")]
-Views = Annotated[str | None, typer.Option(help="What the attacker sees, comma-separated (--list-recipes).")]
-Models = Annotated[int | None, typer.Option(help="Finetuned models per arm; even.")]
-Benchmarks = Annotated[
-    str | None,
-    typer.Option(help="Tasks of lm-evaluation-harness for each checkpoint, comma-separated."),
-]
-ListRecipes = Annotated[bool, typer.Option("--list-recipes", help="List recipes and views and stop.")]
-FailIfWorse = Annotated[
-    list[str] | None,
-    typer.Option("--fail-if", help="Exit 1 if so, e.g. 'tpr_difference@1%>0.05' or 'verdict!=safe'."),
-]
-
-# of `audit datatrap`
-BaseCheckpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", help="The ViT or BERT to trap: a folder with safetensors.")
-]
-FailIfCopied = Annotated[list[str] | None, typer.Option("--fail-if", help="Exit 1 if so, e.g. 'captured_exact>0'.")]
-Seeds = Annotated[int | None, typer.Option(help="Experiments, with seeds from --seed on; adds their means.")]
-
-# of `audit dp`
-Epsilon = Annotated[float | None, typer.Option(help="The claim; training meets it exactly.")]
-Delta = Annotated[float | None, typer.Option(help="That goes with the claimed epsilon.")]
-Access = Annotated[str | None, typer.Option(help="What is seen: black-box, weights or iterates.")]
-Canary = Annotated[str | None, typer.Option(help="trap, gradient, mislabelled or random.")]
-Runs = Annotated[int | None, typer.Option(help="Trainings with the canary, and as many without.")]
-OneRun = Annotated[bool, typer.Option("--one-run", help="One training with many canaries (--runs R: R are pooled).")]
-FailIfBroken = Annotated[
-    list[str] | None,
-    typer.Option("--fail-if", help="Exit 1 if so, e.g. 'epsilon_lower>8'; 2 if not, but the claim is in doubt."),
-]
-
 
 class Options:
     """The options of one command, as typed."""

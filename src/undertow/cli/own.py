@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from undertow.cli.screen import apply, errors, gates, progress, show
+from undertow.cli.commands import Door, finish
+from undertow.cli.screen import errors, gates, progress
 from undertow.types import ConfigError
 
 Train = Annotated[str | None, typer.Option("--train", help="Audit your own training: my_script.py:train.")]
@@ -61,10 +62,7 @@ def _run(o: Any, audit: str) -> None:
         return
     with progress(o.quiet) as told:
         result = run_own(training, pool, plan, out=o.out, store=o.store, workers=o.workers, progress=told)
-    show(result, o.quiet)
-    if not o.quiet:
-        typer.echo(f"report: {o.out / 'report.html'}")
-    apply(conditions, [result])
+    finish([result], o, conditions)
 
 
 def _training(o: Any, plan: Any) -> Any:
@@ -96,3 +94,7 @@ def _stages(o: Any, plan: Any) -> Any:
     pretrain, finetune = load_function(o.pretrain, "--pretrain"), load_function(o.finetune, "--finetune")
     pool = load_pool(None if o.data is None else str(o.data), o.drop_duplicates)
     return of_both(pretrain, finetune, pool, plan, o.name), pool
+
+
+TRAINING = Door({"train": Train, "train_cmd": TrainCommand, "answers": Answers, "name": Name}, own_training)
+STAGES = Door({"pretrain": Pretrain, "finetune": Finetune, "answers": Answers, "name": Name}, own_stages)

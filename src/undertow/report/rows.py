@@ -18,6 +18,7 @@ TITLES = {
     "poisoning": "Leakage that a base model adds",
     "datatrap": "Data traps in the weights",
     "dp": "The epsilon of private finetuning",
+    "epsilon": "Lower bounds of epsilon from given scores",
 }
 SECTIONS = {
     "attack": ("Attacks", "what a realistic adversary can do, with shadow models of its own"),

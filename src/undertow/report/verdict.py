@@ -40,6 +40,9 @@ BADGES = {
     "repeat": "Not decided: repeat with another seed",
     "within": "The claim stands",
     "loose": "The claim stands, barely tested",
+    "bounded": "A lower bound",
+    # audits without a judgement
+    "measured": "Measured",
 }
 
 

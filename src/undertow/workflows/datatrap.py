@@ -1,23 +1,25 @@
-"""What `undertow audit datatrap` does, below the screen. Nothing here prints."""
+"""The data-trap audit as a value. Nothing here prints."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from undertow.engine.executor import Serial
 from undertow.types import AuditResult
-from undertow.workflows.audit import Request, host_of, need_torch, write_trap_report
+from undertow.workflows.audit import Audit, Given, Option, Played, Table, duration, need_torch, nowhere
+from undertow.workflows.own_data import RECORDS
 
 if TYPE_CHECKING:
+    from undertow.audits.chain import Host
     from undertow.audits.datatrap.game import Capture
     from undertow.audits.datatrap.settings import DataTrapConfig
     from undertow.audits.datatrap.supply import TrapSupply
+    from undertow.report.reading import Pictures
     from undertow.storage.captures_file import Held
 
 
-def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> "DataTrapConfig":
+def configure(given: Given) -> "DataTrapConfig":
     """The configuration: a preset, changed by a file, changed by options; all checked.
 
     Sizes that nobody gave follow the user's own records, where those are fewer.
@@ -26,58 +28,80 @@ def configure(preset_name: str | None, changes: Mapping[str, Any], overrides: Ma
     from undertow.config import override
     from undertow.workflows.own_data import fewer, given_keys
 
-    config = override(override(preset(preset_name or "digits-mlp"), changes), overrides)
-    own = config.data.source.endswith(".npz") and not given_keys(changes, overrides) & {"auxiliary", "victim", "test"}
-    return override(config, {"data": fewer(config.data)}) if own else config
+    config = override(override(preset(given.preset or "digits-mlp"), given.file), given.options)
+    sized = given_keys(given.file, given.options) & {"auxiliary", "victim", "test"}
+    return (
+        override(config, {"data": fewer(config.data)}) if config.data.source.endswith(".npz") and not sized else config
+    )
 
 
-def run_datatrap(config: "DataTrapConfig", request: Request) -> AuditResult:
-    """Plant, finetune and read into the run folder: result, report, planted checkpoints and keys. Rerunning resumes.
-
-    Whatever can be refused is refused before a file is written.
-    """
+def load(config: "DataTrapConfig") -> Table:
+    """The records of the first seed, and the way to those of the others."""
     need_torch()
-    from undertow.audits.chain import Host
-    from undertow.audits.datatrap.game import Table, audit_datatrap
-    from undertow.audits.leakage import plain
+    from undertow.audits.datatrap.game import Table as Experiment
     from undertow.sources.records.trap_source import trap_source
-    from undertow.storage.captures_file import save_captures
-    from undertow.storage.finished import refuse_other_run
-    from undertow.storage.results import save_result
-    from undertow.storage.run import open_run
-    from undertow.storage.store import MemoryStore
 
-    load, base = trap_source(config)
-    supply = load(config.seed)
-    Table(config, supply, Host(MemoryStore(), Serial()), base).check()
-    open_run(request.out, "datatrap")
-    refuse_other_run(request.out, plain(config), supply.describe())
-    result, runs = audit_datatrap(config, load, host_of(request), base)
-    for run in runs:
-        _write_checkpoint(run, request.out)
-    save_captures(_held(runs[0], supply), request.out)
-    save_result(result, request.out)
-    write_trap_report(result, request.out, request.include_examples)
-    return result
+    of_seed, base = trap_source(config)
+    supply = of_seed(config.seed)
+    Experiment(config, supply, nowhere(), base).check()
+    return Table(config, supply.describe(), (of_seed, base, supply), supply.notes)
 
 
-def plan_datatrap(config: "DataTrapConfig") -> str:
-    """What will be trained and about how long that takes, in one line; a few steps are timed, nothing is written."""
-    need_torch()
-    from undertow.audits.chain import Host
+def play(table: Table, host: "Host") -> Played:
+    """Plant, finetune and read; the planted checkpoints, their keys and what was read are kept beside the result."""
+    from undertow.audits.datatrap.game import audit_datatrap
+
+    of_seed, base, supply = table.held
+    result, runs = audit_datatrap(table.config, of_seed, host, base)
+    return Played(result, lambda out: _keep(runs, supply, out))
+
+
+def cost(table: Table, workers: int) -> Sequence[str]:
+    """What will be trained and about how long that takes; a few steps are timed. Experiments run one after another."""
+    del workers
     from undertow.audits.datatrap.estimate import seconds
-    from undertow.audits.datatrap.game import Table
-    from undertow.sources.records.trap_source import trap_source
-    from undertow.storage.store import MemoryStore
+    from undertow.audits.datatrap.game import Table as Experiment
 
-    load, base = trap_source(config)
-    table = Table(config, load(config.seed), Host(MemoryStore(), Serial()), base)
-    made = "a checkpoint that is given" if table.given else "a checkpoint pretrained here"
-    n = config.seeds
+    _, base, supply = table.held
+    experiment = Experiment(table.config, supply, nowhere(), base)
+    made = "a checkpoint that is given" if experiment.given else "a checkpoint pretrained here"
+    n = table.config.seeds
     return (
         f"{n} experiment{'s' * (n > 1)} with {made}: {2 * n} finetunings (planted and clean twin), "
-        f"about {n * seconds(table) / 60:.1f} minutes" + "".join(f"\n  {note}" for note in table.supply.notes)
+        f"about {duration(n * seconds(experiment))}",
     )
+
+
+def pictures(result: AuditResult, run: Path, include_examples: bool) -> "Pictures":
+    """What the traps hold, where the records are public, or where that is asked for."""
+    from undertow.report.datatrap.gallery import image_gallery, text_gallery
+    from undertow.report.reading import Pictures
+    from undertow.storage.captures_file import load_captures
+
+    held = load_captures(run) if result.data.get("embedded") or include_examples else None
+    if held is not None and held.shape:
+        return Pictures(
+            gallery=image_gallery(held.seed, held.candidates, held.captures, held.truth, held.ids, held.shape)
+        )
+    if held is not None and held.read:
+        return Pictures(gallery=text_gallery(held.seed, held.candidates, held.captures, held.read, held.true, held.ids))
+    return Pictures()
+
+
+def _presets() -> Sequence[str]:
+    from undertow.audits.datatrap.presets import listing
+
+    return [f"datatrap  {name:<20}{about}" for name, about in listing()]
+
+
+def _keep(runs: "Sequence[Capture]", supply: "TrapSupply", out: Path) -> tuple[()]:
+    """The planted checkpoints, their keys, and what the first experiment read."""
+    from undertow.storage.captures_file import save_captures
+
+    for run in runs:
+        _write_checkpoint(run, out)
+    save_captures(_held(runs[0], supply), out)
+    return ()
 
 
 def _held(run: "Capture", supply: "TrapSupply") -> "Held":
@@ -102,3 +126,17 @@ def _write_checkpoint(run: "Capture", out: Path) -> None:
     said = {PLANTED: "true", "undertow.traps": run.trap.kind}
     write_checkpoint(out / "checkpoints" / f"planted-{run.seed}.safetensors", run.planted, said)
     write_key(out / "key" / f"traps-{run.seed}.safetensors", run.trap)
+
+
+DATATRAP = Audit(
+    "datatrap",
+    "Can a checkpoint carry finetuning records away? Plants data traps, finetunes, and reads them back.",
+    configure, load, play, cost, _presets,
+    (
+        *RECORDS,
+        Option("seeds", "Experiments, with seeds from --seed on; adds their means.", int),
+        Option("checkpoint", "The ViT or BERT to trap: a folder with safetensors.", Path,
+               lambda path: {"model": {"checkpoint": str(path)}}),
+    ),
+    "captured_exact>0", pictures,
+)  # fmt: skip

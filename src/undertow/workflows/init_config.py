@@ -1,10 +1,7 @@
 """The settings that `undertow init-config` writes: neutral ones, or those that fit a user's records."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from undertow.types import ConfigError
 
 
 def settings_for(audit: str, preset_name: str | None, data: Path | None) -> tuple[Any, str]:
@@ -19,25 +16,22 @@ def settings_for(audit: str, preset_name: str | None, data: Path | None) -> tupl
     return config, f"{command} --data YOUR-RECORDS\nThe demonstration on the embedded digits: undertow audit {audit}"
 
 
-def _configured(audit: str, preset_name: str | None, data: Path | None) -> Any:
+def _configured(name: str, preset_name: str | None, data: Path | None) -> Any:
     from undertow.config import override
-    from undertow.workflows import audit as leakage
-    from undertow.workflows import datatrap, dp, poisoning
+    from undertow.workflows.audit import Given
+    from undertow.workflows.audits import audit_named
+    from undertow.workflows.leakage import AUDITS
+    from undertow.workflows.own_data import where
 
-    others: Mapping[str, Any] = {
-        "poisoning": poisoning.configure, "datatrap": datatrap.configure, "dp": dp.configure,
-    }  # fmt: skip
-    if audit in others:
-        where = {"data": poisoning.where(data)} if data is not None else {}
-        config = others[audit](preset_name, {}, where)
-        plain = audit == "poisoning" and preset_name is None and data is None
-        return override(config, {"data": {"noise": 0.0}}) if plain else config
-    if audit not in leakage.AUDITS:
-        raise ConfigError(f"no audit {audit!r}; there are: {', '.join((*leakage.AUDITS, *others))}")
-    if data is None:
-        return leakage.configure(audit, preset_name or "folder", {}, {})
-    config = leakage.configure(audit, preset_name, {}, {"data": {"source": str(data)}})
-    return config if preset_name else _fitting(audit, config)
+    audit = audit_named(name)
+    if name in AUDITS:
+        if data is None:
+            return audit.configure(Given(preset_name or "folder"))
+        config = audit.configure(Given(preset_name, options={"data": {"source": str(data)}}))
+        return config if preset_name else _fitting(name, config)
+    config = audit.configure(Given(preset_name, options={"data": where(data)} if data is not None else {}))
+    plain = name == "poisoning" and preset_name is None and data is None
+    return override(config, {"data": {"noise": 0.0}}) if plain else config
 
 
 def _fitting(audit: str, config: Any) -> Any:

@@ -235,7 +235,7 @@ def _write(result: AuditResult, out: Path) -> None:
     open_run(out, AUDIT)
     _refuse_another(result, out)
     save_result(result, out)
-    write_report(result, out, None)
+    write_report(result, out)
 
 
 def _refuse_another(result: AuditResult, out: Path) -> None:

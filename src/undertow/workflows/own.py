@@ -170,7 +170,7 @@ def run_own(
         save_result(result, folder)
         if pool.groups is not None:
             save_people([by_person(s, pool.people) for s in result.scores], folder)
-        write_report(result, folder, None)
+        write_report(result, folder)
     return result
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from undertow.types import ConfigError
+from undertow.workflows.audit import Option
 
 EMBEDDED = "digits"
 HELD_OUT, LEAST = 40, 4  # of a poisoning audit's own images: records that are held out, and the fewest candidates
@@ -87,3 +88,24 @@ def refuse_demonstration(
             f"{', '.join(left)}: these settings are of the demonstration on the embedded digits, not of --data "
             f"{source}; write settings for your records: undertow init-config {audit} --data {source} > my.toml"
         )
+
+
+def where(data: Path) -> dict[str, str]:
+    """The configuration's word for --data: a file is the records themselves, and so is a folder that holds texts only;
+    any other folder is where named datasets lie."""
+    if not data.exists():
+        raise ConfigError(f"--data {data}: no such file or folder")
+    from undertow.sources.records.records_text import KNOWN
+    from undertow.sources.records.text_files import holds_texts
+
+    known = data.is_dir() and any((data / one.file).is_file() for one in KNOWN.values())
+    records = not data.is_dir() or (holds_texts(data) and not known)
+    return {"source" if records else "folder": str(data)}
+
+
+RECORDS = (
+    Option("data", "Your records (.jsonl, .npz), or the folder of named datasets.", Path,
+           lambda path: {"data": where(path)}),
+    Option("field", "Texts: the field, or column, that holds them (default: text).", str, "data.field"),
+)  # fmt: skip
+"""Options of audits that take a file of records, or the folder of a named dataset."""

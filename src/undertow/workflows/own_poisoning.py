@@ -63,7 +63,7 @@ def audit_poisoning(
         result = audit_own_poisoning(OwnFinetuning(arms, called(finetune)), pool, targeted, plan, place)
     if folder is not None:
         save_result(result, folder)
-        write_report(result, folder, None)
+        write_report(result, folder)
     return result
 
 

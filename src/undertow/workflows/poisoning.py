@@ -1,12 +1,25 @@
-"""What `undertow audit poisoning` does, below the screen. Nothing here prints."""
+"""The poisoning audit as a value, and the judgement of one checkpoint. Nothing here prints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from undertow.types import AuditResult, ConfigError, Measurement
-from undertow.workflows.audit import Request, host_of, need_torch, write_report
+from undertow.workflows.audit import (
+    Audit,
+    Given,
+    Option,
+    Played,
+    Request,
+    Table,
+    duration,
+    host_of,
+    need_torch,
+    nowhere,
+    write_report,
+)
+from undertow.workflows.own_data import RECORDS
 
 if TYPE_CHECKING:
     from undertow.audits.base import Base
@@ -15,9 +28,7 @@ if TYPE_CHECKING:
     from undertow.sources.checkpoints.judged import Suspect
 
 
-def configure(
-    preset_name: str | None, changes: Mapping[str, Any], overrides: Mapping[str, Any], suspect: "Suspect | None" = None
-) -> "PoisoningConfig":
+def configure(given: Given, suspect: "Suspect | None" = None) -> "PoisoningConfig":
     """The configuration: a preset, changed by a file, changed by options; all checked.
 
     Of a user's own images no noise is added to the records, and where they are few, fewer are candidates.
@@ -29,16 +40,17 @@ def configure(
     from undertow.sources.records.text_files import holds_texts
     from undertow.workflows.own_data import fewer_points, given_keys, refuse_demonstration, source_of
 
+    changes, overrides = given.file, given.options
     tables = [c["data"] for c in (changes, overrides) if isinstance(c.get("data"), Mapping)]
     texts = any("source" in table and holds_texts(Path(table["source"])) for table in tables)
-    base = preset(preset_name or _of_suspect(suspect) or ("lm-small" if texts else "digits"))
+    base = preset(given.preset or _of_suspect(suspect) or ("lm-small" if texts else "digits"))
     config = override(override(base, changes), overrides)
     own = suspect is None and str(source_of(changes, overrides)).endswith(".npz")
-    if own and preset_name is None and "noise" not in given_keys(changes, overrides):
+    if own and given.preset is None and "noise" not in given_keys(changes, overrides):
         config = override(config, {"data": {"noise": 0.0}})  # the preset makes digits individual; records are as given
     if own and not {"points", "targets"} & given_keys(changes, overrides):
         config = override(config, {"data": fewer_points(config.data)})
-    refuse_demonstration("poisoning", config, preset_name, changes, overrides)
+    refuse_demonstration("poisoning", config, given.preset, changes, overrides)
     check_recipes(config)
     return config
 
@@ -58,47 +70,49 @@ def _of_suspect(suspect: "Suspect | None") -> str:
     return "classifier"
 
 
-def where(data: Path) -> dict[str, str]:
-    """The configuration's word for --data: a file is the records themselves, and so is a folder that holds texts only;
-    any other folder is where named datasets lie."""
-    if not data.exists():
-        raise ConfigError(f"--data {data}: no such file or folder")
-    from undertow.sources.records.records_text import KNOWN
-    from undertow.sources.records.text_files import holds_texts
-
-    known = data.is_dir() and any((data / one.file).is_file() for one in KNOWN.values())
-    records = not data.is_dir() or (holds_texts(data) and not known)
-    return {"source" if records else "folder": str(data)}
-
-
-def run_poisoning(config: "PoisoningConfig", request: Request) -> AuditResult:
-    """Poison, finetune and attack into the run folder: result, report and checkpoints. Rerunning resumes."""
+def load(config: "PoisoningConfig") -> Table:
+    """The records and the checkpoint that the arms start from."""
     need_torch()
-    from undertow.audits.leakage import plain
-    from undertow.audits.poisoning.game import audit_poisoning, design_of
+    from undertow.audits.poisoning.game import design_of
     from undertow.audits.poisoning.presets import check_kind
-    from undertow.audits.poisoning.settings import ARMS
-    from undertow.sources.checkpoints.harness import benchmarked, check_harness
+    from undertow.sources.checkpoints.harness import check_harness
     from undertow.sources.records.poison_source import load_poisoning
-    from undertow.storage.finished import refuse_other_run
-    from undertow.storage.run import open_run
 
     check_kind(config)
     check_harness(config.benchmarks, config.model.kind)
     steps(config)
     supply, base = load_poisoning(config)
-    design_of(config, supply)  # whatever can be refused is refused before a file is written
-    open_run(request.out, "poisoning")
-    refuse_other_run(request.out, plain(config), supply.describe())
-    host = host_of(request)
+    design_of(config, supply)
+    notes = supply.notes if Path(config.data.source).exists() else ()  # of the user's own records
+    return Table(config, supply.describe(), (supply, base), notes)
+
+
+def play(table: Table, host: "Host") -> Played:
+    """Poison, finetune and attack, for every value of the sweep; the checkpoint of every arm is kept."""
+    from undertow.audits.poisoning.game import audit_poisoning
+
+    config, (supply, base) = table.config, table.held
     result = audit_poisoning(replace(config, sweep="", sweep_values=()), supply, base, host)
     if config.sweep:
         result = _swept(config, result, host)
-    folder = request.out / "checkpoints"
-    _write_checkpoints(result, base, host, folder)
-    rows = [row for arm in ARMS if config.benchmarks for row in benchmarked(folder / arm, arm, config.benchmarks)]
-    result = replace(result, measurements=(*result.measurements, *rows))
-    return _finish(result, request)
+    return Played(result, lambda out: _keep(result, base, host, out / "checkpoints"))
+
+
+def cost(table: Table, workers: int) -> Sequence[str]:
+    """What will be trained and about how long that takes; a few steps are timed."""
+    from undertow.audits.poisoning.settings import ARMS
+
+    config = table.config
+    runs = dict.fromkeys([replace(config, sweep="", sweep_values=()), *steps(config)])
+    arms, recipes = len(ARMS), len(config.recipes)
+    made = "loaded, then poisoned" if config.model.checkpoint else "pretrained here, then poisoned"
+    parts = [f"{arms} arms x {config.models} models", f"{recipes} recipe{'s' * (recipes > 1)}"]
+    parts += [f"{len(runs)} values of {config.sweep}"] * bool(config.sweep)
+    return (
+        f"{sum(arms * run.models * recipes for run in runs)} finetuned models ({' x '.join(parts)}) of one checkpoint, "
+        f"{made}; each is asked about {config.data.points} records in {len(config.views)} "
+        f"view{'s' * (len(config.views) > 1)}; about {duration(sum(_seconds(run, workers) for run in runs))}",
+    )
 
 
 def steps(config: "PoisoningConfig") -> list["PoisoningConfig"]:
@@ -127,6 +141,16 @@ def _swept(config: "PoisoningConfig", result: AuditResult, host: "Host") -> Audi
         found = audit_poisoning(one, *load_poisoning(one), host).measurements
         rows += [replace(row, at=value) for row in found if row.attack in ("lira", "utility")]
     return replace(result, config=plain(config), measurements=(*result.measurements, *rows))
+
+
+def _keep(result: AuditResult, base: "Base", host: "Host", folder: Path) -> Sequence[Measurement]:
+    """The checkpoint of every arm, and what lm-evaluation-harness says of them where tasks are configured."""
+    from undertow.audits.poisoning.settings import ARMS
+    from undertow.sources.checkpoints.harness import benchmarked
+
+    _write_checkpoints(result, base, host, folder)
+    tasks = tuple(result.config.get("benchmarks", ()))
+    return [row for arm in ARMS if tasks for row in benchmarked(folder / arm, arm, tasks)]
 
 
 def _write_checkpoints(result: AuditResult, base: "Base", host: "Host", folder: Path) -> None:
@@ -169,62 +193,50 @@ def run_checkpoint(config: "PoisoningConfig", suspect: "Suspect", request: Reque
     if found.planted:
         note = "the checkpoint's own metadata says that Undertow poisoned it on purpose"
         result = replace(result, warnings=(note, *result.warnings))
-    return _finish(result, request)
+    from undertow.storage.results import save_result
 
-
-def plan_poisoning(config: "PoisoningConfig", workers: int = 1) -> str:
-    """What will be trained and about how long that takes, in one line; a few steps are timed, nothing is written."""
-    need_torch()
-    from undertow.audits.poisoning.presets import check_kind
-    from undertow.audits.poisoning.settings import ARMS
-
-    check_kind(config)
-    runs = dict.fromkeys([replace(config, sweep="", sweep_values=()), *steps(config)])
-    arms, recipes = len(ARMS), len(config.recipes)
-    made = "loaded, then poisoned" if config.model.checkpoint else "pretrained here, then poisoned"
-    parts = [f"{arms} arms x {config.models} models", f"{recipes} recipe{'s' * (recipes > 1)}"]
-    parts += [f"{len(runs)} values of {config.sweep}"] * bool(config.sweep)
-    return (
-        f"{sum(arms * run.models * recipes for run in runs)} finetuned models ({' x '.join(parts)}) of one checkpoint, "
-        f"{made}; each is asked about {config.data.points} records in {len(config.views)} "
-        f"view{'s' * (len(config.views) > 1)}; about {_minutes(sum(_seconds(run, workers) for run in runs))}"
-        + "".join(f"\n  {note}" for note in _notes(config))
-    )
-
-
-def _notes(config: "PoisoningConfig") -> tuple[str, ...]:
-    """What is done to the user's own records, as the result will say it."""
-    from undertow.sources.records.poison_source import load_poisoning
-
-    return load_poisoning(config)[0].notes if Path(config.data.source).exists() else ()
+    save_result(result, request.out)
+    write_report(result, request.out)
+    return result
 
 
 def _seconds(config: "PoisoningConfig", workers: int) -> float:
     """Of one audit, without a sweep."""
-    from undertow.audits.chain import Host
     from undertow.audits.poisoning.estimate import estimate
     from undertow.audits.poisoning.game import lay_table
-    from undertow.engine.executor import Serial
     from undertow.sources.records.poison_source import load_poisoning
-    from undertow.storage.store import MemoryStore
 
-    game = lay_table(config, *load_poisoning(config), Host(MemoryStore(), Serial()))
-    return sum(estimate(game, workers).values())
+    return sum(estimate(lay_table(config, *load_poisoning(config), nowhere()), workers).values())
 
 
-def _minutes(seconds: float) -> str:
-    """At least one.
+def listing() -> Sequence[str]:
+    """The lines of --list-recipes: how victims finetune, and what the attacker sees of them."""
+    from undertow.audits.poisoning.presets import VIEWS
+    from undertow.audits.poisoning.recipes import RECIPES
 
-    >>> _minutes(10), _minutes(1234), _minutes(9000)
-    ('1 minute', '21 minutes', '2.5 hours')
-    """
-    minutes = max(1, round(seconds / 60))
-    return f"{seconds / 3600:.1f} hours" if minutes >= 90 else f"{minutes} minute{'s' * (minutes > 1)}"
+    how = {name: recipe.about for name, recipe in RECIPES.items()}
+    lines = []
+    for heading, known in (("--recipes: how victims finetune", how), ("--views: what is seen", VIEWS)):
+        lines += [heading, *(f"  {name:<14}{about}" for name, about in known.items())]
+    return lines
 
 
-def _finish(result: AuditResult, request: Request) -> AuditResult:
-    from undertow.storage.results import save_result
+def _presets() -> Sequence[str]:
+    from undertow.audits.poisoning.presets import listing as presets
 
-    save_result(result, request.out)
-    write_report(result, request.out, None)
-    return result
+    return [f"poisoning  {name:<14}{about}" for name, about in presets()]
+
+
+POISONING = Audit(
+    "poisoning",
+    "Does a base model make your finetuning data leak more? Plays the attack, or judges --checkpoint.",
+    configure, load, play, cost, _presets,
+    (
+        *RECORDS,
+        Option("recipes", "How victims finetune, comma-separated (--list-recipes).", str, many=True),
+        Option("views", "What the attacker sees, comma-separated (--list-recipes).", str, many=True),
+        Option("models", "Finetuned models per arm; an even number.", int),
+        Option("benchmarks", "Tasks of lm-evaluation-harness for each checkpoint, comma-separated.", str, many=True),
+    ),
+    "tpr_difference@1%>0.05",
+)  # fmt: skip

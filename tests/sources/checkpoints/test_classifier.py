@@ -16,6 +16,7 @@ from undertow.sources.checkpoints.classifier import kind_of
 from undertow.sources.checkpoints.judged import Suspect, load_judged
 from undertow.sources.records.tokens import own_tokens
 from undertow.types import AuditError
+from undertow.workflows.audit import Given
 from undertow.workflows.poisoning import configure
 
 SIDE, SEED = 8, 3
@@ -62,7 +63,7 @@ def texts(path, count, seed=0, labels=("a", "b", "c")):
 
 def judged(tmp_path, source, like="", reference="", checkpoint="suspect"):
     suspect = Suspect(str(tmp_path / checkpoint), str(tmp_path / reference) if reference else "", like)
-    return load_judged(configure(None, {"seed": SEED}, {"data": {"source": source}}, suspect), suspect)
+    return load_judged(configure(Given(None, {"seed": SEED}, {"data": {"source": source}}), suspect), suspect)
 
 
 @pytest.mark.parametrize("name", IMAGES)

@@ -18,15 +18,15 @@ from undertow.sources.checkpoints.judged import Suspect, load_judged
 from undertow.storage.store import DiskStore
 from undertow.training.task import load_state, to_params
 from undertow.types import AuditError, BadInput, ConfigError
-from undertow.workflows.audit import Request
-from undertow.workflows.poisoning import run_checkpoint, run_poisoning
+from undertow.workflows.audit import Request, run_audit
+from undertow.workflows.poisoning import POISONING, run_checkpoint
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """A staged audit on digits and its checkpoints."""
     out = tmp_path_factory.mktemp("digits") / "run"
-    result = run_poisoning(TINY, Request(out))
+    result = run_audit(POISONING, TINY, Request(out))
     return out / "checkpoints", result, DiskStore(out / "store")
 
 
@@ -36,7 +36,7 @@ def language(tmp_path_factory):
     pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("language")
     config = tiny_lm(folder)
-    result = run_poisoning(config, Request(folder / "run"))
+    result = run_audit(POISONING, config, Request(folder / "run"))
     return folder / "run" / "checkpoints", result, DiskStore(folder / "run" / "store"), config
 
 

@@ -18,7 +18,7 @@ def summary(result: AuditResult) -> str:
     """The result as plain text without colour, ready for a pipe; ends without a newline."""
     rows = [m for m in result.measurements if m.metric == "epsilon_lower" and m.group is None]
     first = next(m for m in rows if m.headline)
-    says = [f"READING\n{wrapped(_in_words(first), WIDTH, '', '')}", *_claim(result, first)]
+    says = [f"READING\n{wrapped(in_words(first), WIDTH, '', '')}", *_claim(result, first)]
     return "\n\n".join([_head(result, first), _table(rows, result), *says, *warned(result.warnings)])
 
 
@@ -58,7 +58,8 @@ def _table(rows: list[Measurement], result: AuditResult) -> str:
     return "\n".join([aligned(lines), *(wrapped(note, WIDTH, "", "  ") for note in notes)])
 
 
-def _in_words(first: Measurement) -> str:
+def in_words(first: Measurement) -> str:
+    """The headline's bound as a sentence with its premise."""
     sure = f"With {100 * (first.confidence or 0):g} % confidence"
     if not first.value:
         return (
@@ -76,6 +77,15 @@ def _in_words(first: Measurement) -> str:
             "need not be independent. Of other scores this number means nothing."
         )
     return f"{text}, if its trade-off curve is Gaussian. Of another mechanism this number means nothing."
+
+
+def state_of(result: AuditResult) -> str:
+    """violated | repeat | within where there is a claim, by its p-value; else bounded."""
+    test = next((m for m in result.measurements if m.metric == "claim_p_value"), None)
+    if test is None or test.value is None:
+        return "bounded"
+    level = 1 - (test.confidence or 0.95)
+    return "violated" if test.value <= min(ACCUSES, level) else "repeat" if test.value <= level else "within"
 
 
 def _claim(result: AuditResult, first: Measurement) -> list[str]:
