@@ -73,12 +73,13 @@ def check_named(what: str, names: Iterable[str], known: Iterable[str], see: str 
 class Registry(Mapping[str, V], Generic[V]):
     """The values of one kind by name: the built-in ones first, in their order, then plugins by name.
 
-    `wrong(name, value)` says why a value cannot be one of them (None where it can). As a mapping it raises KeyError for
+    `wrong(name, value)` says why a value cannot be one of them (None where it can). A built-in value may be given as a
+    reference `module:value`, which is imported when it is asked for. As a mapping it raises KeyError for
     unknown names; `find` raises ConfigError with the nearest name, and imports references.
     """
 
     def __init__(
-        self, group: str, what: str, built_in: Mapping[str, V], wrong: Callable[[str, Any], str | None]
+        self, group: str, what: str, built_in: Mapping[str, V | str], wrong: Callable[[str, Any], str | None]
     ) -> None:
         self.group, self.what = group, what
         self._built_in, self._wrong = dict(built_in), wrong
@@ -89,7 +90,8 @@ class Registry(Mapping[str, V], Generic[V]):
 
     def __getitem__(self, name: str) -> V:
         if name in self._built_in:
-            return self._built_in[name]
+            own = self._built_in[name]
+            return imported(own, self.what) if isinstance(own, str) else own
         if name in self._referred:
             return self._referred[name][1]
         if self._load(name):
@@ -105,6 +107,11 @@ class Registry(Mapping[str, V], Generic[V]):
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in self._built_in or name in self._referred or self._load(name))
+
+    @property
+    def built_in(self) -> tuple[str, ...]:
+        """Our own names; nothing is looked up."""
+        return tuple(self._built_in)
 
     def find(self, name: str, see: str = "") -> V:
         """The value that `name`, or a reference `package.module:value`, stands for.
@@ -209,6 +216,12 @@ def instance_of(kind: type) -> Callable[[str, Any], str | None]:
         return None if own == name else f"calls itself {own!r}, and its entry point calls it {name!r}"
 
     return wrong
+
+
+def callable_value(name: str, value: Any) -> str | None:
+    """The check that a value can be called."""
+    del name
+    return None if callable(value) else f"is of the type {type(value).__name__}, and cannot be called"
 
 
 def _package(point: Any) -> str:

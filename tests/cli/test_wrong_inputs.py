@@ -221,7 +221,7 @@ CASES = {
     "a cleaned copy over a file": ("clean @/torn.safetensors --out @/notes.txt", "notes.txt"),
     "no run to draw": ("report @/nothing", "no finished run"),
     "a torn run": ("report @/broken-run", "cannot be read as JSON"),
-    "settings of no audit": ("init-config nonsense", "there are: mia, tmi"),
+    "settings of no audit": ("init-config nonsense", "known: mia, tmi"),
     "settings for no records": ("init-config mia --data @/absent", "no such folder"),
     "settings for a file of no kind": ("init-config poisoning --data @/absent.npz", "no such file or folder"),
     "a theory of no trials": ("theory --trials 0 --out @/t.svg", "--trials"),
