@@ -171,9 +171,22 @@ class Registry(Mapping[str, V], Generic[V]):
         self._refused[name] = why
         warnings.warn(f"{self.what} {name!r} is left out: {why}", PluginWarning, stacklevel=2)
 
+    @contextmanager
+    def holding(self, value: V) -> Iterator[str]:
+        """Inside, `value` is known by its own name, which is yielded; ConfigError where another value has that name."""
+        known = set(self._referred)
+        name = self._add("this program", value)
+        try:
+            yield name
+        finally:
+            if name not in known:
+                self._referred.pop(name, None)
+
     def _refer(self, reference: str) -> str:
         """Imports `package.module:value`; its name."""
-        value = imported(reference, self.what)
+        return self._add(reference, imported(reference, self.what))
+
+    def _add(self, reference: str, value: Any) -> str:
         name = getattr(value, "name", None) or reference
         if (why := self._wrong(name, value)) is not None:
             raise ConfigError(f"{self.what} {reference!r} {why}")
