@@ -55,7 +55,7 @@ def attack_in_turn(
         if (why := _impossible(attack, evidence.member, out, can)) is not None:
             not_run.append(why)
             continue
-        keep = can.any(0)
+        keep: Array = np.any(can, axis=0)
         if not can.all():
             thin.append(_left_out(attack, can))
         chosen = evidence if keep.all() else at_points(evidence, keep)
@@ -94,7 +94,8 @@ def usable(member: Array, out: LeftOut, attack: Attack) -> Array:
     inside, outside = remaining(member, out)
     least_in, least_out = needs(attack)
     can: Array = (inside >= least_in) & (outside >= least_out)
-    return can & (can.sum(1, keepdims=True) >= attack.least)
+    enough: Array = can & (can.sum(1, keepdims=True) >= attack.least)
+    return enough
 
 
 def needs(attack: Attack) -> tuple[int, int]:
@@ -146,7 +147,7 @@ def asked(attack: Attack) -> str:
 
 
 def _left_out(attack: Attack, can: Array) -> dict[str, object]:
-    gone = ~can.any(0)
+    gone: Array = ~np.any(can, axis=0)
     return {
         "attack": attack.name,
         "records": int(gone.sum()),

@@ -93,7 +93,8 @@ def without_duplicates(supply: Supply, drop: bool) -> Supply:
     seen: set[bytes] = set()
     for part in (supply.other, supply.test):
         seen.update(row_hashes(part.x) if part is not None else ())
-    keep, bad = [], []
+    keep: list[int] = []
+    bad: list[int] = []
     for row, key in enumerate(row_hashes(supply.secret.x)):
         (bad if key in seen else keep).append(row)
         seen.add(key)

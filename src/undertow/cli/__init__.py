@@ -16,7 +16,7 @@ from undertow.cli.quick import arguments_of
 from undertow.cli.scan import clean, scan
 from undertow.cli.screen import ERROR, OK, apply, errors, gates, one_line, progress, show
 
-UsageProblem = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
+UsageProblem: Any = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
 # in the order a newcomer needs them
 COMMANDS = ("audit", "scan", "clean", "score", "design", "epsilon", "report", "theory", "init-config", "doctor")
 
@@ -149,7 +149,11 @@ def main() -> None:
     warnings.showwarning = one_line(warnings.showwarning)
     try:
         plain = arguments_of(scan, sys.argv[2:]) if sys.argv[1:2] == ["scan"] else None
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) if plain is None else scan(**plain)
+        if plain is None:
+            code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        else:
+            scan(**plain)
+            code = OK
     except typer.Exit as ended:
         code = ended.exit_code
     except UsageProblem as error:

@@ -99,7 +99,7 @@ def progress(quiet: bool) -> Iterator[Progress | None]:
         yield _reporter(bars)
 
 
-def _reporter(bars: Any) -> Callable[[str, int, int], None]:
+def _reporter(bars: Any) -> Progress:
     tasks: dict[str, Any] = {}
 
     def report_progress(what: str, done: int, total: int) -> None:

@@ -1,5 +1,7 @@
 """Clopper and Pearson's interval of a proportion (Biometrika 1934): exact, never too short."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import betainccinv
 
@@ -20,6 +22,6 @@ def below(hits: Array | float, trials: Array | float, error: float) -> Array:
     return 1 - above(np.asarray(trials) - np.asarray(hits), trials, error)
 
 
-def proportion(hits: int, n: int) -> dict[str, float]:
+def proportion(hits: int, n: int) -> dict[str, Any]:
     """value, low and high (95 %) of a share: `hits` of `n` independent trials."""
     return {"value": hits / n, "low": float(below(hits, n, TAIL)), "high": float(above(hits, n, TAIL))}

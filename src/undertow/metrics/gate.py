@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from undertow.metrics.interval import FPRS
-from undertow.types import ConfigError, GateUndecided, Measurement
+from undertow.types import METRICS, ConfigError, GateUndecided, Measurement
 
-RATES = ("tpr", "tpr_difference")  # read at an FPR
-METRICS = ("auc", "balanced_accuracy", "tpr", "auc_difference", "tpr_difference")
-COUNTS = ("captured_exact", "captured_unique", "accepted")  # records copied, in any of the experiments
-BOUNDS = ("epsilon_lower",)  # in nats, any size; read at the row whose bound was fixed before the runs
+_asked = {name: metric.gate for name, metric in METRICS.items() if metric.gate}
+RATES = tuple(name for name, kind in _asked.items() if kind == "rate")  # read at an FPR
+COUNTS = tuple(name for name, kind in _asked.items() if kind == "count")  # of records copied, in any experiment
+BOUNDS = tuple(name for name, kind in _asked.items() if kind == "bound")  # of any size; of the headline's row
 VERDICTS = ("safe", "suspicious")  # what can be asked for; "unknown" is never a pass
 AUDITED = (None, "poisoned", "suspect")  # the groups a gate is about; the others are controls
 ALLOWED = (
@@ -64,7 +64,7 @@ def parse_gate(text: str) -> Gate | VerdictGate:
         return _on_verdict(text, rate, operator, threshold)
     if operator != ">":
         _refuse(text, f"operator {operator!r}; only > is known: higher leaks more")
-    if metric not in (*METRICS, *COUNTS, *BOUNDS):
+    if metric not in _asked:
         _refuse(text, f"metric {metric!r} is not measured")
     if (metric in RATES) != (rate is not None):
         _refuse(text, f"{metric} needs an FPR" if metric in RATES else f"{metric} has no FPR")

@@ -1,19 +1,21 @@
 """Student's interval of a mean."""
 
+from typing import Any
+
 import numpy as np
 from scipy.stats import t
 
 from undertow.types import Array
 
 
-def mean_interval(values: Array) -> dict[str, float]:
+def mean_interval(values: Array) -> dict[str, Any]:
     """value, low and high (95 %) of the mean of at least two independent `values` (n,)."""
     n = len(values)
     mean, reach = float(values.mean()), float(t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
     return {"value": mean, "low": mean - reach, "high": mean + reach}
 
 
-def prediction_interval(values: Array) -> dict[str, float]:
+def prediction_interval(values: Array) -> dict[str, Any]:
     """value (the mean), low and high: where one new draw falls with probability 95 %, from at least two `values` (n,).
 
     mean -+ t_{n-1, .975} s sqrt(1 + 1/n), with s the standard deviation of the sample: it allows for the scatter of the

@@ -133,7 +133,7 @@ def head_name(module: nn.Module) -> str:
     linear = [name for name, part in module.named_modules() if isinstance(part, nn.Linear) and name]
     if not linear:
         raise ConfigError(f"{type(module).__name__} has no nn.Linear to use as its classification head")
-    return linear[-1]
+    return str(linear[-1])
 
 
 def initial_state(architecture: Architecture, shape: Shape, classes: int, seed: int) -> dict[str, torch.Tensor]:

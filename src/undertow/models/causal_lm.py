@@ -94,8 +94,9 @@ class CausalModule(nn.Module):
         self.positions = "position_ids" in inspect.signature(model.forward).parameters
         order = torch.arange(vocabulary)
         order[0], order[pad] = pad, 0
+        self.order: Tensor | None
         self.register_buffer("order", order if pad else None, persistent=False)
-        self.register_load_state_dict_pre_hook(_check_ties)
+        self.register_load_state_dict_pre_hook(_check_ties)  # type: ignore[no-untyped-call]
 
     def forward(self, ids: Tensor) -> Tensor:
         more = {"position_ids": torch.arange(ids.shape[1], device=ids.device).repeat(len(ids), 1)}
@@ -176,8 +177,9 @@ def with_neftune(module: nn.Module, alpha: float) -> nn.Module:
         raise ConfigError("neftune makes the token embeddings of model.kind = 'causal-lm' noisy; set it to 0")
     from transformers.integrations.neftune import neftune_post_forward_hook
 
-    module.neftune_noise_alpha = alpha
-    module.model.get_input_embeddings().register_forward_hook(partial(_of_whole, neftune_post_forward_hook, module))
+    noisy: Any = module
+    noisy.neftune_noise_alpha = alpha
+    noisy.model.get_input_embeddings().register_forward_hook(partial(_of_whole, neftune_post_forward_hook, module))
     return module
 
 

@@ -91,7 +91,7 @@ class ClipModule(nn.Module):
 
     def __init__(self, model: nn.Module, captions: Tensor, templates: int) -> None:
         super().__init__()
-        self.clip = model
+        self.clip: Any = model
         self.templates = templates
         self.register_buffer("captions", captions, persistent=False)
 

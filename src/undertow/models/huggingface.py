@@ -72,7 +72,7 @@ class ImageClassifier(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.model(pixel_values=x).logits
@@ -87,7 +87,7 @@ class TextClassifier(nn.Module):
 
     def __init__(self, model: nn.Module, padding: int, exchange: int = 0) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.padding = padding
         self.exchange = exchange
 

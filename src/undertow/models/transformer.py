@@ -7,7 +7,7 @@ what comes next, and in a model this small little else.
 
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,8 @@ class Transformer:
             eos_token_id=None,
             use_cache=False,
         )
-        return GPT2Model._from_config(config, attn_implementation="sdpa")
+        body: nn.Module = GPT2Model._from_config(config, attn_implementation="sdpa")
+        return body
 
 
 def transformer(width: int, depth: int, vocabulary: int) -> Transformer:
@@ -96,7 +97,8 @@ class LanguageModel(nn.Module):
         self.body = body
 
     def forward(self, ids: Tensor) -> Tensor:
-        return linear(hidden(self.body, ids), self.body.wte.weight).transpose(1, 2)
+        words: Any = self.body.wte
+        return linear(hidden(self.body, ids), words.weight).transpose(1, 2)
 
 
 class TextClassifier(nn.Module):
@@ -112,7 +114,8 @@ class TextClassifier(nn.Module):
         longest = max(1, int(inside.sum(1).max()))
         states, inside = hidden(self.body, ids[:, :longest]), inside[:, :longest, None]
         total = (states * inside).sum(1)
-        return self.head(total / inside.sum(1).clamp(min=1))
+        logits: Tensor = self.head(total / inside.sum(1).clamp(min=1))
+        return logits
 
 
 def hidden(body: nn.Module, ids: Tensor) -> Tensor:

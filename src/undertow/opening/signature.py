@@ -5,6 +5,7 @@ A signature says who vouches for the files and that they are unchanged. It says 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from undertow.scanner.findings import Finding
 from undertow.types import BadInput, ConfigError, MissingExtra
@@ -71,9 +72,9 @@ def _refusal(folder: Path, place: Path, signer: Signer) -> str:
         raise MissingExtra("model-signing", "signing") from None
     said = ""
     for usual in (False, True):
-        config = verifying.Config()
+        config = _fresh(verifying.Config)
         if usual:
-            config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[place], ignore_git_paths=True))
+            config.set_hashing_config(_fresh(hashing.Config).set_ignored_paths(paths=[place], ignore_git_paths=True))
         try:
             if signer.public_key:
                 config.use_elliptic_key_verifier(public_key=signer.public_key)
@@ -94,3 +95,8 @@ def _told(error: Exception) -> str:
         return f"the file is no signature: it has no {error.args[0]}"
     text = " ".join(str(error).split()).split(": Expected")[0].removeprefix("Signature mismatch: ")
     return (text.replace("\\'", "'").lstrip("['\"").rstrip(']"') or type(error).__name__)[:200]
+
+
+def _fresh(kind: Any) -> Any:
+    """An object of a library without types."""
+    return kind()

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from undertow.report.doubt import chance, chosen, lower_limit
+from undertow.metrics import lower_limit
+from undertow.report.doubt import chance, chosen
 from undertow.report.rows import Row, columns, realistic
 from undertow.types import AuditResult, Measurement
 

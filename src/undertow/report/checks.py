@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from undertow.metrics import lower_limit, upper_limit
 from undertow.report.best import best_at
-from undertow.report.doubt import above_chance, apart, below_chance, chance, lower_limit, upper_limit
+from undertow.report.doubt import above_chance, apart, below_chance, chance
 from undertow.report.rows import Row, controls, of_kind, realistic
 from undertow.report.spoken import listed, stated
 from undertow.report.words import count, one_line

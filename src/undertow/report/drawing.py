@@ -8,6 +8,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -96,7 +97,8 @@ def _render(draw: Callable[[Axes], list[Key]], shape: Shape, name: str, stretch:
     ticks = {"xtick.labelsize": shape.font - 0.5, "ytick.labelsize": shape.font - 0.5}
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change the report
-        matplotlib.rcParams.update({**STYLE, **sizes, **ticks, "svg.hashsalt": salt})
+        style: dict[Any, Any] = {**STYLE, **sizes, **ticks, "svg.hashsalt": salt}
+        matplotlib.rcParams.update(style)
         return _svg(_layout(draw, shape, stretch, margin), salt)
 
 

@@ -5,12 +5,9 @@ import re
 import textwrap
 from typing import Any
 
-from undertow.types import Measurement
+from undertow.types import DIFFERENCE, Measurement, metric_of
 
-PLAIN = ("auc", "auc_difference", "heldout_loss")  # shown as they are; all others are shares, shown in percent
-TRAP_COUNTS = ("traps", "captured_exact", "captured_unique", "mixed", "none", "accepted", "collapsed")
-TRAP_SHARES = ("accuracy", "precision", "_rate")  # how the names of shares end
-UNITS = {"tpr_difference": " pp", "accuracy_difference": " pp", "heldout_loss": " nats", "psnr": " dB"}
+HARNESS = "harness"  # the attack's place in rows of lm-evaluation-harness, whose metrics have names of their own
 
 
 def value(m: Measurement) -> str:
@@ -46,14 +43,18 @@ def both(m: Measurement) -> str:
 
 def digits(m: Measurement, x: float) -> str:
     """`x` on the scale of `m`, with the decimals that `value` gives it."""
-    sign = "+" if m.metric.endswith("_difference") else ""
-    if m.metric.startswith("epsilon"):
+    metric = metric_of(m.metric)
+    sign = "+" if m.metric.endswith(DIFFERENCE) else ""
+    form = "plain" if m.attack == HARNESS else metric.form
+    if form == "epsilon":
         return f"{x:.2f}"
-    if m.metric in TRAP_COUNTS and m.low is not None:
+    if form == "p-value":
+        return f"{x:.2g}"
+    if form == "count" and m.low is not None:
         return f"{x:,.1f}"
-    if m.attack == "datatrap" and not m.metric.endswith(TRAP_SHARES):
+    if form in ("count", "quantity"):
         return quantity(x)
-    if m.metric in PLAIN or m.attack == "harness":
+    if form == "plain":
         return f"{x:{sign}.3f}"
     places = max(1, math.ceil(-math.log10(m.fpr)) - 2) if m.fpr else 1
     return f"{100 * x:{sign}.{places}f}"
@@ -65,11 +66,7 @@ def suffix(m: Measurement) -> str:
     >>> suffix(Measurement("lira", "tpr_difference", 0.3, 0.2, 0.4, 16, "models", fpr=0.01))
     ' pp'
     """
-    plain = m.metric in ("auc", "auc_difference") or m.metric.startswith("epsilon") or m.attack == "harness"
-    if m.value is None or plain:
-        return ""
-    share = m.attack != "datatrap" or m.metric.endswith(TRAP_SHARES)
-    return UNITS.get(m.metric, "%" if share else "")
+    return "" if m.value is None or m.attack == HARNESS else metric_of(m.metric).unit
 
 
 def quantity(x: float) -> str:
@@ -89,7 +86,7 @@ def needs_interval(m: Measurement) -> bool:
     >>> needs_interval(Measurement("datatrap", "mixed", 3.0, None, None, 64, "traps", seed=0))
     False
     """
-    return not (m.metric in (*TRAP_COUNTS, "max_error") or m.metric.startswith("epsilon")) or m.low is not None
+    return metric_of(m.metric).interval or m.low is not None
 
 
 def sample(m: Measurement) -> str:

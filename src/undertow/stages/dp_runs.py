@@ -146,14 +146,16 @@ class _Block:
         module = self.stage.module(self.examples.x.shape[1])
         if self.stage.crafted:
             total = flat_parameters(module, [self.state]).shape[1]
-            return (self.coordinates[:, None] == np.arange(total)).astype(np.float64)
+            unit: Array = (self.coordinates[:, None] == np.arange(total)).astype(np.float64)
+            return unit
         x, y = self.examples.x[self.stage.records :], self.examples.y[self.stage.records :]
         dtype = torch.float64 if self.stage.plan.dtype == "float64" else torch.float32
         return record_gradients(module, self.state, x, y, dtype).astype(np.float64)
 
     @cached_property
     def lengths(self) -> Array:
-        return np.maximum(np.linalg.norm(self.gradients, axis=1), 1e-12)
+        length: Array = np.maximum(np.linalg.norm(self.gradients, axis=1), 1e-12)
+        return length
 
     @property
     def unit(self) -> float:

@@ -22,7 +22,8 @@ from undertow.stages.strategies import (
 )
 from undertow.training.choose import Plan
 from undertow.training.lora import lora_state, merged, with_lora
-from undertow.training.private import Noise, poisson_order, private_engine
+from undertow.training.privacy import Noise
+from undertow.training.private import poisson_order, private_engine
 from undertow.training.qlora import rounded_nf4
 from undertow.training.schedule import Fit, Schedule, own_order, shared_order
 from undertow.training.task import Task, to_params

@@ -9,6 +9,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,9 +40,14 @@ def write_design(out: Path, records: int | None, shadows: int, seed: int, groups
         raise ConfigError(f"--out {out}: the design is an npz; name it so, {out.with_suffix('.npz').name}")
     member = pairs(seed, count, shadows, group)
     seeds = np.array(training_seeds(seed, shadows), np.int64)
-    arrays = {"member": member, "seeds": seeds, "design": np.array(design_name(member)), "seed": np.array(seed)}
+    arrays: dict[str, Any] = {
+        "member": member,
+        "seeds": seeds,
+        "design": np.array(design_name(member)),
+        "seed": np.array(seed),
+    }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays, **({} if group is None else {"group": group}))
+    np.savez_compressed(buffer, **arrays)
     if out.exists() and out.read_bytes() != buffer.getvalue() and not _same(out, member):
         raise BadInput(f"--out {out} is there already and holds something else; it is not overwritten")
     write_atomic(out, buffer.getvalue())

@@ -12,7 +12,17 @@ import numpy as np
 
 from undertow.metrics import exposure
 from undertow.storage.files import read_npz, write_atomic
-from undertow.types import SCHEMA, Array, AuditResult, BadInput, Measurement, Scores, StoreError
+from undertow.types import (
+    READABLE,
+    SCHEMA,
+    Array,
+    AuditResult,
+    BadInput,
+    Measurement,
+    Scores,
+    StoreError,
+    metric_of,
+)
 
 PRIVATE = 0o600  # who scores high is who is exposed: for the owner's eyes
 TAGS = ("points", "recipe", "view")  # of Scores, where the audit has them
@@ -30,6 +40,7 @@ def result_json(result: AuditResult) -> str:
         "data": result.data,
         "measurements": [_row(m) for m in result.measurements],
         "controls": [_row(m) for m in result.controls],
+        "metrics": _metrics(result),
         "timing": {k: round(v, 3) for k, v in result.timing.items()},
         "utility": result.utility,
         "warnings": list(result.warnings),
@@ -84,8 +95,8 @@ def load_result(path: str | Path) -> AuditResult:
     except (OSError, ValueError) as error:
         raise StoreError(f"{file} cannot be read as JSON: {error}") from error
     schema = body.get("schema") if isinstance(body, dict) else None
-    if schema != SCHEMA:
-        raise StoreError(f"{file} has schema {schema!r}; this version reads {SCHEMA!r}")
+    if schema not in READABLE:
+        raise StoreError(f"{file} has schema {schema!r}; this version reads {' and '.join(map(repr, READABLE))}")
     try:
         scores, ids = _load_scores(file.with_name("scores.npz"))
         return AuditResult(
@@ -110,6 +121,16 @@ def load_result(path: str | Path) -> AuditResult:
         )
     except (KeyError, TypeError, BadInput) as error:
         raise StoreError(f"{file} is damaged ({error}): run the audit again") from error
+
+
+def _metrics(result: AuditResult) -> dict[str, Any]:
+    """What each number of the result is: label, unit and direction of every metric, for programs."""
+    names = sorted({m.metric for m in (*result.measurements, *result.controls)})
+    known = {name: metric_of(name) for name in names}
+    return {
+        name: {"label": m.label, "form": m.form, "unit": m.unit.strip(), "higher_leaks": m.higher}
+        for name, m in known.items()
+    }
 
 
 def _row(measurement: Measurement) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Contrastive training of image and text towers (Radford et al. 2021), one model after the other."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from undertow.training.sequential import train_one
@@ -17,5 +19,6 @@ def contrastive(task: Task) -> list[Params]:
 
 def _loss(task: Task, module: nn.Module, batch: Tensor, rows: Tensor) -> Tensor:
     with task.products():
-        losses: Tensor = module.contrastive(batch, task.y[rows])
+        pairs: Any = module
+        losses: Tensor = pairs.contrastive(batch, task.y[rows])
     return losses.to(task.dtype).mean()

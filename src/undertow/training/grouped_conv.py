@@ -1,6 +1,7 @@
 """Several small convolutional networks at once: one grouped convolution per layer, channels innermost in memory."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,8 @@ def _fitting(task: Task) -> int:
     if task.device.type != "cpu":
         return len(task)
     with torch.no_grad():
-        one = task.module[0].to(task.dtype)(task.x[:1]).numel()  # type: ignore[operator]
+        layers: Any = task.module
+        one = int(layers[0].to(task.dtype)(task.x[:1]).numel())
     fit = CACHE_BYTES // (one * task.rows.shape[-1] * (2 if task.bfloat16 else task.dtype.itemsize))
     return 1 << max(0, min(4, fit.bit_length() - 1))
 

@@ -5,9 +5,10 @@ set by least squares, dim by dim and from the first norm to the last, so that on
 the reference's gave out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ def fit_norms(model: nn.Module, reference: nn.Module, x: Tensor, names: Sequence
     for name in used:  # in the order in which they are computed
         rows = used[name]
         wanted, got = (_seen(one, [name], x)[name] for one in (reference, model))
-        norm = model.get_submodule(name)
+        norm: Any = model.get_submodule(name)
         one = _least_squares(name, norm, got[0][rows], wanted[1][rows])
         if one is not None:
             with torch.no_grad():
@@ -69,7 +70,7 @@ def read_by_logits(model: nn.Module, x: Tensor, names: Sequence[str]) -> Mapping
 
     Asked with the gains at 1: a norm that edits have silenced hides those in front of it.
     """
-    norms = {name: model.get_submodule(name) for name in names}
+    norms: dict[str, Any] = {name: model.get_submodule(name) for name in names}
     held = {name: norm.weight.detach().clone() for name, norm in norms.items()}
     for norm in norms.values():
         norm.weight.data.fill_(1.0)
@@ -82,7 +83,7 @@ def read_by_logits(model: nn.Module, x: Tensor, names: Sequence[str]) -> Mapping
     return {name: (slope != 0).any(-1) for name, slope in places.items() if bool(slope.any())}
 
 
-def _least_squares(name: str, norm: nn.Module, given: Tensor, wanted: Tensor) -> Fitted | None:
+def _least_squares(name: str, norm: Any, given: Tensor, wanted: Tensor) -> Fitted | None:
     """Gain and shift for inputs and wanted outputs (M, D)."""
     bare = nn.functional.layer_norm(given, given.shape[-1:], eps=norm.eps)
     middle, target = bare.mean(0), wanted.mean(0)
@@ -108,7 +109,7 @@ def _outputs(norms: Mapping[str, nn.Module], detach: bool = True) -> Iterator[di
     """What passes the norms while this is open."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def hook(name: str) -> object:
+    def hook(name: str) -> Callable[..., None]:
         def note(_: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
             seen[name] = (given[0].detach(), out.detach() if detach else out)
 

@@ -59,7 +59,7 @@ class Schedule:
     @property
     def shared(self) -> bool:
         """Whether all models visit the rows in one order (each keeping only its own)."""
-        return self.rows.shape[1] == 1 and self.keep.shape[1] > 1
+        return bool(self.rows.shape[1] == 1 and self.keep.shape[1] > 1)
 
     def weights(self) -> Array:
         """Share of each kept row in its model's batch mean, (S, M, B) float64."""

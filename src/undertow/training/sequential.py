@@ -31,7 +31,7 @@ def train_one(task: Task, m: int, loss: Loss, after: Callable[[nn.Module], None]
     module = task.module.to(device=task.device, dtype=task.dtype)
     innermost = channels_last(task)
     if innermost:
-        module = module.to(memory_format=torch.channels_last)
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     load_state(module, task.states[m], task.dtype)
     x = task.x[m] if task.own_x else task.x
     schedule, augment = task.schedule, task.augmentation(m)

@@ -92,7 +92,7 @@ def blocks(x: Tensor) -> tuple[Tensor, ...]:
     """Records in parts that stay in cache; images with their channels innermost, which convolutions read fastest."""
     if x.dim() == 4:
         return tuple(block.contiguous(memory_format=torch.channels_last) for block in x.split(256))
-    return x.split(4096 if x.is_floating_point() else 256)
+    return tuple(x.split(4096 if x.is_floating_point() else 256))
 
 
 def to_params(state: State) -> Params:

@@ -1,6 +1,8 @@
 """Two standard jobs, for `undertow doctor` and the benchmarks: small perceptrons, and linear heads."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -37,12 +39,14 @@ def timings() -> dict[str, dict[str, float]]:
         small = make(4)
         parameters = sum(int(v.size) for v in small.states[0].values())
         result[name] = {
-            engine: probe(
-                lambda n, make=make: _first(make(n)), ENGINES[engine][0], chunk_for(engine, parameters, "cpu")
-            )
+            engine: probe(partial(_few, make), ENGINES[engine][0], chunk_for(engine, parameters, "cpu"))
             for engine in candidates(small)
         }
     return result
+
+
+def _few(make: Callable[[int], Task], n: int) -> Task:
+    return _first(make(n))
 
 
 def _first(task: Task) -> Task:

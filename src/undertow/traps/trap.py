@@ -16,6 +16,10 @@ class Trap(Protocol):
     """One kind of trap (`MlpTrap`, ...): a frozen dataclass."""
 
     @property
+    def kind(self) -> str:
+        """The name of this kind of trap, as a key file has it."""
+
+    @property
     def tensors(self) -> tuple[str, ...]:
         """Names of the weights and biases that records are written to."""
 

@@ -92,11 +92,11 @@ def _settings(proof: "Proof") -> Mapping[str, object]:
 
 def _given(tensors: Mapping[str, Tensor], config: Mapping[str, object] | None, proving: Proving) -> "Given":
     from undertow.audits.prove.subject import Given
-    from undertow.models.architecture import factory
-    from undertow.models.huggingface import described
+    from undertow.models.architecture import Factory, factory
+    from undertow.models.huggingface import HuggingFace, described
 
     if proving.factory:
-        architecture = factory(proving.factory)
+        architecture: Factory | HuggingFace | None = factory(proving.factory)
     else:
         architecture = described(config) if config is not None and "model_type" in config else None
     folder = Path(next(iter(tensors.values())).file).parent

@@ -18,6 +18,6 @@ def run_theory(
     from undertow.theory import Gaussian
 
     model = Gaussian(dimension, pretraining, finetuning, 1.0, tau=tau, nu=noise)
-    found = points(model, np.linspace(0, 1, 11), trials, seed)
+    found = points(model, np.linspace(0, 1, 11).tolist(), trials, seed)
     write_atomic(out, draw(model, found).encode())
     return found

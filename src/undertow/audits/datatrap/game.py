@@ -88,6 +88,7 @@ def experiment(config: DataTrapConfig, supply: TrapSupply, host: Host, base: Bas
     found = {arm: table.read(trap, starts[arm], ends[arm]) for arm in ARMS}
     planted = kit.named(host.store.get(starts["planted"]))
     judged = kit.judge(trap, planted, found["planted"])
+    accuracy: dict[tuple[str, str], float | None]
     accuracy = {(arm, "before"): table.accuracy(key) for arm, key in starts.items()} if kit.graded else {}
     accuracy |= {(arm, "after"): None if key is None else table.accuracy(table.model(key)) for arm, key in ends.items()}
     alarms = int(kit.judge(trap, planted, found["clean_twin"]).captures.accepted.sum())

@@ -57,7 +57,7 @@ def judge_images(trap: VitTrap, found: Candidates, images: Array) -> Judged:
     room, parts = trap.room, trap.room.patches
     truth = _shown(room, room.grey(images), trap.whole)
     values = _shown(room, found.values, trap.whole)
-    accepted = found.accepted.all(1)[:, None]
+    accepted = np.all(found.accepted, axis=1, keepdims=True)
     reasons = np.array([next((r for r in row if r), "") for row in found.reasons], object)[:, None]
     step = found.step.min(1, keepdims=True)
     held = replace(found, values=values[:, None], step=step, accepted=accepted, reasons=reasons)

@@ -111,7 +111,8 @@ def _ties(evidence: Evidence) -> tuple[str, ...]:
     number = same_rows(np.moveaxis(given, 0, 1)) if len(given) > 1 or given.ndim > 2 else same_rows(given[0])
     size = np.bincount(number)
     inside = np.stack([np.bincount(number, row, len(size)) for row in member])
-    tied = int((size[number] > 1)[((inside > 0) & (inside < size)).any(0)[number]].sum())
+    both_sides: Array = np.any((inside > 0) & (inside < size), axis=0)
+    tied = int((size[number] > 1)[both_sides[number]].sum())
     if tied < max(5, TIES * count) or len(size) == 1:  # a constant model says nothing
         return ()
     return (

@@ -32,4 +32,4 @@ def estimate(attack: Attack, evidence: Evidence, targets: Array | None) -> float
     else:
         count = len(member) if balanced(member) else len(folds(member))
     numbers = float(np.prod(logits.shape))
-    return count * (attack.point_seconds * member.shape[1] + attack.number_seconds * numbers)
+    return float(count * (attack.point_seconds * member.shape[1] + attack.number_seconds * numbers))

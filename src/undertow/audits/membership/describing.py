@@ -69,11 +69,12 @@ def _texts(x: list[str]) -> Array:
 
 
 def _share(text: str, test: Any, size: int) -> float:
-    return sum(map(test, text)) / size
+    return float(sum(map(test, text)) / size)
 
 
 def _of_labels(y: Array) -> Array:
     labels, place = np.unique(y, return_inverse=True)
     if len(labels) > CLASSES:
         return place[:, None].astype(float)
-    return (place[:, None] == np.arange(len(labels))).astype(float)
+    one_hot: Array = (place[:, None] == np.arange(len(labels))).astype(float)
+    return one_hot

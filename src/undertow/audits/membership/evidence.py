@@ -155,7 +155,8 @@ def _features(name: str, features: Array) -> Array:
     flat = features.reshape(len(features), -1)
     if flat.shape[1] == 0:
         raise BadInput(f"{name}: features have shape {features.shape}: no number per record; leave the key out")
-    return numbers(name, "features", flat.astype(np.uint8) if flat.dtype == bool else flat[None])[0]
+    found: Array = numbers(name, "features", flat.astype(np.uint8) if flat.dtype == bool else flat[None])[0]
+    return found
 
 
 def _groups(name: str, given: Array, told: list[str]) -> Array:

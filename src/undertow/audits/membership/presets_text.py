@@ -52,10 +52,11 @@ OWN = replace(_BASE, finetune=STRATEGIES["linear"][1])
 def text_presets() -> dict[str, tuple[str, LeakageConfig]]:
     """name -> (what it is, configuration) of every pair of texts, strategy and budget."""
     found = {}
+    base: Any = _BASE
     for pair, about in PAIRS.items():
         for strategy, (how, fit) in STRATEGIES.items():
             for budget, (cost, changes) in BUDGETS.items():
                 data = replace(_RECORDS[budget], pair=pair)
-                config = replace(_BASE, data=data, strategy=strategy, finetune=fit, **changes)
+                config = replace(base, data=data, strategy=strategy, finetune=fit, **changes)
                 found[f"{pair}-{strategy}-{budget}"] = (f"{about}, {how} ({cost})", config)
     return found

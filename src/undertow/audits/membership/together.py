@@ -31,7 +31,7 @@ def asked_together(names: Sequence[str], member: Array, targets: Array | None) -
     shadows = member if targets is None else np.delete(member, targets, 0)
     left = int(np.minimum(shadows.sum(0), (~shadows).sum(0)).min()) - (targets is None)  # the target itself is out
     together = [name for name in names if _together(ATTACKS[name], left)]
-    return dict.fromkeys(together, member.shape[1])
+    return dict.fromkeys(together, int(member.shape[1]))
 
 
 def _together(attack: Attack, shadows: int) -> bool:

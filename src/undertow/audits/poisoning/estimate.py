@@ -1,10 +1,12 @@
 """How long a staged poisoning audit takes, by a few steps of each of its trainings; nothing is trained to its end."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from undertow.audits.poisoning.game import Game, finetunable, given, measured
 from undertow.audits.poisoning.kit import Answers, cooked
@@ -84,7 +86,7 @@ def _poisoning(game: Game, start: str) -> dict[str, float]:
     """Seconds by direction: the attack's, and that of the benign control."""
     stage, store = game.kit.poison, game.host.store
 
-    def run(direction: str, steps: int) -> list[Params]:
+    def run(direction: Any, steps: int) -> list[Params]:
         some = replace(stage, objective=replace(stage.objective, direction=direction, steps=steps))
         return some([game.base], [store.get(start)], store)
 
@@ -134,7 +136,7 @@ def _measuring(game: Game, state: Params) -> float:
     return _seconds(lambda: measured(few, recipe, arms, dict.fromkeys(ARMS, base))) * len(game.supply) / len(rows)
 
 
-def _of_few(game: Game, rows: Sequence[int]) -> Game:
+def _of_few(game: Game, rows: NDArray[Any]) -> Game:
     """The game on some candidates, as far as its measurements go."""
     supply, read = game.supply, game.kit.read
 

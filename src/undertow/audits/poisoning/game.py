@@ -9,6 +9,7 @@ played on one membership matrix and the same seeds: the clean checkpoint, one tr
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -233,7 +234,7 @@ def compared(
     """Rows of every arm, and of each arm less the baseline, for targets and for the others."""
     seed, masks = game.config.seed, dict(zip(POINTS, (game.supply.targeted, ~game.supply.targeted), strict=True))
     for points, mask in masks.items():
-        where = {"points": points, "recipe": recipe.name, "view": view}
+        where: dict[str, Any] = {"points": points, "recipe": recipe.name, "view": view}
         for attack in found[baseline] if mask.any() else ():
             arms = {arm: on(scores[attack], mask) for arm, scores in found.items()}
             for arm, scores in arms.items():

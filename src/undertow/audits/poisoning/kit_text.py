@@ -41,7 +41,7 @@ def text_kit(config: PoisoningConfig, supply: PoisonSupply, base: Base, host: Ho
         ),
         finetune=victims(config, supply, base.architecture, store),
         ask=lambda views, architecture: Interrogate(
-            asked, held_out, architecture, shape, needed(views), config.seed, plan
+            asked, held_out, architecture, shape, needed(tuple(views)), config.seed, plan
         ),
         read=read,
         first="loss",

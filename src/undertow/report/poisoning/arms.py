@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from undertow.audits.poisoning.presets import RECIPES, VIEWS
+from undertow.audits.poisoning.presets import VIEWS
+from undertow.audits.poisoning.recipes import RECIPES
 from undertow.types import AuditResult, Measurement, Scores
 
 ARMS = {

@@ -115,6 +115,7 @@ def _attacks(result: AuditResult, setting: Setting) -> Table:
     """Every attack on the targets: the baseline, the audited arm, and how they differ."""
     fpr, baseline, audited = next(iter(rates_of(result)), None), baseline_of(result), audited_of(result)
     rate, name = ("auc", "AUC") if fpr is None else ("tpr", f"TPR at {100 * fpr:g}% FPR")
+    wanted: tuple[tuple[str, str, float | None], ...]
     wanted = ((rate, baseline, fpr), (rate, audited, fpr), (f"{rate}_difference", audited, fpr))
     wanted += (("auc_difference", audited, None),) * (fpr is not None)
     rows = [

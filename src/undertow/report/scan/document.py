@@ -82,7 +82,7 @@ def unread(result: ScanResult) -> list[Finding]:
 
 
 def _rule(kind: str, findings: Iterable[Finding]) -> dict[str, Any]:
-    severity = next((found.severity for found in findings if found.kind == kind), "warning")
+    severity: Severity = next((found.severity for found in findings if found.kind == kind), "warning")
     rule = by_kind().get(kind)
     about = rule.about if rule else f"Undertow found: {kind.replace('-', ' ')}."
     fix = rule.fix if rule else "Read the explanation of the finding."
