@@ -23,14 +23,6 @@ from undertow.types import ConfigError
 
 V = TypeVar("V")
 
-GROUPS = (
-    "undertow.attacks",
-    "undertow.audits",
-    "undertow.traps",
-    "undertow.architectures",
-    "undertow.metrics",
-    "undertow.executors",
-)
 OURS = "undertow"  # the package that the built-in values are of
 _closed: ContextVar[bool] = ContextVar("undertow plugins are closed", default=False)
 
