@@ -38,8 +38,9 @@ from scipy.stats import norm
 
 from undertow.attacks import lira as lira_rules
 from undertow.attacks import rmia as rmia_rules
+from undertow.attacks.attack import Plain, run
 from undertow.attacks.bavaria import fit_prior
-from undertow.attacks.catalog import ATTACKS, Plain, run
+from undertow.attacks.catalog import ATTACKS
 from undertow.attacks.lira import lira, lira_offline
 from undertow.attacks.moments import Moments, moments
 from undertow.attacks.rmia import rmia, rmia_offline

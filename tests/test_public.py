@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import undertow
 
@@ -20,9 +23,39 @@ def test_every_public_name_is_there():
     assert sorted(undertow.__all__) == undertow.__all__
 
 
-def test_an_unknown_name_is_an_attribute_error():
-    import pytest
+AUDITS = ("mia", "tmi", "poisoning", "datatrap", "dp", "dp_pipeline", "model")
 
+
+def test_every_audit_and_its_configuration_is_public():
+    assert {f"audit_{name}" for name in AUDITS} <= set(undertow.__all__)
+    verbs = {"score", "scan", "clean", "page", "summary", "load_result", "save_result"}
+    configs = {"LeakageConfig", "PoisoningConfig", "DataTrapConfig", "DpConfig", "DpClaim", "Mechanism"}
+    seams = {"Attack", "Audit", "Architecture", "Executor", "Progress", "Stage", "Store"}
+    assert verbs | configs | seams <= set(undertow.__all__)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("audit_score", "score"), ("scan_checkpoint", "scan"), ("clean_checkpoint", "clean")]
+)
+def test_an_old_name_is_the_new_one_and_says_so(old, new):
+    with pytest.warns(DeprecationWarning, match=rf"undertow\.{old} is called undertow\.{new} now") as told:
+        assert getattr(undertow, old) is getattr(undertow, new)
+    assert told[0].filename == __file__
+    assert old not in undertow.__all__
+
+
+def test_no_submodule_hides_a_public_name():
+    """Importing `undertow.scan`, were there such a module, would put it in the place of the function."""
+    folder = Path(undertow.__file__).parent
+    modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert {"cli", "scanner", "testing"} <= modules
+    assert not modules & set(undertow.__all__)
+    code = "import undertow, undertow.cli, undertow.cli.scan; print(undertow.scan.__name__, undertow.score.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["scan_checkpoint", "audit_score"]
+
+
+def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = undertow.nonsense
 

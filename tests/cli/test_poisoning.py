@@ -129,10 +129,10 @@ def test_init_config_is_read_back_as_the_preset(parts, tmp_path):
     ("arguments", "says"),
     [
         (["--preset", "digit"], "did you mean 'digits'?"),
-        (["--recipes", "full,lra"], "no recipe 'lra'; did you mean 'lora'?"),
+        (["--recipes", "full,lra"], "no recipe is called 'lra'; did you mean 'lora'?"),
         (["--recipes", ""], "recipes is empty"),
         (["--recipes", "lora,lora"], "names 'lora' twice"),
-        (["--views", "int5"], "no view 'int5'"),
+        (["--views", "int5"], "no view is called 'int5'"),
         (["--models", "7"], "models = 7; it must be even"),
         (["--data", "absent.jsonl"], "absent.jsonl: no such file"),
         (["--config", "absent.toml"], "no such file"),

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tests.e2e import commands
 from tests.scanner.perceptrons import benign, records, trapped
 
-from undertow import BadInput, require_safe, scan_checkpoint
+from undertow import BadInput, require_safe, scan
 from undertow.cli import main
 from undertow.rng import stream
 from undertow.types import UnsafeCheckpoint
@@ -77,7 +77,7 @@ def test_files_of_a_folder_are_judged_one_by_one(tmp_path, files):
     for i in range(3):
         save_file(benign(i), tmp_path / f"{i}.safetensors")
     save_file(trapped()[0], tmp_path / "trap.safetensors")
-    result = scan_checkpoint(tmp_path)
+    result = scan(tmp_path)
     assert {os.path.basename(f.path): f.verdict for f in result.files} == {
         **{f"{i}.safetensors": "safe" for i in range(3)}, "trap.safetensors": "unsafe",
     }  # fmt: skip
@@ -227,14 +227,14 @@ def test_our_own_mark_decides_nothing(undertow, tmp_path):
 
 
 def test_the_python_call(files):
-    assert scan_checkpoint(benign()).verdict == "safe"
-    assert scan_checkpoint(trapped()[0]).verdict == "unsafe"
-    assert scan_checkpoint(files / "clean.safetensors", parent=benign()).verdict == "safe"
+    assert scan(benign()).verdict == "safe"
+    assert scan(trapped()[0]).verdict == "unsafe"
+    assert scan(files / "clean.safetensors", parent=benign()).verdict == "safe"
     assert require_safe(files / "clean.safetensors") == str(files / "clean.safetensors")
     with pytest.raises(UnsafeCheckpoint, match="is unsafe"):
         require_safe(files / "trap.safetensors")
     with pytest.raises(BadInput, match="no such file"):
-        scan_checkpoint(files / "absent")
+        scan(files / "absent")
 
 
 def test_unknown_passes_only_where_it_is_allowed(tmp_path, files):
@@ -363,8 +363,8 @@ def test_shards_are_one_model(undertow, tmp_path):
         save_file(half, tmp_path / name)
     table = {key: name for name, half in zip(names, halves, strict=True) for key in half}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": table}))
-    whole = {(f.tensor, f.rows) for f in scan_checkpoint(params).findings}
-    assert {(f.tensor, f.rows) for f in scan_checkpoint(tmp_path).findings} == whole
+    whole = {(f.tensor, f.rows) for f in scan(params).findings}
+    assert {(f.tensor, f.rows) for f in scan(tmp_path).findings} == whole
     assert undertow("scan", tmp_path)[0] == 1
     out = tmp_path.with_name("cleaned-shards")
     assert undertow("clean", tmp_path, "--out", out)[0] == 0
@@ -377,8 +377,8 @@ def test_a_proof_that_cannot_be_made_is_in_the_verdict(tmp_path):
     rng = stream(0, "recurrent")
     weights = {f"lstm.weight_{part}_l0": rng.normal(size=(64, 16)).astype(np.float32) / 4 for part in ("ih", "hh")}
     save_file(weights, tmp_path / "model.safetensors")
-    assert scan_checkpoint(tmp_path).verdict == "safe"
-    result = scan_checkpoint(tmp_path, prove=Proving())
+    assert scan(tmp_path).verdict == "safe"
+    result = scan(tmp_path, prove=Proving())
     assert result.verdict == "unknown"
     assert [one.kind for one in result.findings if one.severity == "warning"] == ["not-proved"]
-    assert scan_checkpoint(weights, prove=Proving()).verdict == "unknown"
+    assert scan(weights, prove=Proving()).verdict == "unknown"

@@ -16,10 +16,6 @@ def test_closures_run_in_copies_and_results_come_in_order():
     assert os.getpid() not in {pid for _, pid in found}
 
 
-def test_no_jobs():
-    assert list(Forks(2).map(lambda job: job, [])) == []
-
-
 def test_an_error_comes_back_with_its_traceback():
     def work(job):
         raise BadInput(f"job {job} is bad")

@@ -19,7 +19,7 @@ import pytest
 from tests.opening.assembler import zipped
 from tests.opening.malicious import bomb
 
-from undertow import scan_checkpoint
+import undertow
 from undertow.opening import Limits, open_checkpoint, verdict_of
 from undertow.scanner.findings import worst
 from undertow.scanner.forms import weights_of
@@ -241,7 +241,7 @@ def test_a_lone_infinity_in_onnx_is_a_bound_and_no_broken_weight(tmp_path):
     broken = initializer("scale", np.full(1, np.nan, np.float32)), initializer("b", np.full(2, np.inf, np.float32))
     for more, due in ((bound, False), (broken[0], True), (broken[1], True)):
         (tmp_path / "m.onnx").write_bytes(model(initializer("w", W) + more))
-        assert any(one.kind == "not-finite" for one in scan_checkpoint(tmp_path / "m.onnx").findings) == due
+        assert any(one.kind == "not-finite" for one in undertow.scan(tmp_path / "m.onnx").findings) == due
 
 
 def test_types_that_an_object_names_and_defaults_of_tables_are_no_code(tmp_path):
@@ -533,6 +533,6 @@ def test_weights_that_are_no_numbers_are_not_safe_to_finetune_from(tmp_path, bad
     from safetensors.numpy import save_file
 
     save_file({"w": np.full((8, 8), bad, np.float32)}, tmp_path / "model.safetensors")
-    found = scan_checkpoint(tmp_path)
+    found = undertow.scan(tmp_path)
     assert found.verdict == "unknown"
     assert {one.kind for one in found.findings} == {"not-finite"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from undertow import scan_checkpoint
+import undertow
 from undertow.opening import Signer, check_signature
 from undertow.rng import stream
 from undertow.types import BadInput, ConfigError
@@ -41,7 +41,7 @@ def signed(tmp_path):
 
 def test_what_the_named_signer_signed_is_safe_and_says_so(signed):
     folder, public = signed
-    result = scan_checkpoint(folder, signer=Signer(public))
+    result = undertow.scan(folder, signer=Signer(public))
     assert result.verdict == "safe"
     assert [found.severity for found in result.findings if found.kind == "signature"] == ["info"]
     assert not [note for note in result.not_tested if note.startswith("signature")]
@@ -51,7 +51,7 @@ def test_a_changed_file_is_unsafe_and_named(signed):
     folder, public = signed
     (folder / "config.json").write_text("{ }")
     assert "config.json" in check_signature(folder, Signer(public)).explanation
-    assert scan_checkpoint(folder, signer=Signer(public)).verdict == "unsafe"
+    assert undertow.scan(folder, signer=Signer(public)).verdict == "unsafe"
 
 
 def test_a_file_more_is_unsafe_and_named(signed):
@@ -80,15 +80,15 @@ def test_what_is_no_signature_is_refused_in_one_line(signed, content):
 def test_no_signature_where_one_was_asked_for_is_unsafe(signed):
     folder, public = signed
     (folder / "model.sig").unlink()
-    assert scan_checkpoint(folder, signer=Signer(public)).verdict == "unsafe"
+    assert undertow.scan(folder, signer=Signer(public)).verdict == "unsafe"
 
 
 def test_only_folders_are_signed(signed):
     folder, public = signed
     with pytest.raises(BadInput, match="a signature covers a folder"):
-        scan_checkpoint(folder / "model.safetensors", signer=Signer(public))
+        undertow.scan(folder / "model.safetensors", signer=Signer(public))
     with pytest.raises(ConfigError, match="in memory"):
-        scan_checkpoint({"w": stream(0, "w").normal(size=(8, 8))}, signer=Signer(public))
+        undertow.scan({"w": stream(0, "w").normal(size=(8, 8))}, signer=Signer(public))
 
 
 @pytest.mark.parametrize("fields", [{}, {"identity": "me@org.com"}, {"issuer": "https://x"}])

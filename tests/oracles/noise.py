@@ -3,7 +3,8 @@
 import numpy as np
 from tests.oracles.auc import auc
 
-from undertow.attacks.catalog import ATTACKS, run
+from undertow.attacks.attack import run
+from undertow.attacks.catalog import ATTACKS
 from undertow.engine.design import Design
 from undertow.engine.membership import folds
 from undertow.rng import stream

@@ -107,3 +107,16 @@ def test_a_layer_that_was_given_up_whole_stays_silent_and_is_said_to():
     after, changes = repaired("reinit", params)
     assert not after["1.weight"].any()
     assert "silenced" in {change.how for change in changes if change.tensor == "1.weight"}
+
+
+def test_clipping_cuts_what_is_out_of_the_ordinary_and_little_else():
+    """Of units that look like the others hardly a weight is cut; of a loud one, all that stick out."""
+    before = benign()["1.weight"]
+    ordinary = repaired("clip")[0]["1.weight"][list(ROWS)]
+    assert (ordinary == before[list(ROWS)]).mean() > 0.98
+    loud = benign()
+    loud["1.weight"][list(ROWS)] *= 50
+    clipped = repaired("clip", loud)[0]["1.weight"][list(ROWS)]
+    others = np.abs(np.delete(before, ROWS, 0))
+    assert np.abs(clipped).max() <= others.max()
+    assert np.abs(clipped).max() > np.quantile(others, 0.99)

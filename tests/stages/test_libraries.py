@@ -208,3 +208,13 @@ def test_no_two_parts_of_a_key_share_a_name():
                 if isinstance(value, type) and is_dataclass(value) and value.__module__ == module.name:
                     names.setdefault(value.__qualname__, []).append(value.__module__)
     assert {name: where for name, where in names.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_every_stage_rests_on_numpy_and_torch(monkeypatch, name, library):
+    """What they compute decides every model, whether a stage says so or not."""
+    stage = STAGES[name][0]
+    before = stage_digest(stage)
+    upgraded(monkeypatch, library)
+    assert stage_digest(stage) != before

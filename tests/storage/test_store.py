@@ -10,31 +10,11 @@ import pytest
 
 from undertow.storage import files
 from undertow.storage.files import write_atomic
-from undertow.storage.store import DiskStore, MemoryStore, remove_leftovers
+from undertow.storage.store import DiskStore, remove_leftovers
 from undertow.types import StoreError
 
 ENTRY = {"weight": np.arange(6.0, dtype=np.float32).reshape(2, 3), "member": np.array([True, False]), "n": np.array(3)}
 KEY = "ab" + "0" * 62
-
-
-@pytest.fixture(params=["disk", "memory"])
-def store(request, tmp_path):
-    return DiskStore(tmp_path) if request.param == "disk" else MemoryStore()
-
-
-def test_what_is_put_comes_back(store):
-    assert not store.has(KEY)
-    store.put(KEY, ENTRY)
-    assert store.has(KEY)
-    for name, value in store.get(KEY).items():
-        np.testing.assert_array_equal(value, ENTRY[name])
-        assert value.dtype == ENTRY[name].dtype
-
-
-def test_notes(store):
-    assert store.get_note(KEY) is None
-    store.put_note(KEY, {"engine": "sequential"})
-    assert store.get_note(KEY) == {"engine": "sequential"}
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 40, 200])
@@ -105,11 +85,3 @@ def test_old_content_survives_a_failed_write(tmp_path, monkeypatch):
 def test_mode_is_set_from_the_start(tmp_path):
     write_atomic(tmp_path / "private", b"", 0o600)
     assert Path(tmp_path / "private").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_number_alone_keeps_its_shape(tmp_path):
-    for store in (DiskStore(tmp_path), MemoryStore()):
-        store.put("a" * 8, {"loss": np.asarray(2.5), "turned": np.arange(6).reshape(2, 3).T})
-        found = store.get("a" * 8)
-        assert found["loss"].shape == ()
-        np.testing.assert_array_equal(found["turned"], np.arange(6).reshape(2, 3).T)

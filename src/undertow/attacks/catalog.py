@@ -1,54 +1,64 @@
-"""The one list of attacks: what each needs, and how it is run."""
+"""The attacks by name: those declared here, and those that plugins add. A list of what an audit runs is asked of it."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from functools import lru_cache, partial
-from typing import Literal
-
-import numpy as np
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from undertow import signals
-from undertow.attacks import tmi
+from undertow.attacks import in_turn, tmi
+from undertow.attacks.attack import (
+    LABELLED,
+    LOGITS,
+    MIA,
+    MODEL,
+    ONE_SIGNAL,
+    POISONING,
+    REFERENCE,
+    SCORE,
+    TMI,
+    VALUES,
+    Attack,
+    Needs,
+    Read,
+    Rule,
+    field_of,
+    labelled,
+    one_signal,
+    plain,
+    unlabelled,
+)
 from undertow.attacks.bavaria import bavaria
 from undertow.attacks.lira import PER_EXAMPLE, lira, lira_offline
-from undertow.attacks.population import blind, calibrated
+from undertow.attacks.population import calibrated
 from undertow.attacks.rmia import rmia, rmia_offline
 from undertow.attacks.tmi_default import tmi_default
-from undertow.types import Array, BadInput, ConfigError, Evidence, Signals
+from undertow.registry import Registry, instance_of
+from undertow.types import Array, Evidence
 
-Plain = Callable[[Signals, Array], Array]
-Rule = Callable[[Signals, Array, np.random.Generator], Array]
-Kind = Literal["attack", "baseline", "blind", "direct"]
-Needs = tuple[tuple[str, ...], ...]
-
-LABELLED: Needs = (("logits", "labels"),)
-LOGITS: Needs = (("logits",),)
 DIRECT: Needs = (("pretrained_logits",),)
 NO_ACCESS = "direct access, which the adversary of this audit does not have"
-DIRECT_OFFERED = ("direct-lira", "direct-tmi-default")  # the others run where they are asked for
-ONE_SIGNAL: Needs = (("values",), ("logits", "labels"))
+LISTED = "undertow score --help"
+ORDER = ("attack", "baseline", "blind", "direct")  # in which an audit runs what it offers
+
+_BASELINE = frozenset({MIA, SCORE, MODEL})
+_EVERY_BASELINE = _BASELINE | {TMI}
+_RULE = frozenset({MIA, SCORE})
+_PRETRAINING = frozenset({TMI, SCORE})
+_ASKED_FOR: frozenset[str] = frozenset()  # runs only where it is asked for by name
 
 
-@dataclass(frozen=True)
-class Attack:
-    """One attack: `read` takes the signal out of the evidence, `rule` makes scores of it."""
+def offered_by(audit: str, first: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of the attacks that an audit runs unasked: `first`, then by kind in the order of `ORDER`.
 
-    name: str
-    kind: Kind  # "baseline" = no shadow models, "blind" = no model at all, "direct" = access that the adversary lacks
-    title: str  # one line for people
-    needs: Needs  # alternatives, each the Evidence fields that together suffice
-    read: Callable[[Evidence], Array]  # (M, Q, ...), higher = member where it is a single signal
-    rule: Rule | None = None  # None: what was read is the score
-    together: bool = False  # whether a point's score also uses the target's answers at the other points
-    alone_from: int | None = None  # models on each side of every point from which it does not, all the same
-    least: int = 1  # points that the rule must be given at once
-    by_name: bool = False  # run only where it is asked for by name
+    Whoever runs them keeps those whose evidence is there (`missing`).
+    """
+    names = listed_by(audit)
+    kinds = [name for kind in ORDER for name in names if ATTACKS[name].kind == kind]
+    return tuple(dict.fromkeys([*(name for name in first if name in names), *kinds]))
 
-    @property
-    def shadows(self) -> bool:
-        """Whether it learns from shadow models."""
-        return self.rule is not None
+
+def listed_by(audit: str) -> tuple[str, ...]:
+    """The same names in the order of the catalog."""
+    return tuple(name for name, attack in ATTACKS.items() if audit in attack.offered)
 
 
 def direct_name(rule: str) -> str:
@@ -73,155 +83,120 @@ def difference_name(first: str, second: str) -> str:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """ConfigError, with the nearest name, unless every one names an attack."""
-    for name in names:
-        if name not in ATTACKS:
-            near = get_close_matches(name, ATTACKS, 1, 0)[0]
-            raise ConfigError(f"no attack {name!r}; did you mean {near!r}? All: {', '.join(ATTACKS)}")
+    """ConfigError, with the nearest name, unless every one names an attack or is a reference to one."""
+    resolved(names)
 
 
-def missing(attack: Attack, evidence: Evidence) -> str | None:
-    """What to add before `attack` can run, for people ("missing values, or labels"); None if nothing."""
-    absent = [[key for key in keys if getattr(evidence, key) is None] for keys in attack.needs]
-    if not all(absent):
-        return None
-    return "missing " + ", or ".join(" and ".join(keys) for keys in sorted(absent, key=len))
+def resolved(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of attacks, each once; references `package.module:value` become the name of the attack there."""
+    return tuple(dict.fromkeys(ATTACKS.name_of(name, LISTED) for name in names))
 
 
-def run(attack: Attack, evidence: Evidence, shadows: Array, targets: Array, rng: np.random.Generator) -> Array:
-    """Scores (t, Q) of `attack` on the models `targets` (t,), learnt from the models `shadows` (s,).
-
-    The rule never sees the targets' membership. The blind baseline is the exception, and sees no model.
-    BadInput if the evidence lacks a key, or a target is its own shadow.
-    """
-    lacking = missing(attack, evidence)
-    if lacking:
-        raise BadInput(f"{attack.name}: {lacking}")
-    if np.intersect1d(shadows, targets).size:
-        raise BadInput(f"models {np.intersect1d(shadows, targets).tolist()} are both target and shadow")
-    if attack.kind == "blind":
-        return blind(attack.read(evidence), evidence.member[targets], rng)
-    values = _signal(attack, evidence)
-    if attack.rule is None:
-        return np.asarray(values[targets], float)
-    shadow = Signals(values[shadows], evidence.member[shadows], evidence.pretrained_labels)
-    return attack.rule(shadow, values[targets], rng)
+def direct_twin(attack: Attack, offered: frozenset[str] = _ASKED_FOR) -> Attack:
+    """The same rule on the pretrained model's own outputs; for attacks that need `LOGITS`."""
+    title = f"{attack.title}; on the pretrained model itself: {NO_ACCESS}"
+    read = field_of("pretrained_logits")
+    name = direct_name(attack.name)
+    return replace(attack, name=name, kind="direct", title=title, needs=DIRECT, read=read, offered=offered)
 
 
-@lru_cache(maxsize=1)
-def _signal(attack: Attack, evidence: Evidence) -> Array:
-    """Read once for all folds of an attack, which are up to M; the last evidence read stays in memory."""
-    return attack.read(evidence)
-
-
-def _deterministic(rule: Plain, shadow: Signals, target: Array, _rng: np.random.Generator) -> Array:
-    return rule(shadow, target)
-
-
-def _key(name: str, evidence: Evidence) -> Array:
-    value: Array = getattr(evidence, name)
-    return value
-
-
-def _labelled(signal: Callable[[Array, Array], Array], evidence: Evidence) -> Array:
-    return signal(_key("logits", evidence), _key("labels", evidence))
-
-
-def _unlabelled(signal: Callable[[Array], Array], evidence: Evidence) -> Array:
-    return signal(_key("logits", evidence))
-
-
-def _one_signal(evidence: Evidence) -> Array:
-    """The given values as they are, else the scaled logit of the label."""
-    return _labelled(signals.label_confidence, evidence) if evidence.values is None else evidence.values
+def baseline(name: str, title: str, needs: Needs, read: Read, offered: frozenset[str] = _BASELINE) -> Attack:
+    """A threshold on one signal: no shadow models."""
+    return Attack(name, "baseline", title, needs, read, offered=offered)
 
 
 def _pretrained(evidence: Evidence) -> Array:
     """The given values of the pretrained models (language: likelihood), else the scaled logit of their label."""
     if evidence.pretrained_values is not None:
         return evidence.pretrained_values
-    return signals.label_confidence(_key("pretrained_logits", evidence), _key("pretrained_labels", evidence))
+    logits, labels = field_of("pretrained_logits"), field_of("pretrained_labels")
+    return signals.label_confidence(logits(evidence), labels(evidence))
 
 
-def _baseline(name: str, title: str, needs: Needs, read: Callable[[Evidence], Array]) -> Attack:
-    return Attack(name, "baseline", title, needs, read)
+def _of_signal(name: str, title: str, rule: Rule, offered: frozenset[str] = _RULE) -> Attack:
+    return Attack(name, "attack", title, ONE_SIGNAL, one_signal, rule, offered=offered)
 
 
-def _of_signal(name: str, title: str, rule: Plain) -> Attack:
-    return Attack(name, "attack", title, ONE_SIGNAL, _one_signal, _plain(rule))
-
-
-def _of_probability(name: str, title: str, rule: Plain) -> Attack:
+def _of_probability(name: str, title: str, rule: Rule, offered: frozenset[str] = _RULE) -> Attack:
     """A rule that compares points with each other."""
-    read = partial(_labelled, signals.label_log_probability)
-    return Attack(name, "attack", title, LABELLED, read, _plain(rule), together=True, least=2)
+    read = labelled(signals.label_log_probability)
+    return Attack(name, "attack", title, LABELLED, read, rule, together=True, least=2, offered=offered)
 
 
-def _of_logits(name: str, title: str, rule: Rule, *, together: bool = False, alone_from: int | None = None) -> Attack:
-    return Attack(name, "attack", title, LOGITS, partial(_key, "logits"), rule, together, alone_from)
+def _of_logits(name: str, title: str, rule: Rule) -> Attack:
+    return Attack(name, "attack", title, LOGITS, field_of("logits"), rule, offered=_PRETRAINING)
 
 
-def _direct(rule: Attack) -> Attack:
-    """The same rule on the pretrained model's own outputs."""
-    name, title = direct_name(rule.name), f"{rule.title}; on the pretrained model itself: {NO_ACCESS}"
-    return replace(
-        rule,
-        name=name,
-        kind="direct",
-        title=title,
-        needs=DIRECT,
-        read=partial(_key, "pretrained_logits"),
-        by_name=name not in DIRECT_OFFERED,
-    )
+def _network(attack: Attack, seconds: float = 3.5e-4) -> Attack:
+    """One that trains a network for each point, which costs so many `seconds` for each fold."""
+    return replace(attack, point_seconds=seconds, number_seconds=0.0)
 
 
-def _plain(rule: Plain) -> Rule:
-    return partial(_deterministic, rule)
-
-
+_KRIGING = replace(
+    _of_logits("tmi-default", "TMI, closed form: Gaussian, and points inform each other", plain(tmi_default)),
+    together=True,
+    point_seconds=2e-4,
+)
 _OF_LOGITS = (
-    _of_logits("tmi", "TMI metaclassifier, as released (Abascal et al. 2024)", tmi.tmi),
-    _of_logits("tmi-averaged", "TMI metaclassifier, views averaged", tmi.tmi_averaged),
-    _of_logits("tmi-lda", "TMI, closed form: Gaussian LDA per point", _plain(tmi.tmi_lda)),
-    _of_logits(
-        "tmi-default", "TMI, closed form: Gaussian, and points inform each other", _plain(tmi_default), together=True
-    ),
+    _network(_of_logits("tmi", "TMI metaclassifier, as released (Abascal et al. 2024)", tmi.tmi)),
+    _network(_of_logits("tmi-averaged", "TMI metaclassifier, views averaged", tmi.tmi_averaged), 1e-3),
+    _of_logits("tmi-lda", "TMI, closed form: Gaussian LDA per point", plain(tmi.tmi_lda)),
+    _KRIGING,
     _of_logits("tmi-global", "TMI, one metaclassifier for all points", tmi.tmi_global),
-    _of_logits("tmi-knn", "TMI, nearest neighbours", _plain(tmi.tmi_knn)),
-    _of_logits("tmi-label-only", "TMI from predicted labels alone", tmi.tmi_label_only),
-    _of_logits("tmi-top-k", "TMI from the largest probability alone", tmi.tmi_top_k),
-    _of_logits("adapted-lira", "LiRA on the predicted label, per view", _plain(tmi.adapted_lira)),
-    _of_logits(
-        "adapted-lira-averaged",
-        "LiRA on the predicted label, views averaged",
-        _plain(tmi.adapted_lira_averaged),
+    _of_logits("tmi-knn", "TMI, nearest neighbours", plain(tmi.tmi_knn)),
+    _network(_of_logits("tmi-label-only", "TMI from predicted labels alone", tmi.tmi_label_only)),
+    _network(_of_logits("tmi-top-k", "TMI from the largest probability alone", tmi.tmi_top_k)),
+    _of_logits("adapted-lira", "LiRA on the predicted label, per view", plain(tmi.adapted_lira)),
+    replace(
+        _of_logits(
+            "adapted-lira-averaged",
+            "LiRA on the predicted label, views averaged",
+            plain(tmi.adapted_lira_averaged),
+        ),
         together=True,  # a variance pooled over points is taken at the classes that the target predicts
         alone_from=PER_EXAMPLE,
     ),
 )
 _ALL = (
-    _baseline("threshold", "the given signal, as it is", (("values",),), partial(_key, "values")),
-    _baseline("loss", "small loss (Yeom et al. 2018)", LABELLED, partial(_labelled, signals.negative_loss)),
-    _baseline("confidence", "large top probability", LOGITS, partial(_unlabelled, signals.confidence)),
-    _baseline("entropy", "small entropy", LOGITS, partial(_unlabelled, signals.negative_entropy)),
-    _baseline("margin", "large margin of the label", LABELLED, partial(_labelled, signals.margin)),
-    replace(
-        _baseline(
-            "modified-entropy",
-            "small modified entropy (Song and Mittal 2021)",
-            LABELLED,
-            partial(_labelled, signals.modified_entropy),
-        ),
-        by_name=True,
+    baseline("threshold", "the given signal, as it is", VALUES, field_of("values"), _BASELINE | {POISONING}),
+    baseline("loss", "small loss (Yeom et al. 2018)", LABELLED, labelled(signals.negative_loss), _EVERY_BASELINE),
+    baseline("confidence", "large top probability", LOGITS, unlabelled(signals.confidence), _EVERY_BASELINE),
+    baseline("entropy", "small entropy", LOGITS, unlabelled(signals.negative_entropy), _EVERY_BASELINE),
+    baseline("margin", "large margin of the label", LABELLED, labelled(signals.margin), _EVERY_BASELINE),
+    baseline(
+        "modified-entropy",
+        "small modified entropy (Song and Mittal 2021)",
+        LABELLED,
+        labelled(signals.modified_entropy),
+        frozenset({MODEL}),
     ),
-    _of_signal("lira", "LiRA, online (Carlini et al. 2022)", lira),
-    _of_signal("lira-offline", "LiRA, offline: OUT models only", lira_offline),
     replace(
-        _of_signal("calibrated", "the signal less that of OUT models (Watson et al. 2022)", calibrated), by_name=True
+        _of_signal("lira", "LiRA, online (Carlini et al. 2022)", plain(lira), _RULE | {POISONING}), in_turn=in_turn.lira
     ),
-    _of_probability("rmia", "RMIA, online (Zarifzadeh et al. 2024)", rmia),
-    _of_probability("rmia-offline", "RMIA, offline: OUT models only", rmia_offline),
-    _of_signal("bavaria", "LiRA with a prior on the variance", bavaria),
+    replace(
+        _of_signal("lira-offline", "LiRA, offline: OUT models only", plain(lira_offline), _RULE | {POISONING}),
+        least_in=0,
+        in_turn=in_turn.lira_offline,
+    ),
+    _of_signal(
+        "calibrated",
+        "the signal less that of OUT models (Watson et al. 2022)",
+        plain(calibrated),
+        frozenset({REFERENCE}),
+    ),
+    replace(
+        _of_probability("rmia", "RMIA, online (Zarifzadeh et al. 2024)", plain(rmia)),
+        least_in=1,
+        least_out=1,
+        in_turn=in_turn.rmia,
+    ),
+    replace(
+        _of_probability("rmia-offline", "RMIA, offline: OUT models only", plain(rmia_offline), _RULE | {REFERENCE}),
+        least_in=0,
+        least_out=1,
+        in_turn=in_turn.rmia_offline,
+    ),
+    replace(_of_signal("bavaria", "LiRA with a prior on the variance", plain(bavaria)), in_turn=in_turn.bavaria),
     *_OF_LOGITS,
     Attack(
         "direct-lira",
@@ -229,9 +204,12 @@ _ALL = (
         f"LiRA on the pretrained model itself: {NO_ACCESS}",
         (("pretrained_values",), ("pretrained_logits", "pretrained_labels")),
         _pretrained,
-        _plain(lira),
+        plain(lira),
+        offered=_PRETRAINING,
     ),
-    *(_direct(rule) for rule in _OF_LOGITS),
-    Attack("blind", "blind", "the records alone, no model", (("features",),), partial(_key, "features")),
+    *(direct_twin(attack, _PRETRAINING if attack is _KRIGING else _ASKED_FOR) for attack in _OF_LOGITS),
+    Attack(
+        "blind", "blind", "the records alone, no model", (("features",),), field_of("features"), offered=_EVERY_BASELINE
+    ),
 )
-ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ALL}
+ATTACKS = Registry("undertow.attacks", "attack", {attack.name: attack for attack in _ALL}, instance_of(Attack))

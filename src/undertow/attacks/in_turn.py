@@ -5,7 +5,6 @@ target: the target, and who is left out with it, is subtracted. Where a subtract
 removed), the cell is summed afresh, so that the scores equal those of the rule run target by target.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +19,6 @@ from undertow.types import Array
 
 CANCELS = 1e-3  # a rest smaller than this share of the whole has lost digits: sum it afresh
 CELLS = 1 << 22  # numbers held at once while summing afresh
-
-InTurn = Callable[[Array, Array, LeftOut], Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +67,6 @@ def rmia_offline(values: Array, member: Array, out: LeftOut, gamma: float | None
     with np.errstate(invalid="ignore"):  # NaN where no model is OUT
         ratio = values - population.offline_mean(_log_mean(values, member, out, False), population.A)
     return population.share_beaten(ratio, population.GAMMA if gamma is None else gamma)
-
-
-NEEDS = {"lira-offline": (0, 2), "rmia": (1, 1), "rmia-offline": (0, 1)}
-"""IN and OUT models that must remain at a point; every other attack with shadows needs two of each."""
-
-RULES: dict[str, InTurn] = {
-    "lira": lira,
-    "lira-offline": lira_offline,
-    "bavaria": bavaria,
-    "rmia": rmia,
-    "rmia-offline": rmia_offline,
-}
 
 
 def rest(values: Array, member: Array, out: LeftOut, side: bool) -> Rest:

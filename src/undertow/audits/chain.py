@@ -17,7 +17,7 @@ from undertow.engine.design import Design
 from undertow.engine.key import canonical, code_versions, digest, stage_digest
 from undertow.engine.play import Trace, play
 from undertow.models.architecture import Architecture, initial_state
-from undertow.models.choose import architecture_of
+from undertow.models.choose import ARCHITECTURES, architecture_of
 from undertow.models.huggingface import HuggingFace, padding
 from undertow.models.transformer import for_labels, transformer
 from undertow.stages.common import in_precision
@@ -268,7 +268,8 @@ def architecture_for(config: LeakageConfig, supply: Supply) -> Architecture:
 def check_model(config: LeakageConfig, supply: Supply) -> None:
     """ConfigError where the model is not there or cannot read the records; the user's own is built and run once."""
     architecture = architecture_for(config, supply)
-    if (config.model.factory or config.model.kind == "huggingface") and not supply.secret.of_tokens:
+    ours = {*ARCHITECTURES.built_in, "transformer"} - {"huggingface"}
+    if (config.model.factory or config.model.kind not in ours) and not supply.secret.of_tokens:
         architecture.build(tuple(supply.secret.x.shape[1:]), class_count(supply.secret))
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from undertow.attacks import in_turn
-from undertow.attacks.catalog import ATTACKS, Attack, missing, run
+from undertow.attacks.attack import POISONING, Attack, missing, run
+from undertow.attacks.catalog import ATTACKS, offered_by
 from undertow.engine.membership import left_out, remaining
 from undertow.left_out import LeftOut
 from undertow.rng import stream
 from undertow.types import Array, BadInput, Evidence, Progress, Scores, Signals
 
-MODELS_NEEDED = 2  # IN and OUT at a point, unless in_turn.NEEDS says otherwise
+THRESHOLD = "threshold"  # the signal as it is
 BY_POINT = ("labels", "pretrained_labels", "features", "groups")  # fields of Evidence whose first axis is the points
 
 
@@ -78,6 +78,11 @@ def attack_in_turn(
     return Attacked(tuple(scores), tuple(not_run), tuple(thin))
 
 
+def offered_on(evidence: Evidence) -> tuple[str, ...]:
+    """The attacks that a poisoning audit runs on the signal of one view, the threshold first."""
+    return tuple(n for n in offered_by(POISONING, first=(THRESHOLD,)) if missing(ATTACKS[n], evidence) is None)
+
+
 def usable(member: Array, out: LeftOut, attack: Attack) -> Array:
     """The (target, point) pairs (M, N) for which enough IN and OUT models remain.
 
@@ -95,7 +100,7 @@ def usable(member: Array, out: LeftOut, attack: Attack) -> Array:
 
 def needs(attack: Attack) -> tuple[int, int]:
     """IN and OUT models that must remain at a point."""
-    return in_turn.NEEDS.get(attack.name, (MODELS_NEEDED, MODELS_NEEDED))
+    return attack.least_in, attack.least_out
 
 
 def attackable(member: Array, can: Array) -> bool:
@@ -112,7 +117,7 @@ def _impossible(attack: Attack, member: Array, out: LeftOut, can: Array) -> dict
             "fix": "add shadow models, trained on random halves of the records",
         }
     if attackable(member, can):
-        if out.beside is not None and attack.shadows and attack.together and attack.name not in in_turn.RULES:
+        if out.beside is not None and attack.shadows and attack.together and attack.in_turn is None:
             return {
                 "attack": attack.name,
                 "reason": "records are compared within a model, and in this design other models are left out at every "
@@ -168,8 +173,8 @@ def _attack(attack: Attack, evidence: Evidence, out: LeftOut, can: Array, seed: 
     if not attack.shadows:
         nobody = np.array([], int)
         return run(attack, evidence, nobody, everyone, stream(seed, "attack", group or "", attack.name, 0))
-    if attack.name in in_turn.RULES:
-        return in_turn.RULES[attack.name](np.asarray(attack.read(evidence), float), evidence.member, out)
+    if attack.in_turn is not None:
+        return attack.in_turn(np.asarray(attack.read(evidence), float), evidence.member, out)
     if out.beside is not None:
         return _point_by_point(attack, evidence, out, seed, group)
     return _by_folds(attack, evidence, out, can, seed, group)

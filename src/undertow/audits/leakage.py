@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from undertow.attacks.catalog import ATTACKS, missing, run
+from undertow.attacks.attack import missing, run
+from undertow.attacks.catalog import ATTACKS, resolved
 from undertow.engine.key import canonical
 from undertow.engine.membership import Fold
 from undertow.metrics import measure
@@ -79,9 +80,8 @@ def choose_attacks(wanted: Sequence[str], offered: Sequence[str], evidence: Evid
     An attack that was asked for and lacks its input is refused when it runs, naming the key.
     """
     if not wanted:
-        some = (name for name in offered if not ATTACKS[name].by_name)
-        return tuple(name for name in some if missing(ATTACKS[name], evidence) is None)
-    return tuple(dict.fromkeys(wanted))
+        return tuple(name for name in offered if missing(ATTACKS[name], evidence) is None)
+    return resolved(wanted)
 
 
 def held_out(shadows: int, victims: int) -> Fold:

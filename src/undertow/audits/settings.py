@@ -59,8 +59,8 @@ class DataSettings:
 class ModelSettings:
     """What is trained."""
 
-    kind: Literal["mlp", "cnn", "resnet", "transformer", "huggingface"] = setting(
-        "mlp", "mlp | cnn | resnet (images) | transformer (text) | huggingface (a config.json)"
+    kind: str = setting(
+        "mlp", "mlp | cnn | resnet (images) | transformer (text) | huggingface (a config.json) | one of a plugin"
     )
     hidden: tuple[int, ...] = setting((128, 128), "widths of the perceptron's hidden layers")
     activation: Literal["relu", "tanh"] = setting("relu", "relu | tanh")

@@ -1,6 +1,7 @@
 """The command line: parses, prints, exits. What the commands do is in workflows/audit.py and workflows/poisoning.py."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from undertow.cli.design import design
 from undertow.cli.epsilon import epsilon
 from undertow.cli.quick import arguments_of
 from undertow.cli.scan import clean, scan
-from undertow.cli.screen import ERROR, OK, apply, errors, gates, progress, show
+from undertow.cli.screen import ERROR, OK, apply, errors, gates, one_line, progress, show
 
 UsageProblem: Any = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
 # in the order a newcomer needs them
@@ -145,6 +146,7 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry point of the `undertow` command: a mistyped option is one line too, and exit 2."""
+    warnings.showwarning = one_line(warnings.showwarning)
     try:
         plain = arguments_of(scan, sys.argv[2:]) if sys.argv[1:2] == ["scan"] else None
         if plain is None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import typer
+import typer.core
 
 from undertow.cli import one_model as one
 from undertow.cli import options as opt
@@ -11,9 +12,27 @@ from undertow.cli.commands import Door, changes_of, command, finish, request_of
 from undertow.cli.options import RUN, Options
 from undertow.cli.screen import errors, gates, progress
 from undertow.cli.suspect import SUSPECT
+from undertow.workflows.audits import AUDITS as REGISTERED
 from undertow.workflows.audits import audit_named, names
 
-audit_app = typer.Typer(help="Measure what a finetuned model leaks. Alone: mia and tmi on the embedded digits.")
+
+class _Audits(typer.core.TyperGroup):
+    """The built-in audits and, only where they are asked for, those of plugins."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*names(), *(name for name in REGISTERED if name not in names())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in names() or cmd_name not in REGISTERED:
+            return super().get_command(ctx, cmd_name)
+        alone = typer.Typer(add_completion=False)
+        alone.command(cmd_name)(command(REGISTERED[cmd_name]))
+        return typer.main.get_command(alone)
+
+
+audit_app = typer.Typer(
+    cls=_Audits, help="Measure what a finetuned model leaks. Alone: mia and tmi on the embedded digits."
+)
 DOORS = {"mia": (own.TRAINING, one.ONE_MODEL), "tmi": (own.STAGES,), "poisoning": (SUSPECT,)}
 
 

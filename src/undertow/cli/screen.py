@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,6 +70,18 @@ def _theirs(error: TrainingFailed) -> str:
     """The traceback of the user's own code, as it was where it ran."""
     notes = getattr(error, "__notes__", [])
     return "".join(notes or traceback.format_exception(error.__cause__ or error)).rstrip()
+
+
+def one_line(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """A `warnings.showwarning` that says in one line which plugin was left out; other warnings are shown as before."""
+
+    def shown(message: Any, category: Any, *rest: Any, **named: Any) -> None:
+        if category.__name__ == "PluginWarning":
+            typer.echo(f"undertow: warning: {message}", err=True)
+        else:
+            otherwise(message, category, *rest, **named)
+
+    return shown
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 
-from undertow.types import ConfigError, J, R, WorkerDied
+from undertow.registry import Registry, callable_value
+from undertow.types import ConfigError, Executor, J, R, WorkerDied
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,26 @@ class Processes:
                 future.cancel()
 
 
-def choose_executor(workers: int) -> Serial | Processes:
-    """`Serial` for one worker, else that many processes."""
-    return Serial() if workers == 1 else Processes(workers)
+def choose_executor(workers: int, name: str = "") -> Executor:
+    """The named executor with so many workers; "": `Serial` for one worker, else that many processes.
+
+    ConfigError, with the nearest name, where there is none of that name.
+    """
+    return EXECUTORS.find(name or ("serial" if workers == 1 else "processes"))(workers)
+
+
+def _serial(workers: int) -> Executor:
+    if workers != 1:
+        raise ConfigError(f"workers = {workers}; the executor 'serial' has 1")
+    return Serial()
+
+
+EXECUTORS: Registry[Callable[[int], Executor]] = Registry(
+    "undertow.executors",
+    "executor",
+    {"serial": _serial, "processes": Processes, "forks": "undertow.engine.forks:Forks"},
+    callable_value,
+)
 
 
 def _prepare_worker() -> None:

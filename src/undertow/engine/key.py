@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from undertow.registry import OURS
 from undertow.types import Array, Slot, Stage
 
 PACKAGES = ("numpy", "torch")  # whose code decides the bits of every model; a stage may declare more
@@ -23,7 +24,7 @@ def canonical(value: Any) -> Any:
     """
     if is_dataclass(value) and not isinstance(value, type):
         shown = {f.name: canonical(getattr(value, f.name)) for f in fields(value)}
-        return {"type": type(value).__qualname__, **shown}  # not its module: a class may move, and keeps its models
+        return {"type": _class_name(type(value)), **shown}
     if isinstance(value, np.ndarray):
         return {"array": fingerprint(value)}
     if isinstance(value, Mapping):
@@ -33,6 +34,12 @@ def canonical(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"a stage may not hold {type(value).__name__}: it could not be named in the store")
+
+
+def _class_name(kind: type) -> str:
+    """Without its module: a class may move and keeps its models; with the package where that is another than ours."""
+    package = kind.__module__.partition(".")[0]
+    return kind.__qualname__ if package == OURS else f"{package}:{kind.__qualname__}"
 
 
 def fingerprint(*arrays: Array) -> str:

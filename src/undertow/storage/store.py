@@ -77,7 +77,9 @@ class MemoryStore:
         return key in self.arrays
 
     def get(self, key: str) -> Params:
-        return dict(self.arrays[key])
+        if key not in self.arrays:
+            raise StoreError(f"no entry {key} is in this store")
+        return {name: value.copy() for name, value in self.arrays[key].items()}
 
     def put(self, key: str, arrays: Mapping[str, Array]) -> None:
         self.arrays[key] = {name: np.array(value) for name, value in arrays.items()}

@@ -1,40 +1,44 @@
 """The table of audits: the one place where a new audit is named."""
 
-from importlib import import_module
 from pathlib import Path
 
-from undertow.types import AuditResult, ConfigError, StoreError
+from undertow.registry import Registry, instance_of
+from undertow.types import AuditResult, StoreError
 from undertow.workflows.audit import Audit, no_pictures, write_index, write_report
 
-BUILT_IN = {
-    "mia": "undertow.workflows.leakage:MIA",
-    "tmi": "undertow.workflows.leakage:TMI",
-    "poisoning": "undertow.workflows.poisoning:POISONING",
-    "datatrap": "undertow.workflows.datatrap:DATATRAP",
-    "dp": "undertow.workflows.dp:DP",
-    "extraction": "undertow.workflows.extraction:EXTRACTION",
-}
+AUDITS: Registry[Audit] = Registry(
+    "undertow.audits",
+    "audit",
+    {
+        "mia": "undertow.workflows.leakage:MIA",
+        "tmi": "undertow.workflows.leakage:TMI",
+        "poisoning": "undertow.workflows.poisoning:POISONING",
+        "datatrap": "undertow.workflows.datatrap:DATATRAP",
+        "dp": "undertow.workflows.dp:DP",
+        "extraction": "undertow.workflows.extraction:EXTRACTION",
+    },
+    instance_of(Audit),
+)
 
 
 def names() -> tuple[str, ...]:
-    """Every audit that can be asked for, in the order of the help."""
-    return tuple(BUILT_IN)
+    """The built-in audits, in the order of the help; those of plugins are in AUDITS as well."""
+    return AUDITS.built_in
 
 
 def audit_named(name: str) -> Audit:
-    """The audit of that name; ConfigError with the known ones where there is none."""
-    if name not in BUILT_IN:
-        raise ConfigError(f"no audit {name!r}; there are: {', '.join(names())}")
-    module, _, value = BUILT_IN[name].partition(":")
-    audit: Audit = getattr(import_module(module), value)
-    return audit
+    """The audit of that name, or the one that a reference `package.module:value` stands for.
+
+    ConfigError, with the nearest name, where there is none.
+    """
+    return AUDITS.find(name)
 
 
 def render_reports(run: Path, include_examples: bool) -> list[Path]:
     """Draw the report(s) of a finished run again; returns their paths."""
     from undertow.storage.results import load_result
 
-    parts = [run / name for name in names() if (run / name / "result.json").is_file()]
+    parts = [run / name for name in AUDITS if (run / name / "result.json").is_file()]
     alone = (run / "result.json").is_file()
     if not alone and not parts:
         raise StoreError(f"{run}: no finished run of undertow there (no result.json)")
@@ -47,5 +51,5 @@ def render_reports(run: Path, include_examples: bool) -> list[Path]:
 
 
 def _render(result: AuditResult, folder: Path, include_examples: bool) -> None:
-    pictures = audit_named(result.audit).pictures if result.audit in names() else no_pictures
+    pictures = audit_named(result.audit).pictures if result.audit in AUDITS else no_pictures
     write_report(result, folder, pictures(result, folder, include_examples))

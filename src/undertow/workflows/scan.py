@@ -14,6 +14,7 @@ import numpy as np
 from undertow.opening import Limits, Opened, Signer, check_signature, open_checkpoint, verdict_of
 from undertow.opening.loaders.policy import Policy
 from undertow.opening.loaders.policy import policy as policy_of
+from undertow.registry import no_plugins
 from undertow.scanner import (
     ENOUGH,
     Coverage,
@@ -133,6 +134,7 @@ def require_safe(
     raise UnsafeCheckpoint(f"{source} is {result.verdict}: {why}")
 
 
+@no_plugins()
 def scan_paths(paths: Sequence[str | Path], request: ScanRequest) -> Scan:
     """Every path by itself, and the worst verdict of all. BadInput, before anything is scanned, for missing paths."""
     missing = [path for path in paths if not os.path.lexists(path) and not _id(path)]
@@ -166,6 +168,7 @@ def _against(baseline: "Baseline | None", found: Scan) -> Scan:
     return replace(found, result=replace(found.result, settings=settings))
 
 
+@no_plugins()
 def scan(source: str | Path | Params, request: ScanRequest) -> Scan:
     """One path, or weights in memory."""
     with _trusted(request.parent) as parent:

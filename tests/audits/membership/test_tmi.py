@@ -11,7 +11,7 @@ pytest.importorskip("sklearn")
 from undertow.attacks.tmi_default import tmi_default
 from undertow.audits.chain import Host, Workshop
 from undertow.audits.membership.presets import preset
-from undertow.audits.membership.tmi import OFFERED, _evidence, _train, audit_tmi, lay_table
+from undertow.audits.membership.tmi import _evidence, _train, audit_tmi, lay_table, offered
 from undertow.audits.settings import EngineSettings
 from undertow.engine.executor import Serial
 from undertow.sources.records.datasets import load_supply
@@ -153,7 +153,7 @@ def test_the_result_says_what_direct_access_adds_and_how_many_records_were_asked
 
 def test_direct_access_is_tried_by_two_rules_unasked(both):
     """The embedded default: LiRA, and the default rule at both places; other rules where they are named."""
-    assert [name for name in OFFERED if name.startswith("direct-")] == ["direct-lira", "direct-tmi-default"]
+    assert [name for name in offered() if name.startswith("direct-")] == ["direct-lira", "direct-tmi-default"]
     store, _ = both
     named = run(replace(BOTH, attacks=("tmi-lda", "direct-tmi-lda")), store=store)
     assert {m.attack for m in named.measurements} == {"tmi-lda", "direct-tmi-lda", "direct-tmi-lda - tmi-lda"}

@@ -7,7 +7,8 @@ import pytest
 from tests.oracles.auc import auc
 from tests.oracles.noise import noise
 
-from undertow.attacks.catalog import ATTACKS, run
+from undertow.attacks.attack import run
+from undertow.attacks.catalog import ATTACKS
 from undertow.audits.in_turn import at_points
 from undertow.audits.leakage import attack_all, measure_all
 from undertow.audits.membership.together import TOGETHER, asked_together, in_groups, together_rows

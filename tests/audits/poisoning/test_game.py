@@ -13,6 +13,7 @@ from tests.audits.poisoning.poison_games import REAL, TINY, host, run, table
 from undertow import signals
 from undertow.audits.poisoning import game as poisoning
 from undertow.audits.poisoning.kit import image_signals, weights_of
+from undertow.audits.poisoning.recipes import RECIPES as KNOWN
 from undertow.audits.poisoning.settings import ARMS
 from undertow.audits.stored import keep, put_examples
 from undertow.rng import stream
@@ -249,3 +250,14 @@ def test_a_checkpoint_of_the_users_is_kept_under_its_content():
     assert key == keep(ours.store, dict(reversed(params.items())))
     assert key != keep(ours.store, {"b": np.ones(2), "a": np.ones(3)})
     np.testing.assert_array_equal(ours.store.get(key)["b"], np.ones(2))
+
+
+def test_what_a_recipe_says_of_itself_is_what_it_does():
+    """Its text is all that a reader of a report knows of it."""
+    public = KNOWN["warm-up"]
+    steps = poisoning.preparations(table(replace(TINY, recipes=("warm-up",))), public, "")[-1].objective.steps
+    assert f"after {steps} steps on public data" in public.about
+    assert f"epsilon {KNOWN['dp'].epsilon:g}" in KNOWN["dp"].about
+    assert f"alpha {KNOWN['neftune'].neftune:g}" in KNOWN["neftune"].about
+    assert f"noise of {KNOWN['weight-noise'].amount:g} deviations" in KNOWN["weight-noise"].about
+    assert KNOWN["fewer-steps"].epochs == 0.5  # "half the epochs"

@@ -30,7 +30,7 @@ def test_unknown_names_are_answered_with_the_nearest():
         preset("digit")
     with pytest.raises(ConfigError, match="did you mean 'warm-up'"):
         check_recipes(replace(preset("digits"), recipes=("full", "warmup")))
-    with pytest.raises(ConfigError, match="no view 'all'"):
+    with pytest.raises(ConfigError, match="no view is called 'all'"):
         check_recipes(replace(preset("digits"), views=("all",)))
 
 

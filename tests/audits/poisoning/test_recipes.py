@@ -16,7 +16,7 @@ def test_recipes_come_in_the_order_they_are_named_each_once():
 
 @pytest.mark.parametrize(("wrong", "near"), [("lra", "lora"), ("Full", "full"), ("dpsgd", "dp"), ("last_k", "last-k")])
 def test_a_mistyped_recipe_is_answered_with_the_nearest(wrong, near):
-    with pytest.raises(ConfigError, match=f"no recipe '{wrong}'; did you mean '{near}'") as said:
+    with pytest.raises(ConfigError, match=f"no recipe is called '{wrong}'; did you mean '{near}'") as said:
         chosen((wrong,))
     assert "\n" not in str(said.value)
 

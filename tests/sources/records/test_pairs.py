@@ -138,7 +138,7 @@ def test_where_the_training_split_is_used_up_the_test_split_is_finetuned_on(load
         ("cifar100-cifar10", {"other": 50_000}, "cifar10 has 25000 downstream records; lower data.other"),
         ("omniglot-fashion", {"classes": 20}, "30 records of each of 20 classes"),
         ("cifar100-cifar1", {}, "did you mean 'cifar100-cifar10'"),
-        ("nonsense", {}, "there are: cifar100-cifar10"),
+        ("nonsense", {}, "known: cifar100-cifar10"),
         ("cifar100-coarse", {"source": "digits"}, "--data DIR.*--data hub"),
     ],
 )

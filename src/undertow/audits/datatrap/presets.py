@@ -116,7 +116,7 @@ PRESETS: Mapping[str, tuple[str, DataTrapConfig]] = {
 
 def preset(name: str) -> DataTrapConfig:
     """The named preset; ConfigError naming the nearest."""
-    from undertow.audits.named import check_named
+    from undertow.registry import check_named
 
     check_named("preset", [name], PRESETS, "--list-presets")
     return PRESETS[name][1]

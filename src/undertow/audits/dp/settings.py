@@ -168,7 +168,7 @@ PRESETS: Mapping[str, tuple[str, DpConfig]] = {
 
 def preset(name: str) -> DpConfig:
     """The named preset; ConfigError naming the nearest."""
-    from undertow.audits.named import check_named
+    from undertow.registry import check_named
 
     check_named("preset", [name], PRESETS, "--list-presets")
     return PRESETS[name][1]

@@ -5,15 +5,11 @@ The estimate is a formula, not a measurement, so that the same file always runs 
 
 import numpy as np
 
-from undertow.attacks import in_turn
-from undertow.attacks.catalog import Attack, direct_name
+from undertow.attacks.attack import Attack
 from undertow.engine.membership import balanced, folds
 from undertow.types import Array, Evidence
 
 SECONDS = 3.0  # one attack may take about so long unasked
-NETWORK = {"tmi": 3.5e-4, "tmi-label-only": 3.5e-4, "tmi-top-k": 3.5e-4, "tmi-averaged": 1e-3}  # s per fold and point
-KRIGING = 2e-4  # s per fold and point: tmi-default
-NUMBER = 1e-7  # s per fold and number of the shadows' outputs: closed forms on whole outputs
 
 
 def too_dear(attack: Attack, evidence: Evidence, targets: Array | None) -> str | None:
@@ -28,15 +24,12 @@ def too_dear(attack: Attack, evidence: Evidence, targets: Array | None) -> str |
 def estimate(attack: Attack, evidence: Evidence, targets: Array | None) -> float:
     """About how many seconds of CPU time it takes."""
     logits = evidence.pretrained_logits if attack.kind == "direct" else evidence.logits
-    if not attack.shadows or attack.name in in_turn.RULES or logits is None:
+    if not attack.shadows or attack.in_turn is not None or logits is None:
         return 0.0
-    rule = attack.name.removeprefix(direct_name(""))
     member = evidence.member
     if targets is not None:
         count = 1
     else:
         count = len(member) if balanced(member) else len(folds(member))
-    points = member.shape[1]
-    own = NETWORK.get(rule, KRIGING if rule == "tmi-default" else 0.0)
     numbers = float(np.prod(logits.shape))
-    return float(count * (own * points + (NUMBER * numbers if rule not in NETWORK else 0.0)))
+    return float(count * (attack.point_seconds * member.shape[1] + attack.number_seconds * numbers))

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from undertow.attacks.attack import MIA, TMI
+from undertow.attacks.catalog import offered_by
 from undertow.audits.chain import Decision, Host, Workshop, class_count, ready
 from undertow.audits.language import blind_features
 from undertow.audits.leakage import attack_all, choose_attacks, held_out
@@ -91,8 +93,8 @@ def _attack_seconds(audit: str, config: LeakageConfig, supply: Supply, points: i
     asked = config.challenge or len(supply.secret)
     few = min(points, asked)
     evidence = _noise(config, supply.secret.take(np.arange(few)), _classes(audit, supply))
-    module = tmi if audit == "tmi" else mia
-    names = choose_attacks(config.attacks, module.OFFERED, evidence)
+    offered = tmi.offered() if audit == TMI else offered_by(MIA)
+    names = choose_attacks(config.attacks, offered, evidence)
     start = time.perf_counter()
     attack_all(evidence, [held_out(config.shadows, config.victims)], names, config.seed)
     return (time.perf_counter() - start) * asked / few

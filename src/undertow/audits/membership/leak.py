@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from undertow.attacks import in_turn
 from undertow.attacks.catalog import ATTACKS
 from undertow.audits.membership.reading import thick
 from undertow.engine.membership import balanced, held_out_targets, left_out, redraw, uneven
@@ -146,14 +145,13 @@ def _replay(scores: Scores, evidence: Evidence, targets: Array | None, ids: Sequ
     if not attack.shadows:
         fixed = scores.values
         return Replay(attack.name, member, lambda _member, _rng: fixed, rows, scores.groups)
-    if attack.name not in in_turn.RULES or attack.rule is None:
+    alone = attack.in_turn
+    if alone is None or attack.rule is None:
         return None
     values, rule = np.asarray(attack.read(evidence), float)[:, keep], attack.rule
     if targets is None:
-        alone = in_turn.RULES[attack.name]
         return Replay(attack.name, member, lambda m, g: alone(values, m, left_out(m, g)), rows, scores.groups)
     if balanced(evidence.member):
-        alone = in_turn.RULES[attack.name]
         return Replay(attack.name, member, lambda m, g: alone(values, m, left_out(m, g))[rows], rows, scores.groups)
     shadows = held_out_targets(rows.tolist(), evidence.member).shadows
 

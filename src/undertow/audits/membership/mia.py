@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from undertow.attacks.attack import MIA
+from undertow.attacks.catalog import offered_by
 from undertow.audits.chain import Decision, Host, Workshop, design_of, ready
 from undertow.audits.language import blind_features
 from undertow.audits.leakage import (
@@ -33,10 +35,6 @@ from undertow.stages.query import Then
 from undertow.training.privacy import Noise
 from undertow.types import AuditResult, ConfigError, Evidence, Slot
 
-OFFERED = (
-    "lira", "lira-offline", "rmia", "rmia-offline", "bavaria",
-    "loss", "confidence", "entropy", "margin", "blind",
-)  # fmt: skip
 GROUPED = ("rmia",)  # measured again with fewer records asked together
 
 
@@ -64,7 +62,7 @@ def audit_mia(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
     with clock.stage("train"):
         trace = workshop.play([game.link], game.slots, secret=game.link.name, start=game.start)
     evidence = _evidence(workshop, game, trace)
-    names = choose_attacks(config.attacks, OFFERED, evidence)
+    names = choose_attacks(config.attacks, offered_by(MIA), evidence)
     design = game.design
     fold = held_out(design.shadows, design.victims)
     with clock.stage("attack"):

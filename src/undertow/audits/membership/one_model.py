@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from undertow.attacks.catalog import ATTACKS, missing
+from undertow.attacks.attack import MIA, MODEL, REFERENCE, missing
+from undertow.attacks.catalog import ATTACKS, offered_by
 from undertow.audits.in_turn import at_points, attack_in_turn
 from undertow.audits.leakage import Stopwatch, attack_all, measure_all
 from undertow.audits.membership.answers import BATCH, Given, ask, plain
@@ -28,9 +29,6 @@ from undertow.rng import stream
 from undertow.types import Array, AuditResult, BadInput, Evidence, Progress, Scores
 
 AUDIT = "model"
-OFFERED = tuple(name for name, attack in ATTACKS.items() if attack.kind in ("baseline", "blind"))
-WITH_BASE = ("calibrated", "rmia-offline")
-SHADOWED = ("lira", "rmia", "bavaria")  # named as what a stronger audit adds
 BASE = "the reference model"  # group of the control rows
 STRONGER = (
     "one model was given, and it is compared with models trained on other random halves of the records",
@@ -80,7 +78,7 @@ def audit_one_model(one: OneModel, seed: int = 0, progress: Progress | None = No
         asked = _answered(one, one.predict, "predict", features, seed, progress)
         base = None if one.base is None else _answered(one, one.base, "base", features, seed, progress)
     evidence = asked.evidence
-    names = tuple(name for name in _applying(OFFERED, evidence) if name != BLIND)
+    names = tuple(name for name in _applying(_offered(), evidence) if name != BLIND)
     with clock.stage("attack"):
         sample, guessed = _blind(evidence, both.ids, seed)
         scores = attack_in_turn(evidence, names, seed, ids=both.ids).scores + guessed
@@ -111,6 +109,16 @@ def audit_one_model(one: OneModel, seed: int = 0, progress: Progress | None = No
         not_run=_not_run(evidence, base is not None),
         left_out=_unguessed(len(both.ids), sample.member.shape[1]) if guessed else (),
     )
+
+
+def _offered() -> tuple[str, ...]:
+    """What one model alone allows: thresholds, and the blind guess."""
+    return tuple(name for name in offered_by(MODEL) if not ATTACKS[name].shadows)
+
+
+def _stronger() -> tuple[str, ...]:
+    """What a stronger audit adds: rules that compare models with and without a record."""
+    return tuple(name for name in offered_by(MIA) if ATTACKS[name].shadows and ATTACKS[name].least_in)
 
 
 def _applying(names: Sequence[str], evidence: Evidence) -> tuple[str, ...]:
@@ -240,14 +248,14 @@ def _logits(a: Array, b: Array) -> Array:
 
 
 def _with_base(whole: Evidence, seed: int) -> tuple[Scores, ...]:
-    names = _applying(WITH_BASE, whole)
+    names = _applying(offered_by(REFERENCE), whole)
     scores = attack_all(whole, [Fold(np.array([0]), np.array([1]))], names, seed)
     return tuple(replace(s, groups=whole.groups) for s in scores)
 
 
 def _control(base: Evidence, seed: int) -> tuple[Scores, ...]:
     """The same thresholds on the reference, which saw neither group: what they find there is a difference in kind."""
-    names = tuple(name for name in _applying(OFFERED, base) if name != BLIND)
+    names = tuple(name for name in _applying(_offered(), base) if name != BLIND)
     return attack_in_turn(base, names, seed, group=BASE).scores
 
 
@@ -259,8 +267,8 @@ def _not_run(evidence: Evidence, base: bool) -> tuple[dict[str, str], ...]:
     if not base and evidence.values is None:
         why = "it compares the model with a reference that was trained on none of the records"
         fix = "give base=, or --base: another model of the same task"
-        found += [(name, why, fix) for name in WITH_BASE]
-    found += [(name, *STRONGER) for name in SHADOWED]
+        found += [(name, why, fix) for name in offered_by(REFERENCE)]
+    found += [(name, *STRONGER) for name in _stronger()]
     return tuple({"attack": name, "reason": reason, "fix": fix} for name, reason, fix in found)
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from undertow.attacks.catalog import ATTACKS, Attack, check_names
+from undertow.attacks.attack import SCORE, Attack
+from undertow.attacks.catalog import ATTACKS, check_names, listed_by
 from undertow.audits.in_turn import Attacked, asked, at_points, attack_in_turn, attackable, needs
 from undertow.audits.leakage import Stopwatch, attack_all, choose_attacks, measure_all
 from undertow.audits.membership.blind import with_blind_error
@@ -75,7 +76,7 @@ def _chosen(
     wanted: Sequence[str], evidence: Evidence, targets: Array | None
 ) -> tuple[tuple[str, ...], tuple[dict[str, str], ...]]:
     """The attacks to run, and those that are not run unless they are asked for."""
-    names = choose_attacks(wanted, tuple(ATTACKS), evidence)
+    names = choose_attacks(wanted, listed_by(SCORE), evidence)
     if wanted:
         return names, ()
     dear = {name: why for name in names if (why := too_dear(ATTACKS[name], evidence, targets))}

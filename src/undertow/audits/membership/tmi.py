@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from undertow.attacks.attack import TMI
+from undertow.attacks.catalog import offered_by
 from undertow.audits.chain import Decision, Host, Workshop, design_of, ready
 from undertow.audits.language import blind_features, direct_access, pretrained_utility
 from undertow.audits.leakage import (
@@ -43,11 +45,6 @@ from undertow.stages.query import Query, Then
 from undertow.training.privacy import Noise
 from undertow.types import AuditResult, BadInput, Evidence, Scores, Slot
 
-OFFERED = (
-    "tmi-default", "tmi", "tmi-averaged", "tmi-lda", "tmi-global", "tmi-knn", "tmi-label-only", "tmi-top-k",
-    "adapted-lira", "adapted-lira-averaged", "loss", "confidence", "entropy", "margin", "blind",
-    "direct-lira", "direct-tmi-default",
-)  # fmt: skip
 STAGES = {"shadow": "finetune", "victim": "finetune victims"}  # where the result names the engines of each role
 GROUPED = ("tmi-default",)  # measured again with fewer records asked together
 CONTROL = "no-pretraining"  # the same game on models whose pretraining never happened
@@ -127,6 +124,11 @@ def audit_tmi(config: LeakageConfig, supply: Supply, host: Host) -> AuditResult:
     )
 
 
+def offered() -> tuple[str, ...]:
+    """Names of the attacks that run unasked, the default rule first."""
+    return offered_by(TMI, first=GROUPED)
+
+
 def lay_table(workshop: Workshop) -> Game:
     """Deal the memberships, decide the engines of all stages, and make the links."""
     config, supply = workshop.config, workshop.supply
@@ -201,7 +203,7 @@ def _offered(config: LeakageConfig, evidence: Evidence) -> tuple[str, ...]:
     left = set() if config.data.same_labels else {"loss", "margin"}
     costly = too_costly(evidence)
     left |= {costly["attack"]} if costly else set()
-    return tuple(name for name in OFFERED if name not in left)
+    return tuple(name for name in offered() if name not in left)
 
 
 def _control(workshop: Workshop, game: Game, names: Sequence[str]) -> tuple[Scores, ...]:

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from undertow.attacks.catalog import ATTACKS, Attack
+from undertow.attacks.attack import Attack
+from undertow.attacks.catalog import ATTACKS
 from undertow.audits.in_turn import at_points
 from undertow.audits.leakage import attack_all
 from undertow.engine.membership import Fold

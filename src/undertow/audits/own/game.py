@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from undertow.attacks.catalog import ATTACKS, check_names, missing
+from undertow.attacks.attack import MIA, missing
+from undertow.attacks.catalog import ATTACKS, check_names, offered_by
 from undertow.audits.leakage import Stopwatch
 from undertow.audits.membership.evidence import SignalSet
 from undertow.audits.membership.score import audit_score
@@ -22,11 +23,6 @@ from undertow.engine.key import digest
 from undertow.engine.pairs import pairs, training_seeds
 from undertow.types import Array, AuditResult, ConfigError, Evidence, Executor, Progress, Store
 
-# By mia, as `audit mia` runs them; `threshold` is the user's own score as it is. Tmi: all that apply and are cheap.
-OFFERED = (
-    "threshold", "lira", "lira-offline", "rmia", "rmia-offline", "bavaria",
-    "loss", "confidence", "entropy", "margin", "blind",
-)  # fmt: skip
 OWN = "own training"  # key of the result's environment: what was trained, and what came out of the store
 
 
@@ -189,7 +185,7 @@ def _offered(signals: SignalSet) -> tuple[str, ...]:
     member = there["member"]
     logits = there.get("logits", there.get("probabilities"))
     evidence = Evidence(member, there.get("values"), logits, there.get("labels"), features=there.get("features"))
-    return tuple(name for name in OFFERED if missing(ATTACKS[name], evidence) is None)
+    return tuple(name for name in offered_by(MIA, first=("threshold",)) if missing(ATTACKS[name], evidence) is None)
 
 
 def _config(training: OwnTraining, plan: Plan) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from undertow.audits.in_turn import attack_in_turn
+from undertow.audits.in_turn import attack_in_turn, offered_on
 from undertow.audits.leakage import Stopwatch
 from undertow.audits.membership.reading import reading
 from undertow.audits.own.game import OWN, OwnTraining, Place, Plan, dealing, planned, recorded
@@ -24,7 +24,6 @@ from undertow.signals import label_confidence
 from undertow.types import Array, AuditResult, Evidence, Measurement, Scores
 
 ARMS = ("reference", "suspect")
-NAMES = ("threshold", "lira", "lira-offline")
 VIEW = "answers"
 
 
@@ -53,8 +52,8 @@ def audit_own_poisoning(
         with clock.stage(f"finetune from the {arm}"):
             trainings = planned(training, pool, plan)
             answers[arm] = run_all(trainings, training.answer, place.store, place.executor, place.progress)
-        values = _signal(answers[arm].values, pool)
-        attacked = attack_in_turn(Evidence(member, values=values), NAMES, plan.seed, group=arm, ids=pool.ids)
+        evidence = Evidence(member, values=_signal(answers[arm].values, pool))
+        attacked = attack_in_turn(evidence, offered_on(evidence), plan.seed, group=arm, ids=pool.ids)
         found[arm] = {s.attack: s for s in attacked.scores}
     with clock.stage("measure"):
         rows = list(_rows(found, targeted, plan.seed, finetuning.called))

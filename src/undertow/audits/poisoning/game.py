@@ -15,7 +15,7 @@ import numpy as np
 
 from undertow.audits.base import Base
 from undertow.audits.chain import Host
-from undertow.audits.in_turn import attack_in_turn
+from undertow.audits.in_turn import THRESHOLD, attack_in_turn, offered_on
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.audits.poisoning.kit import BASE_SLOT, Answers, Kit, cooked, image_kit
 from undertow.audits.poisoning.kit_clip import clip_kit
@@ -218,8 +218,8 @@ def attacked(game: Game, models: Answers, base: Answers, view: str, arm: str) ->
     main = game.kit.first if game.kit.first in statistics else next(iter(statistics))
     scores: dict[str, Scores] = {}
     for name, values in statistics.items():
-        names = ["threshold", "lira", "lira-offline"] if name == main or view == "exact" else ["threshold"]
         evidence = Evidence(member=game.member, values=values)
+        names = offered_on(evidence) if name == main or view == "exact" else (THRESHOLD,)
         for found in attack_in_turn(evidence, names, game.config.seed, group=arm).scores:
             title = (
                 name if found.attack == "threshold" else found.attack if name == main else f"{found.attack} of {name}"

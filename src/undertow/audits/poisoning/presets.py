@@ -6,9 +6,9 @@ Every number of these presets stands in this file, once; recipes are in recipes.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from undertow.audits.named import check_named
 from undertow.audits.poisoning.recipes import RECIPES
 from undertow.audits.poisoning.settings import BaseModel, Candidates, PoisoningConfig
+from undertow.registry import check_named
 from undertow.training.objective import Objective
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError

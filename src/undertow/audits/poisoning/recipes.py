@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
+from undertow.registry import check_named
 from undertow.types import ConfigError
 
 Strategy = Literal["full", "linear", "last-k", "lora", "qlora"]
@@ -46,10 +46,7 @@ RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 def chosen(names: Iterable[str]) -> tuple[Recipe, ...]:
     """The recipes of these names, each once; ConfigError with the nearest name for one that is none."""
-    for name in names:
-        if name not in RECIPES:
-            near = get_close_matches(name, RECIPES, 1, 0)[0]
-            raise ConfigError(f"no recipe {name!r}; did you mean {near!r}? All: {', '.join(RECIPES)}")
+    check_named("recipe", names, RECIPES, "--list-recipes")
     found = tuple(RECIPES[name] for name in dict.fromkeys(names))
     if not found:
         raise ConfigError("recipes is empty; name at least one, e.g. 'full'")

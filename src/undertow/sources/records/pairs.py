@@ -6,13 +6,13 @@ pretrained models of one store.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 
 import numpy as np
 
 from undertow.audits.settings import DataSettings
 from undertow.audits.supply import Supply, row_hashes
+from undertow.registry import unknown
 from undertow.rng import stream
 from undertow.sources.records import text_pairs
 from undertow.sources.records.image_files import ImageSet
@@ -233,9 +233,7 @@ PAIRS: Mapping[str, Callable[[DataSettings, int], Supply]] = {
 def load_pair(settings: DataSettings, seed: int) -> Supply:
     """The records of the pair that data.pair names; ConfigError for a pair that is not known or has no source."""
     if settings.pair not in PAIRS:
-        near = get_close_matches(settings.pair, PAIRS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(PAIRS)}"
-        raise ConfigError(f"no pair {settings.pair!r}; {hint}")
+        raise unknown("pair", settings.pair, PAIRS)
     if settings.source == "digits":
         raise ConfigError(
             f"the data of the pair {settings.pair!r} is not embedded: give the folder that holds it, --data DIR, or "

@@ -1,0 +1,1 @@
+"""An attack and an audit for Undertow, as another package adds them."""
