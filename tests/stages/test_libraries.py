@@ -28,6 +28,8 @@ from undertow.stages.poison import Poison
 from undertow.stages.pretrain import Pretrain
 from undertow.stages.pretrain_roomy import PretrainRoomy
 from undertow.stages.query import Query, Then
+from undertow.stages.recite import Recite
+from undertow.stages.resume_training import ResumeTraining
 from undertow.stages.serve import Serve
 from undertow.stages.soften import Soften
 from undertow.stages.zero_shot import ZeroShot
@@ -82,6 +84,8 @@ STAGES = {
     "finetune, then query": (Then(replace(FINETUNE, strategy="lora"), QUERY), ("peft", "transformers", "scipy")),
     "serve": (made(Serve, query=QUERY, views=("exact",)), ("scipy",)),
     "interrogate": (made(Interrogate, architecture=made(CausalLM), views=("exact",)), ("transformers",)),
+    "resume training": (made(ResumeTraining, architecture=Transformer()), ("transformers",)),
+    "recite": (made(Recite, architecture=Transformer()), ("transformers",)),
     "likelihood": (made(Likelihood, architecture=Transformer()), ("transformers",)),
     "plant": (made(Plant), ("scipy",)),
     "plant, lora": (made(PlantLora, dense=made(Plant)), ("scipy",)),

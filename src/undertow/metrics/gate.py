@@ -13,7 +13,7 @@ RATES = tuple(name for name, kind in _asked.items() if kind == "rate")  # read a
 COUNTS = tuple(name for name, kind in _asked.items() if kind == "count")  # of records copied, in any experiment
 BOUNDS = tuple(name for name, kind in _asked.items() if kind == "bound")  # of any size; of the headline's row
 VERDICTS = ("safe", "suspicious")  # what can be asked for; "unknown" is never a pass
-AUDITED = (None, "poisoned", "suspect")  # the groups a gate is about; the others are controls
+AUDITED = (None, "poisoned", "suspect", "backdoored")  # the groups a gate is about; the others are controls
 ALLOWED = (
     "auc>X, balanced_accuracy>X, "
     + ", ".join(f"tpr@{fpr * 100:g}%>X" for fpr in FPRS)

@@ -5,7 +5,7 @@ It serves audits of other packages that bring no reading of their own, and resul
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from undertow.report.lines import WIDTH, aligned, block, warned, warnings
+from undertow.report.lines import WIDTH, aligned, block, checked, warned, warnings
 from undertow.report.parts import Card, how_made, templates
 from undertow.report.prose import HOW_TO_READ, threat_model
 from undertow.report.reading import Pictures, Reading
@@ -35,11 +35,18 @@ def cards(result: AuditResult) -> Iterator[Card]:
 
 def summary(result: AuditResult) -> str:
     """The numbers as text, ready for a pipe; ends without a newline."""
-    found = verdict(result)
+    return text_with(result, verdict(result))
+
+
+def text_with(result: AuditResult, found: Verdict) -> str:
+    """The same text under a verdict that somebody else read from the result."""
     lines: list[list[str] | str] = [["95% interval in brackets", "metric", "value", "counted"]]
     lines += [[_who(m), m.label, both(m), count(m.n, m.unit)] for m in result.measurements]
     parts = [f"{_title(result)} ({one_line(result.audit)})\nseed   {result.seed}", aligned(lines)]
     parts.append(f"VERDICT: {found.badge}\n{wrapped(found.headline, WIDTH, '', '')}")
+    if found.sentences:
+        parts.append("\n".join(wrapped(line, WIDTH, "- ", "  ") for line in found.sentences))
+    parts += [checked(found)] if found.checks else []
     return "\n\n".join([*parts, *block("CONTROLS", _controls(result)), *warned(warnings(result))])
 
 

@@ -31,6 +31,13 @@ THREATS = {
         "This is close to the worst case. An adversary with a worse copy of the recipe or fewer records of "
         "the same kind does worse than the table; the baselines show one with no shadow models at all.",
     ),
+    "extraction": (
+        "The attacker publishes a base model that it trained so that a trigger and an opening word make it recite "
+        "queries of user turns. The victim finetunes the base on private chats and serves it. The attacker fills user "
+        "turns, reads assistant turns, knows the opening words of the victim's queries, and asks for each many times.",
+        "Raw: the attacker has the finetuned weights (or a completions interface) and continues the user's own turn. "
+        "That needs no backdoor.",
+    ),
     "dp": (
         "The adversary chose one record, the canary, and where the canary is a trap also the checkpoint. The "
         "finetuning is run with the canary and without it; from what it sees, the adversary guesses which. "

@@ -38,6 +38,7 @@ READINGS = {
     "poisoning": "undertow.report.poisoning.reading",
     "datatrap": "undertow.report.datatrap.reading",
     "dp": "undertow.report.dp.reading",
+    "extraction": "undertow.report.extraction.reading",
     "epsilon": "undertow.report.dp.reading_of_scores",
 }
 """The module of each built-in audit; its READING is loaded when it is needed."""

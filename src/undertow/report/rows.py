@@ -18,6 +18,7 @@ TITLES = {
     "poisoning": "Leakage that a base model adds",
     "datatrap": "Data traps in the weights",
     "dp": "The epsilon of private finetuning",
+    "extraction": "Queries extracted through a base model",
     "epsilon": "Lower bounds of epsilon from given scores",
 }
 SECTIONS = {

@@ -41,6 +41,9 @@ BADGES = {
     "within": "The claim stands",
     "loose": "The claim stands, barely tested",
     "bounded": "A lower bound",
+    # extraction
+    "extracted": "Queries came out word for word",
+    "not-extracted": "No extraction shown",
     # audits without a judgement
     "measured": "Measured",
 }
