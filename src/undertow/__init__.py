@@ -50,6 +50,7 @@ _LAZY = {
     "audit_score": "undertow.audits.membership.score",
     "audit_tmi": "undertow.workflows.own",
     "check_pipeline": "undertow.audits.dp.conformance",
+    "evidence": "undertow.workflows.evidence:make_pack",
     "inspect_module": "undertow.audits.dp.inspect",
     "load_result": "undertow.storage.results",
     "measure": "undertow.metrics",
@@ -100,6 +101,7 @@ __all__ = [
     "audit_score",
     "audit_tmi",
     "check_pipeline",
+    "evidence",
     "inspect_module",
     "load_result",
     "measure",
@@ -115,7 +117,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        module, _, called = _LAZY[name].partition(":")
+        return getattr(import_module(module), called or name)
     if name == "__version__":  # asking for it reads the files of the installation, a tenth of a scan's start-up
         return import_module("importlib.metadata").version("undertow")
     raise AttributeError(f"module 'undertow' has no attribute {name!r}")
