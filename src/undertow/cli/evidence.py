@@ -26,7 +26,7 @@ def evidence(
     issuer: Annotated[str | None, typer.Option(help="verify: the OpenID issuer of --identity.")] = None,
     pdf: Annotated[bool, typer.Option(help="Print a PDF, where there is a Chromium.")] = True, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
-    """File finished runs as evidence: each attack class measured or not run. verify: exit 1 where a pack was changed."""
+    """File finished runs as evidence, each attack class measured or not run. verify: exit 1 where a pack changed."""
     from undertow.types import ConfigError
 
     said = {"subject": subject, "by": by, "context": context, "attacker": attacker}

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files as shipped
@@ -140,10 +141,8 @@ def print_pdf(html: Path, pdf: Path) -> tuple[str, ...]:
         made = Path(home) / "made.pdf"
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={home}/profile"]
         command += ["--no-pdf-header-footer", f"--print-to-pdf={made}", html.resolve().as_uri()]
-        try:
+        with suppress(OSError, subprocess.SubprocessError):
             subprocess.run(command, capture_output=True, timeout=120, check=False)
-        except (OSError, subprocess.SubprocessError):
-            pass
         if not made.is_file():
             return ("no evidence.pdf: Chromium did not print; print evidence.html from a browser instead",)
         write_atomic(pdf, made.read_bytes())
