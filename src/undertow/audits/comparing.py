@@ -1,4 +1,4 @@
-"""Is one finished run worse than another of the same audit? Paired where they share models and points, else unpaired."""
+"""Is one finished run worse than another of the same audit? Paired where they share models and points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from undertow.types import AuditResult, BadInput, Measurement, Scores
 METRICS = ("auc", "tpr", "captured_exact", "captured_unique", "epsilon_lower", "tpr_difference", "verbatim",
            "near_verbatim")  # fmt: skip
 CONTROL = "blind"
+RANKED = ("mia", "tmi", "score", "model", "lm")  # audits whose attacks compete for the same number
 PAIRED = "Paired: the runs share models' memberships and records, so what they have in common cancels."
 UNPAIRED = (
     "Unpaired: the runs were not scored on the same memberships and records, so each brings its own error and the "
@@ -60,14 +61,21 @@ def check_comparable(runs: Sequence[FinishedRun]) -> None:
 def against(first: FinishedRun, other: FinishedRun) -> Comparison:
     """`other` against `first`: every number that both have, and whether one of them is worse.
 
-    Each interval is at Bonferroni's level over the numbers compared. "worse": a lower limit lies above 0. "not worse":
-    every upper limit lies below TOLERANCE. Else "undecided": unknown is never a pass.
+    An adversary chooses its attack: where attacks compete, each of the later run is held against the best one of the
+    first run. Each interval is at Bonferroni's level over the numbers compared that carry no warning. "worse": a lower
+    limit lies above 0. "not worse": every upper limit is at most TOLERANCE. Else "undecided": unknown is never a pass.
     """
     a, b = _result(first), _result(other)
-    rows = [(m, n) for m in _numbers(a) for n in _numbers(b) if _key(m) == _key(n)]
+    if first.audit in RANKED:
+        before = _numbers(a)
+        same = [([m for m in before if _place(m) == _place(n)], n) for n in _numbers(b)]
+        rows = [(max(some, key=_value), n) for some, n in same if some]
+    else:
+        rows = [(m, n) for m in _numbers(a) for n in _numbers(b) if _key(m) == _key(n)]
     if not rows:
         raise BadInput(f"{first.path} and {other.path} have no number in common: nothing can be compared")
-    changes = tuple(_change(a, b, m, n, len(rows)) for m, n in rows)
+    firm = sum(m.warning is None and n.warning is None for m, n in rows)
+    changes = tuple(_change(a, b, m, n, max(firm, 1)) for m, n in rows)
     return Comparison(other.name, changes, state_of(changes), PAIRED if all(c.paired for c in changes) else UNPAIRED)
 
 
@@ -77,11 +85,10 @@ TOLERANCE = {"auc": 0.02, "tpr": 0.02, "tpr_difference": 0.02, "verbatim": 0.02,
 
 def state_of(changes: Sequence[Change]) -> str:
     """ "worse", "not worse" or "undecided", over all changes."""
-    known = [c.moved for c in changes if c.moved.low is not None and c.moved.high is not None]
+    known = [c.moved for c in changes if c.moved.low is not None and c.moved.warning is None]
     if any(m.low is not None and m.low > 0 for m in known):
         return "worse"
-    firm = [m for m in known if m.warning is None]
-    within = [m.high is not None and m.high <= TOLERANCE.get(m.metric, 0.0) for m in firm]
+    within = [m.high is not None and m.high <= TOLERANCE.get(m.metric, 0.0) for m in known]
     return "not worse" if within and all(within) else "undecided"
 
 
@@ -110,6 +117,25 @@ def _key(m: Measurement) -> tuple[object, ...]:
     return (attack, m.metric, m.fpr, m.group, m.points, m.recipe, m.view)
 
 
+def _place(m: Measurement) -> tuple[object, ...]:
+    """What is the same of two numbers that attacks compete for."""
+    return _key(m)[1:]
+
+
+def _value(m: Measurement) -> float:
+    return float(m.value or 0.0)
+
+
+def best_changes(found: Comparison) -> tuple[Change, ...]:
+    """For each number the one of the later run's best attack; all of them where attacks do not compete."""
+    kept: dict[tuple[object, ...], Change] = {}
+    for change in found.changes:
+        place = (_place(change.after), change.before.attack)
+        if place not in kept or _value(change.after) > _value(kept[place].after):
+            kept[place] = change
+    return tuple(kept.values())
+
+
 def _change(a: AuditResult, b: AuditResult, m: Measurement, n: Measurement, choices: int) -> Change:
     pair = _scores(a, m), _scores(b, n)
     row = None
@@ -117,7 +143,8 @@ def _change(a: AuditResult, b: AuditResult, m: Measurement, n: Measurement, choi
         rates = () if m.fpr is None else (m.fpr,)
         row = next(r for r in difference([pair[1]], [pair[0]], fprs=rates) if r.metric == m.metric)
     moved, paired = (row, True) if row is not None else (_unpaired(m, n), False)
-    moved = replace(moved, attack=m.attack, warning=moved.warning or m.warning or n.warning)
+    name = n.attack if m.attack == n.attack else f"{n.attack} - {m.attack}"
+    moved = replace(moved, attack=name, warning=moved.warning or m.warning or n.warning)
     if moved.value is not None and moved.error is not None and moved.df is not None:
         low, high = shift_interval(moved.value, moved.error, moved.df, TAIL / choices)
         moved = replace(moved, low=low, high=high, choices=choices)

@@ -52,8 +52,8 @@ ITEMS = (
     Item(TMI, "figure 2", "named by a request for reproduction; its caption is not known", UNKNOWN),
     Item(TMI, "figure 3", "named by a request for reproduction; its caption is not known", UNKNOWN),
     Item(
-        TMI, "figure 4", "scaled confidences of one record, models in and out", "needs a figure that no audit draws yet",
-        needs="a drawing of single records' scaled confidences",
+        TMI, "figure 4", "scaled confidences of one record, models in and out", "needs a drawing",
+        needs="a figure that no audit draws yet: a drawing of single records' scaled confidences",
     ),
     Item(TMI, "figure 5", "named by a request for reproduction; its caption is not known", UNKNOWN),
     Item(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from undertow.audits.comparing import Comparison
+from undertow.audits.comparing import Comparison, best_changes
 from undertow.audits.finished_run import FinishedRun
 from undertow.report.best import best_at
 from undertow.report.compare.text import moved
@@ -22,7 +22,7 @@ def page(runs: Sequence[FinishedRun], found: Sequence[Comparison]) -> str:
     pictures = [(run.name, roc(run.result)) for run in runs if run.result is not None and run.audit in RANKED]
     shown = [(name, drawing) for name, drawing in pictures if drawing is not None]
     template = env.get_template("compare.html")
-    return template.render(runs=runs, found=found, pictures=shown, frontier=frontier(runs))
+    return template.render(runs=runs, found=found, best=best_changes, pictures=shown, frontier=frontier(runs))
 
 
 def frontier(runs: Sequence[FinishedRun]) -> Drawing | None:

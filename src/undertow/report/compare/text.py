@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from undertow.audits.comparing import Change, Comparison
+from undertow.audits.comparing import Change, Comparison, best_changes
 from undertow.report.evidence.document import row_of
 from undertow.types import Measurement
 
@@ -15,14 +15,14 @@ def summary(first: str, found: Sequence[Comparison]) -> str:
     parts = []
     for one in found:
         lines = [f"{one.name} against {first}: {one.state}", one.how]
-        lines += [f"  {_line(change)}" for change in one.changes]
+        lines += [f"  {_line(change)}" for change in best_changes(one)]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
 def _line(change: Change) -> str:
-    name = f"{change.after.attack} {change.after.label}"
-    return f"{name:<34}{_number(change.before)} -> {_number(change.after)}   {moved(change.moved)}"
+    name = f"{change.moved.attack} {change.after.label}"
+    return f"{name:<34} {_number(change.before)} -> {_number(change.after)}   {moved(change.moved)}"
 
 
 def moved(m: Measurement) -> str:
