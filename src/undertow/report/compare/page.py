@@ -12,6 +12,7 @@ from undertow.report.drawing import BLUE, HALF, NARROW, Drawing, Key, both_shape
 from undertow.report.figures import roc
 from undertow.report.parts import templates
 
+MARKS = "osD^vP*X"
 RANKED = ("mia", "tmi", "score", "model", "lm")
 
 
@@ -34,7 +35,7 @@ def frontier(runs: Sequence[FinishedRun]) -> Drawing | None:
     def draw(axes: Axes) -> list[Key]:
         marks = []
         for i, (name, leak, worth) in enumerate(points):
-            (mark,) = axes.plot([worth], [leak], f"${i + 1}$", color=BLUE, ms=9, ls="none")
+            (mark,) = axes.plot([worth], [leak], marker=MARKS[i % len(MARKS)], color=BLUE, ms=9, ls="none")
             marks.append((mark, safe(name)))
         axes.margins(0.15)
         axes.set_xlabel("utility: accuracy on test records")
