@@ -219,8 +219,8 @@ def test_refusals_of_places_and_options(mia, tmp_path):
 
 
 def test_mixed_audits_are_not_compared(mia, runs):
-    code, _, error = call("compare", mia, runs("tmi", build("tmi", AUCS)))
-    assert (code, "give runs of one audit" in error) == (2, True)
+    code, _, error = call("compare", mia, runs("pretraining", build("tmi", AUCS)))
+    assert (code, "give runs of one audit" in error) == (2, True), error
 
 
 def pair(shift_before, shift_after, seed, same=True, models=8, points=120):

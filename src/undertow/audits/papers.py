@@ -92,7 +92,7 @@ ITEMS = (
     Item(
         WEN, "table 5", "what is seen: 4-bit, 8-bit, top-5, watermark", RUNS, SHORT, audit="poisoning", preset="digits",
         changes={"views": ["exact", "top-5", "int8", "int4"]}, released=WEN_RECIPE,
-        deviation=SMALL + " Weights are rounded to nearest. The watermark is of texts only: undertow audit poisoning --preset lm-small --views.",
+        deviation=SMALL + " Weights are rounded to nearest; watermarks are of texts only (preset lm-small, --views).",
     ),
     Item(WEN, "figure roc", "ROC curves, linear and logarithmic, ImageNet and ai4Privacy", RUNS, SHORT,
          audit="poisoning", preset="digits", released=WEN_RECIPE, deviation=SMALL),
