@@ -54,7 +54,7 @@ def check_comparable(runs: Sequence[FinishedRun]) -> None:
     other = next((run for run in runs if run.audit != first.audit), None)
     if other is not None:
         raise BadInput(
-            f"{first.path} is a run of {first.audit!r} and {other.path} of {other.audit!r}: give runs of one"
+            f"{first.path} is of {first.audit!r} and {other.path} of {other.audit!r}: give runs of one audit"
         )
 
 
