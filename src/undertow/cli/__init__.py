@@ -10,15 +10,21 @@ import typer.core
 
 from undertow.cli import options as opt
 from undertow.cli.audit import audit_app
+from undertow.cli.compare import compare
 from undertow.cli.design import design
 from undertow.cli.epsilon import epsilon
+from undertow.cli.evidence import evidence
 from undertow.cli.quick import arguments_of
+from undertow.cli.reproduce import reproduce
 from undertow.cli.scan import clean, scan
 from undertow.cli.screen import ERROR, OK, apply, errors, gates, one_line, progress, show
 
 UsageProblem: Any = typer.BadParameter.__bases__[0].__bases__[0]  # click's root; typer carries a click of its own
 # in the order a newcomer needs them
-COMMANDS = ("audit", "scan", "clean", "score", "design", "epsilon", "report", "theory", "init-config", "doctor")
+COMMANDS = (
+    "audit", "scan", "clean", "score", "design", "epsilon", "report", "compare", "evidence", "reproduce", "theory",
+    "init-config", "doctor",
+)  # fmt: skip
 
 
 class _InOrder(typer.core.TyperGroup):
@@ -39,6 +45,9 @@ app.command()(scan)
 app.command()(clean)
 app.command()(design)
 app.command()(epsilon)
+app.command()(compare)
+app.command()(evidence)
+app.command()(reproduce)
 
 
 def _print_version(wanted: bool) -> None:

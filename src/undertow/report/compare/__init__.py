@@ -1,0 +1,1 @@
+"""Finished runs of one audit side by side."""
