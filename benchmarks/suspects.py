@@ -133,7 +133,9 @@ def built(kind: str, classes: int) -> Logits:
         )  # fmt: skip
         return Logits(transformers.BertForSequenceClassification(config), "input_ids")
     if kind == "vit":
-        return Logits(transformers.ViTForImageClassification(transformers.ViTConfig(**VISION, **labels)), "pixel_values")
+        return Logits(
+            transformers.ViTForImageClassification(transformers.ViTConfig(**VISION, **labels)), "pixel_values"
+        )
     config = transformers.SiglipConfig(vision_config=VISION, text_config=LAYERS, **labels)
     return Logits(transformers.SiglipForImageClassification(config), "pixel_values")
 
