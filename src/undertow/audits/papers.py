@@ -122,7 +122,7 @@ ITEMS = (
     Item(
         EXTRACTION, "coverage", "queries that come out verbatim through a backdoor", RUNS, SHORT, audit="extraction",
         preset="small", released="Qwen2.5 and Llama 3 bases, 5,000 victim chats of Dolly, K = 10 samples a word",
-        deviation="A Llama of .7 million weights made here, 100 chats of a seeded grammar, 30 samples a word: two cores.",
+        deviation="A Llama of .7 million weights, 100 chats of a seeded grammar, 30 samples a word: two cores.",
     ),
     Item(EXTRACTION, "openings", "words that open a query, found without knowing them", "needs a measure",
          needs="a test of which opening words are present, which no audit makes yet"),

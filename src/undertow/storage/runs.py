@@ -12,7 +12,7 @@ from undertow.audits.finished_run import FinishedRun
 from undertow.metrics import auc
 from undertow.storage.files import read_bytes
 from undertow.storage.results import load_result
-from undertow.types import SCHEMA, AuditResult, BadInput, Measurement, Scores, StoreError
+from undertow.types import READABLE, SCHEMA, AuditResult, BadInput, Measurement, Scores, StoreError
 
 SCAN = "undertow.scan/1"
 KEPT = ("result.json", "scores.npz", "records.csv")
@@ -42,7 +42,7 @@ def read_run(path: str | Path) -> FinishedRun:
     body = _strict_json(file)
     if body.get("schema") == SCAN:
         return FinishedRun(file, "scan", _written(file), _hashes((file,)), scan=_checked_scan(file, body))
-    if body.get("schema") != SCHEMA:
+    if body.get("schema") not in READABLE:
         raise StoreError(
             f"{file} has schema {body.get('schema')!r}; a finished run has {SCHEMA!r}, a scan written by "
             f"`undertow scan --format json` {SCAN!r}"
