@@ -18,7 +18,7 @@ ALLOWED = (
     "auc>X, balanced_accuracy>X, "
     + ", ".join(f"tpr@{fpr * 100:g}%>X" for fpr in FPRS)
     + ", auc_difference>X, tpr_difference@1%>X (poisoning), verdict!=safe, verdict==suspicious"
-    + ", captured_exact>X (datatrap, a count), epsilon_lower>X (dp)"
+    + ", verbatim>X (extraction), captured_exact>X (datatrap, a count), epsilon_lower>X (dp)"
 )
 
 
