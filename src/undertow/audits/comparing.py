@@ -142,11 +142,11 @@ def best_changes(found: Comparison) -> tuple[Change, ...]:
 
 
 def _change(a: AuditResult, b: AuditResult, m: Measurement, n: Measurement, choices: int) -> Change:
-    pair = _scores(a, m), _scores(b, n)
+    before, after = _scores(a, m), _scores(b, n)
     row = None
-    if m.metric in ("auc", "tpr") and pair[0] is not None and pair[1] is not None and _same_trials(a, b, *pair):
+    if m.metric in ("auc", "tpr") and before is not None and after is not None and _same_trials(a, b, before, after):
         rates = () if m.fpr is None else (m.fpr,)
-        row = next(r for r in difference([pair[1]], [pair[0]], fprs=rates) if r.metric == m.metric)
+        row = next(r for r in difference([after], [before], fprs=rates) if r.metric == m.metric)
     moved, paired = (row, True) if row is not None else (_unpaired(m, n), False)
     name = n.attack if m.attack == n.attack else f"{n.attack} - {m.attack}"
     moved = replace(moved, attack=name, warning=moved.warning or m.warning or n.warning)

@@ -1,6 +1,6 @@
 """`undertow audit mia --train` and `--train-cmd`: the user's own training, run on random halves of their records."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -35,7 +35,7 @@ def own_stages(o: Any) -> bool:
     return _own(o, ("pretrain", "finetune"), "tmi")
 
 
-def _own(o: Any, doors: tuple[str, ...], audit: str) -> bool:
+def _own(o: Any, doors: tuple[str, ...], audit: Literal["mia", "tmi"]) -> bool:
     with errors():
         if all(getattr(o, door) is None for door in doors):
             alone = next((name for name in OWN if getattr(o, name) is not None), None)
@@ -47,7 +47,7 @@ def _own(o: Any, doors: tuple[str, ...], audit: str) -> bool:
     return True
 
 
-def _run(o: Any, audit: str) -> None:
+def _run(o: Any, audit: Literal["mia", "tmi"]) -> None:
     from undertow.audits.own.game import Plan
     from undertow.workflows.own import plan_own, run_own
 

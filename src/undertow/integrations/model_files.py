@@ -225,9 +225,11 @@ def _fitted(x: Any, given: Any, file: Path) -> Array:
         raise BadInput(f"{file.name} takes records of shape {wanted}, these have {x.shape[1:]}; reshape or resize them")
     if given.type in FLOATS:
         x = x.astype(FLOATS[given.type]) / (255 if x.dtype == np.uint8 else 1)
-        return x.astype(FLOATS[given.type])
+        floats: Array = x.astype(FLOATS[given.type])
+        return floats
     if given.type in WHOLE:
-        return x.astype(WHOLE[given.type])
+        whole: Array = x.astype(WHOLE[given.type])
+        return whole
     raise BadInput(f"{file.name} takes {given.type}; write my.py:predict for it")
 
 

@@ -111,14 +111,16 @@ def sign(folder: Path, key: Path) -> Path:
     if not key.is_file():
         raise BadInput(f"--sign {key}: no such key")
     try:
-        from model_signing import hashing, signing
+        from model_signing import hashing, signing  # no types: what they make is Any
     except ImportError:
         raise MissingExtra("model-signing", "signing") from None
     place = folder / SIGNATURE
     place.unlink(missing_ok=True)
     try:
-        config = signing.Config().use_elliptic_key_signer(private_key=key)
-        config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[place], ignore_git_paths=True))
+        made: Any = signing.Config
+        hashed: Any = hashing.Config
+        config = made().use_elliptic_key_signer(private_key=key)
+        config.set_hashing_config(hashed().set_ignored_paths(paths=[place], ignore_git_paths=True))
         config.sign(folder, place)
     except (ValueError, TypeError, OSError) as error:
         raise BadInput(f"--sign {key}: {' '.join(str(error).split())[:160]}") from None

@@ -75,13 +75,14 @@ def refuse_demonstration(
     source = source_of(changes, overrides)
     table = changes.get("data") if isinstance(changes.get("data"), Mapping) else {}
     of_digits = (preset_name or "").startswith(EMBEDDED) or (table or {}).get("source") == EMBEDDED
-    if source == EMBEDDED or not of_digits or getattr(config.data, "pair", ""):
+    if source == EMBEDDED or not of_digits or getattr(config.data, "pair", "") != "":
         return
     given = overrides.get("data", {})
+    data: Any = config.data
     left = [
-        f"data.{key} = {getattr(config.data, key)!r}"
+        f"data.{key} = {getattr(data, key)!r}"
         for key, neutral in NEUTRAL.items()
-        if hasattr(config.data, key) and getattr(config.data, key) != neutral and key not in given
+        if hasattr(data, key) and getattr(data, key) != neutral and key not in given
     ]
     if left:
         raise ConfigError(

@@ -175,16 +175,20 @@ def scan(source: str | Path | Params, request: ScanRequest) -> Scan:
         return _against(request.baseline, _scan(source, request, parent))
 
 
+def _scan_arrays(source: Params, request: ScanRequest, parent: Tensors | None) -> Scan:
+    """Weights in memory: there is no file to open."""
+    if request.signer:
+        raise ConfigError("weights in memory have no signature; scan the folder they came from")
+    weighed = _weigh(Checkpoint((), of_arrays(source), None), request, parent)
+    said = request.policy.findings(weighed.findings)
+    less: Verdict = "unknown" if any(map(_incomplete, said)) or not _holds(weighed) else "safe"
+    verdict: Verdict = "unsafe" if _critical(said) else less
+    return Scan(replace(weighed, verdict=verdict, findings=tuple(said)), frozenset({""} if _holds(weighed) else ()))
+
+
 def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | None) -> Scan:
     if isinstance(source, Mapping):
-        if request.signer:
-            raise ConfigError("weights in memory have no signature; scan the folder they came from")
-        weighed = _weigh(Checkpoint((), of_arrays(source), None), request, parent)
-        said = request.policy.findings(weighed.findings)
-        less = "unknown" if any(map(_incomplete, said)) or not _holds(weighed) else "safe"
-        verdict: Verdict = "unsafe" if _critical(said) else less
-        files = frozenset({""} if _holds(weighed) else ())
-        return Scan(replace(weighed, verdict=verdict, findings=tuple(said)), files)
+        return _scan_arrays(source, request, parent)
     with open_checkpoint(source, request.limits) as opened:
         checkpoints = list(checkpoints_of(opened))
         parts = [_weigh(one, request, parent) for one in checkpoints]
@@ -195,7 +199,9 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         held = {file for one, part in zip(checkpoints, parts, strict=True) if _holds(part) for file in one.files}
     policy = request.policy.without(("adapter-base",)) if parent is not None else request.policy
     findings, files = policy.findings(findings), policy.files(files)
-    entries, lasting, known = (), 0, ()
+    entries: Sequence[Entry] = ()
+    known: Sequence[Entry] = ()
+    lasting = 0
     if request.baseline or request.remember:
         from undertow.storage.baseline import compared, entries_of
 

@@ -107,7 +107,8 @@ class Bench:
 
     def fine(self, name: str) -> Array:
         """(size,) which values of a tensor moved in some training, and show a twentieth of the declared noise."""
-        return self.shows(name) & np.any([m.of(name).any(0) for m in self.sets], axis=0)
+        moved: Array = self.shows(name) & np.any([m.of(name).any(0) for m in self.sets], axis=0)
+        return moved
 
     def shows(self, name: str) -> Array:
         """(size,) which values of a tensor show a movement of a twentieth of the declared noise."""
@@ -189,7 +190,7 @@ class Bench:
             return False
         most = max(m + SURE * e for m, e in self.reaches)
         level = max(self.level_of_noise, 1e-9)
-        return most <= self.answer.most * min(SPARE, max(level, 1 / level) ** 0.5)
+        return bool(most <= self.answer.most * min(SPARE, max(level, 1 / level) ** 0.5))
 
     @cached_property
     def level_of_noise(self) -> float:

@@ -80,7 +80,8 @@ def _counts(trials: Trials, ask: Any) -> Sequence[Counts]:
 
 def _guesses(trials: Trials, ask: Any) -> Sequence[Guesses]:
     if ask.guesses is not None:
-        return [guess_by_rank(trials, *ask.guesses, ask.seed)]
+        plus, minus = ask.guesses
+        return [guess_by_rank(trials, plus, minus, ask.seed)]
     if ask.threshold == "bonferroni":
-        return [guess_by_rank(trials, *pair, ask.seed) for pair in guess_grid(trials.scores.size)]
+        return [guess_by_rank(trials, plus, minus, ask.seed) for plus, minus in guess_grid(trials.scores.size)]
     return [split_guesses(trials, ask.delta, ask.confidence, gdp=False, seed=ask.seed)[0]]

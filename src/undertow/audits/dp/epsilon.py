@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import binomtest
@@ -145,7 +145,7 @@ def _of_runs(trials: Trials, ask: EpsilonAsk, headline: str) -> dict[str, Made]:
     if ask.guesses is not None:
         raise ConfigError("--guesses is for a one-run bound; give --threshold X")
     independent = ask.independent or trials.run is None or trials.runs == trials.scores.size
-    given = {"threshold": ask.threshold, "seed": ask.seed, "independent": independent}
+    given: dict[str, Any] = {"threshold": ask.threshold, "seed": ask.seed, "independent": independent}
     scored = partial(from_scores, trials, ask.delta, ask.confidence, **given)
     makers: dict[str, Made] = {
         "clopper-pearson": partial(scored, bound=clopper_pearson),

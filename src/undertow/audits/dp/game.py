@@ -163,8 +163,8 @@ class Game:
     def _reach(self) -> float:
         """How far a trap is open: several times what the noise and the canary move its bias by."""
         noise, lr = self.noise, self.config.recipe.lr
-        unit = lr * noise.clip / (noise.rate * len(self.records))
-        return max(1.0, 2 * unit * (noise.steps * noise.rate + 6 * noise.multiplier * noise.steps**0.5))
+        unit = float(lr * noise.clip / (noise.rate * len(self.records)))
+        return float(max(1.0, 2 * unit * (noise.steps * noise.rate + 6 * noise.multiplier * noise.steps**0.5)))
 
     @cached_property
     def stage(self) -> DpRuns:

@@ -126,14 +126,15 @@ def best_threshold(expected: Trials, runs: int, bound: TwoWorlds, delta: float, 
         tpr, fpr = 1 - np.searchsorted(inside, level) / inside.size, 1 - np.searchsorted(outside, level) / outside.size
         tp, fp = round(runs * tpr), round(runs * fpr)
         found.append(bound(Counts(tp, runs - tp, fp, runs - fp), delta, confidence).epsilon)
-    found = np.asarray(found)
-    return float(np.median(levels[found >= found.max() * (1 - 1e-9)]))
+    epsilons = np.asarray(found)
+    return float(np.median(levels[epsilons >= epsilons.max() * (1 - 1e-9)]))
 
 
 def _tails(runs: int) -> Array:
     """Quantiles where one world has a handful of its runs."""
     few = np.array([0.1, 0.5, 1, 2, 4, 8, 16]) / runs
-    return np.clip(np.concatenate([few, 1 - few]), 0.0, 1.0)
+    both: Array = np.clip(np.concatenate([few, 1 - few]), 0.0, 1.0)
+    return both
 
 
 def best_guesses(

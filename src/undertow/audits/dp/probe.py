@@ -99,14 +99,14 @@ def make_probe(checkpoint: Params, data: Examples, claim: DpClaim, head: Head, s
         parts = np.array_split(rng.permutation(width), 2) if classes > 2 else [np.arange(width)]
         for label, part, size in zip((1, 2), parts, (LOUD, LOUDER)):
             rows[label, part] = rng.choice([-1.0, 1.0], len(part)) * size * claim.clip / np.sqrt(len(part))
-        level = np.zeros(classes)
-        level[0] = MARGIN * clip
-        crafted[head.bias] = level.astype(checkpoint[head.bias].dtype)
+        bias = np.zeros(classes)
+        bias[0] = MARGIN * clip
+        crafted[head.bias] = bias.astype(checkpoint[head.bias].dtype)
     else:
         assert head.features is not None
         rows[0] = ALONG * clip * head.features
         if classes > 2:
-            across = rng.standard_normal(width)
+            across: Array = rng.standard_normal((width,))
             across -= (across @ head.features) * head.features
             rows[2] = ACROSS * clip * across / np.linalg.norm(across)
     for name in _same(checkpoint, head.weight):

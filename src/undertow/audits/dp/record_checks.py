@@ -53,8 +53,8 @@ def sensitivity_check(b: Bench) -> Check:
     means += NOT_WEAKER if scaled else ""
     fix = "clip the gradient of each record to norm clip over all parameters together, before any sum or mean"
     fix = "declare the divisor and lr that are really used" if scaled else fix
-    least = f"{min(row[3] for row in rows):.2f} times the clip norm or the rate"
-    return Check("sensitivity", about, -ratio, p, p < b.level, means, fix, least, not scaled)
+    size = f"{min(row[3] for row in rows):.2f} times the clip norm or the rate"
+    return Check("sensitivity", about, -ratio, p, p < b.level, means, fix, size, not scaled)
 
 
 def rates_check(b: Bench) -> Check:

@@ -103,7 +103,7 @@ def _signal(values: Array, pool: Pool) -> Array:
 def _rows(found: Mapping[str, Mapping[str, Scores]], targeted: Array, seed: int, recipe: str) -> Iterator[Measurement]:
     """Rows of both arms, and of the suspect less the reference, for the user's records and for the look-alikes."""
     for points, mask in {"targets": targeted, "others": ~targeted}.items():
-        where = {"points": points, "recipe": recipe, "view": VIEW}
+        where: dict[str, Any] = {"points": points, "recipe": recipe, "view": VIEW}
         for attack in found[ARMS[0]] if mask.any() else ():
             arms = {arm: _on(scores[attack], mask) for arm, scores in found.items()}
             for arm, scores in arms.items():
@@ -116,5 +116,5 @@ def _rows(found: Mapping[str, Mapping[str, Scores]], targeted: Array, seed: int,
 def _on(scores: Scores, mask: Array) -> Scores:
     scored = None if scores.scored is None else scores.scored[:, mask]
     ids: Sequence[Any] | None = scores.ids
-    names = None if ids is None else tuple(ids[i] for i in np.flatnonzero(mask))
+    names = None if ids is None else tuple(ids[int(i)] for i in np.flatnonzero(mask))
     return replace(scores, values=scores.values[:, mask], member=scores.member[:, mask], scored=scored, ids=names)

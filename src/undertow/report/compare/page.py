@@ -39,7 +39,7 @@ def frontier(runs: Sequence[FinishedRun]) -> Drawing | None:
         return None
 
     def draw(axes: Axes) -> list[Key]:
-        marks = []
+        marks: list[Key] = []
         for i, (name, leak, worth) in enumerate(points):
             (mark,) = axes.plot([worth], [leak], marker=MARKS[i % len(MARKS)], color=BLUE, ms=9, ls="none")
             marks.append((mark, safe(name)))

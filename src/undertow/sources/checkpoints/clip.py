@@ -40,7 +40,7 @@ class Preprocessor:
         if pixels.shape[1:3] != (self.size, self.size):
             pixels = np.stack([self._square(one) for one in pixels])
         x = pixels.astype(np.float32) / 255
-        x = (x - np.float32(self.mean)) / np.float32(self.std)
+        x = (x - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
     def _square(self, pixels: Array) -> Array:

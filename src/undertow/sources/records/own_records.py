@@ -106,7 +106,8 @@ def read_part(path: Path, settings: DataSettings, model: ModelSettings) -> Part:
     if "y" not in arrays:
         raise BadInput(f"{path}: key 'y' is missing; found: {', '.join(arrays)}")
     if model.kind == "transformer" and not model.factory:
-        x, notes = token_ids(arrays["x"], path, settings.vocabulary), ()
+        notes: tuple[str, ...] = ()
+        x = token_ids(arrays["x"], path, settings.vocabulary)
     else:
         x, notes = measured(arrays["x"], path, settings.layout, images=model.kind in IMAGES and not model.factory)
     y = plain_labels(arrays["y"], path)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from undertow.rng import seed_for
 from undertow.sources.records.records_text import TextRecords
@@ -49,7 +49,12 @@ def pii_records(count: int, seed: int, locale: str = "en_US") -> TextRecords:
 
 def fill(template: str, fake: "Faker") -> str:
     """The template with each {field} made up, on one line."""
-    filled = re.sub(r"\{(\w+)\}", lambda field: _OWN.get(field[1], lambda f: getattr(f, field[1])())(fake), template)
+
+    def made(field: "re.Match[str]") -> str:
+        own: Any = _OWN.get(field[1], lambda f: getattr(f, field[1])())
+        return str(own(fake))
+
+    filled = re.sub(r"\{(\w+)\}", made, template)
     return " ".join(filled.split())
 
 

@@ -68,7 +68,10 @@ def text_supply(
         classes=tokens.size,
         embedded=data.source == "pii",
         notes=(*records.notes, *ordinary.notes, *repeated),
-        **{"pretrain": None, "public": None, **whole},
+        pretrain=whole.get("pretrain"),
+        public=whole.get("public"),
+        auxiliary=whole["auxiliary"],
+        held_out=whole["held_out"],
     ), tokens
 
 

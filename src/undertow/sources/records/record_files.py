@@ -155,8 +155,8 @@ def _from_jsonl(path: Path, text: str) -> OwnRecords:
             raise BadInput(
                 f"{path}: line {rows[gap][0]} has no {word}; other lines have one: fill it, or leave it out of all"
             )
-    found = {key: None if cells[0] is None else cells for key, cells in some.items()}
-    y, group, ids = found["y"], found["group"], found["id"]
+    columns = {key: None if cells[0] is None else cells for key, cells in some.items()}
+    y, group, ids = columns["y"], columns["group"], columns["id"]
     return OwnRecords(
         path.name,
         [row["text"] for _, row in rows],

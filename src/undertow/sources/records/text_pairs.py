@@ -151,8 +151,8 @@ def _downstream(folder: Path, settings: DataSettings, seed: int) -> tuple[_Texts
     """Finetuning texts (`data.other` of them, 0: all) and test texts; without a split of its own, a fifth is test."""
     name = settings.pair.partition("-")[2]
     kind = DOWNSTREAM[name]
-    rows = _table(folder / kind.file, (*kind.text, kind.label))
-    rows = list({". ".join(row[c] for c in kind.text): row for row in reversed(rows)}.items())[::-1]  # each text once
+    table = _table(folder / kind.file, (*kind.text, kind.label))
+    rows = list({". ".join(row[c] for c in kind.text): row for row in reversed(table)}.items())[::-1]  # each text once
     classes = {label: k for k, label in enumerate(sorted({row[kind.label] for _, row in rows}))}
     order = stream(seed, "downstream").permutation(len(rows))
     shuffled = [rows[i] for i in order]

@@ -37,7 +37,8 @@ def load_images(settings: TrapData, seed: int, side: int = 0) -> TrapSupply:
     other = _named(CIFAR100, settings, settings.auxiliary, seed) if settings.attacker else None
     records, own = _open(settings, settings.source, _wanted(settings), seed)
     supply = _told(_split(records, settings, seed, other), own)
-    return replace(supply, **{name: _centred(getattr(supply, name), side) for name in ("auxiliary", "victim", "test")})
+    auxiliary, victim, test = (_centred(part, side) for part in (supply.auxiliary, supply.victim, supply.test))
+    return replace(supply, auxiliary=auxiliary, victim=victim, test=test)
 
 
 def _centred(part: Examples, side: int) -> Examples:
@@ -68,7 +69,8 @@ def _split(records: Examples, settings: TrapData, seed: int, attacker: Examples 
     return TrapSupply(
         records.name,
         records.take(auxiliary) if attacker is None else attacker.take(_once(attacker)[: settings.auxiliary]),
-        *(records.take(rows) for rows in (victim, test)),
+        records.take(victim),
+        records.take(test),
         classes=int(records.y.max()) + 1,
         ids=tuple(f"{records.name}-{i}" for i in victim),
         embedded=settings.source == "digits",
