@@ -114,9 +114,9 @@ def nm_token(seen: TokenStatistics, base: TokenStatistics, member: Array, half: 
     for h in (0, 1):
         learn = seen.inside & (~member & (half != h))[:, None]
         x, y = features[learn], gap[learn]
-        expected = _ridge(x, y)
+        expected = _Ridge(x, y)
         off = np.abs(y - expected(x))
-        spread, floor = _ridge(x, off), max(LEAST_SPREAD * float(off.mean()), 1e-9)
+        spread, floor = _Ridge(x, off), max(LEAST_SPREAD * float(off.mean()), 1e-9)
         own = half == h
         inside, some = seen.inside[own], features[own]
         scaled = (gap[own] - expected(some)) / np.maximum(spread(some), floor)
@@ -134,7 +134,7 @@ def nm_text(seen: TokenStatistics, base: TokenStatistics, member: Array, half: A
     features, found = _of_texts(base), np.zeros(len(member))
     for h in (0, 1):
         learn, own = ~member & (half != h), half == h
-        found[own] = gap[own] - _ridge(features[learn], gap[learn])(features[own])
+        found[own] = gap[own] - _Ridge(features[learn], gap[learn])(features[own])
     return ranked(found, half)
 
 
@@ -152,7 +152,7 @@ def _of_texts(base: TokenStatistics) -> Array:
     return np.stack([*parts, np.log(predicted(inside))], -1)
 
 
-class _ridge:  # noqa: N801
+class _Ridge:
     """Ridge regression of y (n,) on standardised x (n, F); called with (..., F), gives (...)."""
 
     def __init__(self, x: Array, y: Array) -> None:

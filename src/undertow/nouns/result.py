@@ -83,8 +83,8 @@ class AuditResult:
     design: Mapping[str, Any] = field(default_factory=dict)  # how membership was dealt: audits.membership.reading
     leak: Mapping[str, Any] | None = None  # the test behind "Leak shown": audits.membership.reading.leak_test
     not_run: tuple[Mapping[str, str], ...] = ()  # attacks that were not run: attack, reason, fix
-    validity: Mapping[str, Any] | None = None  # lm: distribution_shift_auc, low, high: told apart without the model
     left_out: tuple[Mapping[str, Any], ...] = ()  # records that an attack could not use: attack, records, of, reason
+    validity: Mapping[str, Any] | None = None  # lm: distribution_shift_auc, low, high: told apart without the model
 
     @property
     def targets(self) -> int:
