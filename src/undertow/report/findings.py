@@ -20,7 +20,8 @@ ACCESS = {
     "model": "queries the model",
     "lm": "sees how likely the model finds each token of it",
 }
-SHADOWS = {"model": "a reference model", "lm": "the base model"}  # what attacks compare the audited model with, where that is no shadow models
+# what attacks compare the audited model with, where that is no shadow models
+SHADOWS = {"model": "a reference model", "lm": "the base model"}
 SECRET = {
     "mia": "in the finetuning data",
     "tmi": "in the pretraining data",
