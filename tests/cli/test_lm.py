@@ -84,8 +84,7 @@ def _auc(body, attack, where="measurements"):
 
 
 def test_finetuning_on_the_members_shows(leaking):
-    _, text, body = leaking
-    print(text)
+    _, _, body = leaking
     assert _auc(body, "loss")["low"] > 0.6
     for name in WITH_BASE - {"adapted-ratio"}:
         assert _auc(body, name)["low"] > 0.5, name
