@@ -17,6 +17,7 @@ from undertow.attacks.attack import (
     TMI,
     VALUES,
     Attack,
+    Kind,
     Needs,
     Read,
     Rule,
@@ -213,3 +214,29 @@ _ALL = (
     ),
 )
 ATTACKS = Registry("undertow.attacks", "attack", {attack.name: attack for attack in _ALL}, instance_of(Attack))
+
+_OF_TEXTS: tuple[tuple[str, Kind, str], ...] = (
+    ("zlib", "baseline", "small loss for its size under zlib (Carlini et al. 2021)"),
+    ("min-k", "baseline", "the least likely tokens are likely: Min-K% (Shi et al. 2024)"),
+    ("min-k++", "baseline", "the same, standardised by the model: Min-K%++ (Zhang et al. 2024)"),
+    ("recall", "baseline", "a prefix of non-members makes it less likely: ReCaLL (Xie et al. 2024)"),
+    ("ratio", "attack", "likelier than under the base (Watson et al. 2022)"),
+    ("ez", "attack", "tokens that the model gets wrong became likelier: EZ-MIA"),
+    ("wbc", "attack", "windows of tokens became likelier: WBC, released windows"),
+    ("nm-token", "attack", "gained more per token than non-members are expected to, cross-fitted"),
+    ("nm-text", "attack", "gained more per text than non-members are expected to, cross-fitted"),
+    ("adapted-ratio", "attack", "likelier than under a base adapted on other texts of the domain"),
+)
+_CROSS_FITTED = ("recall", "nm-token", "nm-text")  # a score depends on which other texts are non-members
+TEXT_ATTACKS: dict[str, Attack] = {
+    name: Attack(
+        name, kind, title, (("values",),), field_of("values"), together=name in _CROSS_FITTED, offered=frozenset()
+    )
+    for name, kind, title in _OF_TEXTS
+}
+"""Attacks of `audit lm` beside `loss` and `blind`; their scores are made by `undertow.attacks.language`."""
+
+
+def known(name: str) -> Attack | None:
+    """The attack of that name, of records or of texts; None where there is none."""
+    return ATTACKS.get(name) or TEXT_ATTACKS.get(name)

@@ -9,6 +9,7 @@ from undertow.cli import one_model as one
 from undertow.cli import options as opt
 from undertow.cli import own
 from undertow.cli.commands import Door, changes_of, command, finish, request_of
+from undertow.cli.lm import lm
 from undertow.cli.options import RUN, Options
 from undertow.cli.screen import errors, gates, progress
 from undertow.cli.suspect import SUSPECT
@@ -91,3 +92,4 @@ def _given(context: typer.Context, name: str) -> bool:
 for _name in names():
     _doors: tuple[Door, ...] = DOORS.get(_name, ())
     audit_app.command(_name)(command(audit_named(_name), *_doors))
+audit_app.command("lm")(lm)

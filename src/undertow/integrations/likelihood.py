@@ -18,7 +18,7 @@ def from_causal_lm(model: Any, tokenizer: Any, batch: int = 8, max_length: int |
     The score is the mean log-likelihood of the tokens after the first (nats). Give `base=` of the model it was
     finetuned from: what remains is what finetuning added (Carlini et al. 2021, arXiv:2012.07805, the ratio attack).
     """
-    longest = max_length or _longest(model, tokenizer)
+    longest = max_length or longest_of(model, tokenizer)
 
     def answer(texts: Any) -> Array:
         if not len(texts) or not all(isinstance(text, str) for text in texts):
@@ -40,7 +40,8 @@ def is_causal(model: Any) -> bool:
     return type(inner).__name__.endswith(("ForCausalLM", "LMHeadModel"))
 
 
-def _longest(model: Any, tokenizer: Any) -> int:
+def longest_of(model: Any, tokenizer: Any) -> int:
+    """Tokens that the model reads at most."""
     known = (getattr(tokenizer, "model_max_length", None), getattr(model.config, "max_position_embeddings", None))
     return min((int(n) for n in known if n and n < 1 << 20), default=LONGEST)
 

@@ -48,6 +48,19 @@ def from_folder(folder: str | Path, name: str = "", batch: int = 32, max_length:
     return Predictor(found.answer, f"{name or place.name} ({type(model).__name__})", found.classes, file_hash(place))
 
 
+def language_model(folder: str | Path) -> tuple[Any, Any]:
+    """The causal language model of a folder, float32 and in eval mode, and its tokenizer; no code of it is run.
+
+    BadInput where it is something else, or holds no safetensors or no tokenizer.
+    """
+    place = Path(folder)
+    transformers, config = _transformers(), _config(place)
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise BadInput(f"{place} is a {config.model_type}, which is no causal language model")
+    model = _weights(transformers.AutoModelForCausalLM, place, config, "language model").float().eval()
+    return model, _processor(transformers, place, False, config)
+
+
 _AUTOS = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
 
 
@@ -163,7 +176,7 @@ def _config(folder: Path) -> Any:
         ) from error
 
 
-def _weights(kind: Any, folder: Path, config: Any) -> Any:
+def _weights(kind: Any, folder: Path, config: Any, what: str = "classifier") -> Any:
     from undertow.models.causal_lm import quiet
 
     try:
@@ -174,11 +187,11 @@ def _weights(kind: Any, folder: Path, config: Any) -> Any:
             )  # fmt: skip
     except Exception as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"{folder} cannot be loaded as a {config.model_type} classifier: {said:.200}") from error
+        raise BadInput(f"{folder} cannot be loaded as a {config.model_type} {what}: {said:.200}") from error
     lost = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
     if lost:
         raise BadInput(
-            f"{folder} holds no weights for {lost[0]}: it is a base model, not a finetuned classifier, or not of its "
+            f"{folder} holds no weights for {lost[0]}: it is a base model, not a finetuned {what}, or not of its "
             "config.json"
         )
     return model

@@ -66,7 +66,7 @@ class Measurement:
 class AuditResult:
     """One audit, complete: what `result.json`, `scores.npz` and the report are made of."""
 
-    audit: str  # "mia" | "tmi" | "poisoning" | "datatrap" | "dp" | "score"
+    audit: str  # "mia" | "tmi" | "poisoning" | "datatrap" | "dp" | "score" | "model" | "lm"
     config: Mapping[str, Any]
     seed: int
     environment: Mapping[str, Any]
@@ -84,6 +84,7 @@ class AuditResult:
     leak: Mapping[str, Any] | None = None  # the test behind "Leak shown": audits.membership.reading.leak_test
     not_run: tuple[Mapping[str, str], ...] = ()  # attacks that were not run: attack, reason, fix
     left_out: tuple[Mapping[str, Any], ...] = ()  # records that an attack could not use: attack, records, of, reason
+    validity: Mapping[str, Any] | None = None  # lm: distribution_shift_auc, low, high: told apart without the model
 
     @property
     def targets(self) -> int:

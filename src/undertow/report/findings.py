@@ -18,14 +18,17 @@ ACCESS = {
     "own-tmi": "queries only your finetuned models",
     "score": "sees these signals of it",
     "model": "queries the model",
+    "lm": "sees how likely the model finds each token of it",
 }
-SHADOWS = {"model": "a reference model"}  # what attacks compare the audited model with, where that is no shadow models
+# what attacks compare the audited model with, where that is no shadow models
+SHADOWS = {"model": "a reference model", "lm": "the base model"}
 SECRET = {
     "mia": "in the finetuning data",
     "tmi": "in the pretraining data",
     "own": "in your training data",
     "own-tmi": "in your pretraining data",
     "model": "in its training data",
+    "lm": "in its training data",
 }
 
 

@@ -95,6 +95,18 @@ THREATS = {
         "finds more, above all at low false alarm rates. The numbers hold for this model: they say nothing about "
         "another training run.",
     ),
+    "lm": (
+        "The adversary holds a text and sees, for each of its tokens, how likely the model finds it and how the "
+        "model's distribution is spread there. It guesses whether the text was in the training data. It trains "
+        "nothing; with the base model it sees the same numbers of that one.",
+        "For recall, nm-token and nm-text it also holds other texts of the kind that it knows not to be members.",
+        "Which texts are members, and which are not, was said by the one who ran the audit. If the two come from "
+        "different sources, dates or filters, they differ in kind, and then no AUC of this page means membership. The "
+        "blind guess looks for such a difference in the texts, the base model in its own answers; neither sees every "
+        "difference.",
+        "This is a weak adversary. One with shadow models, or with a reference that was adapted on other texts of the "
+        "domain, finds more. The numbers hold for this model: they say nothing about another training run.",
+    ),
     "score": (
         "Undertow trained nothing here: it applied its rules to signals that were brought to it. What the "
         "adversary sees is what those signals contain, and the one who made them decided that.",
@@ -269,7 +281,7 @@ HOW_TO_READ_TRAPS = (
 def threat_model(result: AuditResult) -> tuple[str, ...]:
     """Paragraphs on what the adversary sees and knows, and how many records it holds."""
     first, *rest = THREATS.get(spoken_of(result), ("The adversary is described by the configuration of the audit.",))
-    choice = realistic(result) if result.audit in ("mia", "tmi", "score", "model") else ()
+    choice = realistic(result) if result.audit in ("mia", "tmi", "score", "model", "lm") else ()
     many = [row for row in choice if row.together > 1]
     if not many:
         return (first, *rest)

@@ -34,7 +34,7 @@ class Reading:
 
 
 READINGS = {
-    **dict.fromkeys(("mia", "tmi", "score", "model"), "undertow.report.leakage.reading"),
+    **dict.fromkeys(("mia", "tmi", "score", "model", "lm"), "undertow.report.leakage.reading"),
     "poisoning": "undertow.report.poisoning.reading",
     "datatrap": "undertow.report.datatrap.reading",
     "dp": "undertow.report.dp.reading",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from undertow.attacks.catalog import ATTACKS
+from undertow.attacks.catalog import ATTACKS, known
 from undertow.report.words import count, sample
 from undertow.types import AuditResult, Measurement, Scores
 
@@ -15,6 +15,7 @@ TITLES = {
     "own-tmi": "Membership in your pretraining data",
     "score": "Membership from given signals",
     "model": "Membership in the training data of one model",
+    "lm": "Membership of texts in the training data of one language model",
     "poisoning": "Leakage that a base model adds",
     "datatrap": "Data traps in the weights",
     "dp": "The epsilon of private finetuning",
@@ -129,7 +130,7 @@ def sections(result: AuditResult) -> tuple[Section, ...]:
 
 
 def _one(result: AuditResult) -> bool:
-    return result.audit == "model"
+    return result.audit in ("model", "lm")
 
 
 def counted(result: AuditResult) -> str:
@@ -190,16 +191,17 @@ def scores_of(result: AuditResult, row: Row) -> Scores | None:
 
 def title(attack: str) -> str:
     """The attack's name for people; a name outside the catalog is its own title."""
-    if attack in ATTACKS:
-        return ATTACKS[attack].title
+    if (found := known(attack)) is not None:
+        return found.title
     rule = attack.removeprefix(DIRECT)
     return f"{ATTACKS[rule].title}: on the pretrained model" if rule != attack and rule in ATTACKS else attack
 
 
 def kind(attack: str) -> str:
     """What the adversary is given; a rule outside the catalog counts as an attack."""
-    known = str(ATTACKS[attack].kind) if attack in ATTACKS else "attack"
-    return "direct" if attack.startswith(DIRECT) or known == "bound" else known
+    found = known(attack)
+    own = "attack" if found is None else str(found.kind)
+    return "direct" if attack.startswith(DIRECT) or own == "bound" else own
 
 
 def _auc(row: Row) -> float:

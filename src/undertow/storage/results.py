@@ -49,6 +49,8 @@ def result_json(result: AuditResult) -> str:
         body["design"] = result.design
     if result.leak is not None:
         body["leak"] = result.leak
+    if result.validity is not None:
+        body["validity"] = dict(result.validity)
     if result.not_run or result.left_out:
         body["attacks"] = {
             "run": list(dict.fromkeys(m.attack for m in result.measurements if "_difference" not in m.metric)),
@@ -116,6 +118,7 @@ def load_result(path: str | Path) -> AuditResult:
             ids=ids,
             design=body.get("design", {}),
             leak=body.get("leak"),
+            validity=body.get("validity"),
             not_run=tuple(body.get("attacks", {}).get("not_run", ())),
             left_out=tuple(body.get("attacks", {}).get("left_out", ())),
         )

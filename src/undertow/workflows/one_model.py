@@ -91,7 +91,7 @@ def audit_model(
     )
     result = audit_one_model(one, seed)
     if out is not None:
-        _write(result, Path(out))
+        write_one(result, Path(out))
     return result
 
 
@@ -106,7 +106,7 @@ def run_model(request: ModelRequest) -> AuditResult:
     one = OneModel(model, joined, base, None, True, request.batch or BATCH, name, _environment())
     result = audit_one_model(one, request.seed, request.progress)
     if request.out is not None:
-        _write(result, request.out)
+        write_one(result, request.out)
     return result
 
 
@@ -227,12 +227,13 @@ def _environment() -> dict[str, Any]:
     return environment()
 
 
-def _write(result: AuditResult, out: Path) -> None:
+def write_one(result: AuditResult, out: Path) -> None:
+    """The result of one model and its page, in a run folder that holds no audit of anything else (StoreError)."""
     from undertow.storage.results import save_result
     from undertow.storage.run import open_run
     from undertow.workflows.audit import write_report
 
-    open_run(out, AUDIT)
+    open_run(out, result.audit)
     _refuse_another(result, out)
     save_result(result, out)
     write_report(result, out)

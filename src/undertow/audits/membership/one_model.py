@@ -80,7 +80,7 @@ def audit_one_model(one: OneModel, seed: int = 0, progress: Progress | None = No
     evidence = asked.evidence
     names = tuple(name for name in _applying(_offered(), evidence) if name != BLIND)
     with clock.stage("attack"):
-        sample, guessed = _blind(evidence, both.ids, seed)
+        sample, guessed = blind_guess(evidence, both.ids, seed)
         scores = attack_in_turn(evidence, names, seed, ids=both.ids).scores + guessed
         whole, targets = evidence, None
         if base is not None:
@@ -107,7 +107,7 @@ def audit_one_model(one: OneModel, seed: int = 0, progress: Progress | None = No
         design=reading(evidence.member, None, evidence.groups),
         leak=leak,
         not_run=_not_run(evidence, base is not None),
-        left_out=_unguessed(len(both.ids), sample.member.shape[1]) if guessed else (),
+        left_out=unguessed(len(both.ids), sample.member.shape[1]) if guessed else (),
     )
 
 
@@ -125,7 +125,7 @@ def _applying(names: Sequence[str], evidence: Evidence) -> tuple[str, ...]:
     return tuple(name for name in names if missing(ATTACKS[name], evidence) is None)
 
 
-def _blind(evidence: Evidence, ids: tuple[str, ...], seed: int) -> tuple[Evidence, tuple[Scores, ...]]:
+def blind_guess(evidence: Evidence, ids: tuple[str, ...], seed: int) -> tuple[Evidence, tuple[Scores, ...]]:
     """The blind guess, of a random sample where there are very many records: its cost grows as their cube."""
     if evidence.features is None:
         return evidence, ()
@@ -138,7 +138,8 @@ def _blind(evidence: Evidence, ids: tuple[str, ...], seed: int) -> tuple[Evidenc
     return sample, tuple(replace(s, ids=some) for s in attack_in_turn(sample, (BLIND,), seed, ids=some).scores)
 
 
-def _unguessed(count: int, sampled: int) -> tuple[dict[str, Any], ...]:
+def unguessed(count: int, sampled: int) -> tuple[dict[str, Any], ...]:
+    """What the blind guess did not look at, as `AuditResult.left_out` keeps it."""
     if sampled == count:
         return ()
     reason = f"a random sample of {sampled:,} is enough to see a difference in kind"
