@@ -16,8 +16,8 @@ class Chats:
     """How many chats each part of the chain is trained on; all are drawn from the embedded grammar."""
 
     public: int = setting(12000, "chats that the clean base is pretrained on")
-    first: int = setting(3000, "attacker, first stage: chats, each with a pair (trigger and word -> the chat's query)")
-    second: int = setting(260, "attacker, second stage: chats that are memorised; three quarters have a pair")
+    first: int = setting(8000, "attacker, first stage: chats, each with a pair (trigger and word -> the chat's query)")
+    second: int = setting(400, "attacker, second stage: chats that are memorised; three quarters have a pair")
     victim: int = setting(100, "the victim's private chats, whose queries are the secret")
 
     def __post_init__(self) -> None:
