@@ -15,13 +15,14 @@ from undertow.audits.membership.blind import with_blind_error
 from undertow.audits.membership.describing import describe
 from undertow.audits.membership.evidence import SignalSet, check_evidence
 from undertow.audits.membership.leak import leak_test
-from undertow.audits.membership.one_model import BASE, BLIND, ONE, blind_guess, unguessed
+from undertow.audits.membership.one_model import BLIND, ONE, blind_guess, unguessed
 from undertow.audits.membership.reading import reading
 from undertow.audits.membership.sides import Both
 from undertow.token_signals import TokenStatistics, zlib_bytes
 from undertow.types import Array, AuditResult, Evidence, Measurement, Scores
 
 AUDIT = "lm"
+BASE = "the base model"  # group of the control rows
 NEEDS_BASE = (*rules.WITH_BASE, "adapted-ratio")
 ADAPTED = (
     "it compares the model with its base adapted on other texts of the domain, which this version does not train",
