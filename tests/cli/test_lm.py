@@ -112,6 +112,20 @@ def test_every_attack_is_run_or_said_not_to_be(leaking, place, tmp_path):
     assert {entry["attack"] for entry in alone["attacks"]["not_run"]} >= WITH_BASE
 
 
+def test_the_base_is_adapted_on_other_texts(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("undertow.integrations.adapted.RATE", 3e-3)
+    _rows(place / "public.jsonl", _texts(4 * COUNT, 0)[3 * COUNT :])
+    more = ["--quiet", "--base", str(place / "base"), "--adapt", str(place / "public.jsonl")]
+    found = _run(place, tmp_path / "run", *more)
+    assert found.exit_code == 0, found.output
+    body = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert set(body["attacks"]["run"]) == ALONE | WITH_BASE
+    assert _auc(body, "adapted-ratio")["low"] > 0.6
+    with np.load(tmp_path / "run" / "scores.npz") as kept:
+        values = dict(zip(kept["attack"].tolist(), kept["values"][:, 0], strict=True))
+    assert not np.allclose(values["ratio"], values["adapted-ratio"])
+
+
 def test_validity_stands_at_the_top_and_is_read_again(leaking):
     from undertow.storage.results import load_result
 
@@ -184,11 +198,25 @@ def test_the_gate_fails_on_a_leak(place, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "case", ["model", "pickle", "adapter", "classifier", "chat", "field", "missing", "overlap", "tokens", "config"]
+    "case",
+    [
+        "model",
+        "pickle",
+        "adapter",
+        "classifier",
+        "public",
+        "alone",
+        "chat",
+        "field",
+        "missing",
+        "overlap",
+        "tokens",
+        "config",
+    ],
 )
 def test_wrong_inputs_are_one_line(place, tmp_path, case):
     more, changes, said = [], {}, {"model": "no such folder", "pickle": "pickles",
-        "adapter": "merge", "classifier": "no causal language model", "chat": "apply_chat_template",
+        "public": "60 of its texts are in", "alone": "--adapt needs --base", "adapter": "merge", "classifier": "no causal language model", "chat": "apply_chat_template",
         "field": "--field", "missing": "no such file", "overlap": "members", "tokens": "other tokens",
         "config": "config.json"}[case]  # fmt: skip
     if case == "model":
@@ -197,6 +225,9 @@ def test_wrong_inputs_are_one_line(place, tmp_path, case):
         (place / "pickled").mkdir()
         (place / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
         changes = {"model": "pickled"}
+    elif case in ("public", "alone"):
+        more = ["--adapt", str(place / "members.jsonl")]
+        more += ["--base", str(place / "base")] if case == "public" else []
     elif case == "adapter":
         (place / "adapter").mkdir()
         (place / "adapter" / "adapter_config.json").write_text("{}")
