@@ -197,28 +197,25 @@ def test_the_gate_fails_on_a_leak(place, tmp_path):
     assert _run(place, tmp_path / "run", "--quiet", "--fail-if", "auc>0.55").exit_code == 1
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        "model",
-        "pickle",
-        "adapter",
-        "classifier",
-        "public",
-        "alone",
-        "chat",
-        "field",
-        "missing",
-        "overlap",
-        "tokens",
-        "config",
-    ],
-)
+SAID = {
+    "model": "no such folder",
+    "pickle": "pickles",
+    "adapter": "merge",
+    "classifier": "no causal language model",
+    "public": "60 of its texts are in",
+    "alone": "--adapt needs --base",
+    "chat": "apply_chat_template",
+    "field": "--field",
+    "missing": "no such file",
+    "overlap": "members",
+    "tokens": "other tokens",
+    "config": "config.json",
+}
+
+
+@pytest.mark.parametrize("case", SAID)
 def test_wrong_inputs_are_one_line(place, tmp_path, case):
-    more, changes, said = [], {}, {"model": "no such folder", "pickle": "pickles",
-        "public": "60 of its texts are in", "alone": "--adapt needs --base", "adapter": "merge", "classifier": "no causal language model", "chat": "apply_chat_template",
-        "field": "--field", "missing": "no such file", "overlap": "members", "tokens": "other tokens",
-        "config": "config.json"}[case]  # fmt: skip
+    more, changes, said = [], {}, SAID[case]
     if case == "model":
         changes = {"model": "nowhere"}
     elif case == "pickle":

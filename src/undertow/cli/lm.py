@@ -22,8 +22,9 @@ RUN = Path("undertow-lm")
 
 
 def lm(
-    model: Model, members: Members, nonmembers: NonMembers, base: Base = None, adapt: Adapt = None, field: Field = None, seed: Seed = 0,
-    out: opt.Out = RUN, batch: Batch = 8, quiet: opt.Quiet = False, fail_if: opt.FailIf = None,
+    model: Model, members: Members, nonmembers: NonMembers, base: Base = None, adapt: Adapt = None,
+    field: Field = None, seed: Seed = 0, out: opt.Out = RUN, batch: Batch = 8, quiet: opt.Quiet = False,
+    fail_if: opt.FailIf = None,
 ) -> None:  # fmt: skip
     """What a finetuned language model gives away of the texts it was trained on; nothing is trained."""
     from undertow.workflows.lm import LmRequest, run_lm
