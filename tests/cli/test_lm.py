@@ -112,6 +112,20 @@ def test_every_attack_is_run_or_said_not_to_be(leaking, place, tmp_path):
     assert {entry["attack"] for entry in alone["attacks"]["not_run"]} >= WITH_BASE
 
 
+def test_the_base_is_adapted_on_other_texts(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("undertow.integrations.adapted.RATE", 3e-3)
+    _rows(place / "public.jsonl", _texts(4 * COUNT, 0)[3 * COUNT :])
+    more = ["--quiet", "--base", str(place / "base"), "--adapt", str(place / "public.jsonl")]
+    found = _run(place, tmp_path / "run", *more)
+    assert found.exit_code == 0, found.output
+    body = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert set(body["attacks"]["run"]) == ALONE | WITH_BASE
+    assert _auc(body, "adapted-ratio")["low"] > 0.6
+    with np.load(tmp_path / "run" / "scores.npz") as kept:
+        values = dict(zip(kept["attack"].tolist(), kept["values"][:, 0], strict=True))
+    assert not np.allclose(values["ratio"], values["adapted-ratio"])
+
+
 def test_validity_stands_at_the_top_and_is_read_again(leaking):
     from undertow.storage.results import load_result
 
@@ -158,21 +172,68 @@ def test_few_nonmembers_leave_the_cross_fitted_attacks_out(place, tmp_path):
     assert {e["attack"] for e in body["attacks"]["not_run"]} >= {"recall", "nm-token", "nm-text"}
 
 
+def test_texts_of_one_group_are_counted_together(place, tmp_path):
+    for name in ("members", "nonmembers"):
+        rows = [json.loads(line) for line in (place / f"{name}.jsonl").read_text().splitlines()]
+        rows = [{**row, "group": f"{name} {i // 3}", "id": f"{name}/{i}"} for i, row in enumerate(rows)]
+        (place / f"{name}-grouped.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = ["--quiet", "--base", str(place / "base")]
+    found = _run(place, tmp_path / "run", *more, members="members-grouped.jsonl", nonmembers="nonmembers-grouped.jsonl")
+    assert found.exit_code == 0, found.output
+    body = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert body["design"]["groups"] == 2 * COUNT // 3
+    assert "members/0" in (tmp_path / "run" / "records.csv").read_text()
+
+
+def test_long_texts_are_cut_and_counted(place, tmp_path):
+    _rows(place / "long.jsonl", [*_texts(20, 3), " ".join(_texts(60, 3))])
+    found = _run(place, tmp_path / "run", "--quiet", members="long.jsonl")
+    assert (found.exit_code, found.output) == (0, "")
+    body = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert any("longer than 256 tokens and were cut" in warning for warning in body["warnings"])
+
+
 def test_the_gate_fails_on_a_leak(place, tmp_path):
     assert _run(place, tmp_path / "run", "--quiet", "--fail-if", "auc>0.55").exit_code == 1
 
 
-@pytest.mark.parametrize("case", ["model", "pickle", "chat", "field", "missing", "overlap", "tokens", "config"])
+SAID = {
+    "model": "no such folder",
+    "pickle": "pickles",
+    "adapter": "merge",
+    "classifier": "no causal language model",
+    "public": "60 of its texts are in",
+    "alone": "--adapt needs --base",
+    "chat": "apply_chat_template",
+    "field": "--field",
+    "missing": "no such file",
+    "overlap": "members",
+    "tokens": "other tokens",
+    "config": "config.json",
+}
+
+
+@pytest.mark.parametrize("case", SAID)
 def test_wrong_inputs_are_one_line(place, tmp_path, case):
-    more, changes, said = [], {}, {"model": "no such folder", "pickle": "pickles", "chat": "apply_chat_template",
-        "field": "--field", "missing": "no such file", "overlap": "members", "tokens": "other tokens",
-        "config": "config.json"}[case]  # fmt: skip
+    more, changes, said = [], {}, SAID[case]
     if case == "model":
         changes = {"model": "nowhere"}
     elif case == "pickle":
         (place / "pickled").mkdir()
         (place / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
         changes = {"model": "pickled"}
+    elif case in ("public", "alone"):
+        more = ["--adapt", str(place / "members.jsonl")]
+        more += ["--base", str(place / "base")] if case == "public" else []
+    elif case == "adapter":
+        (place / "adapter").mkdir()
+        (place / "adapter" / "adapter_config.json").write_text("{}")
+        (place / "adapter" / "adapter_model.safetensors").write_bytes(b"")
+        changes = {"model": "adapter"}
+    elif case == "classifier":
+        config = transformers.DistilBertConfig(vocab_size=50, dim=16, hidden_dim=16, n_layers=1, n_heads=2)
+        transformers.DistilBertForSequenceClassification(config).save_pretrained(place / "classifier")
+        changes = {"model": "classifier"}
     elif case == "chat":
         (place / "chat.jsonl").write_text('{"messages": [{"role": "user", "content": "hello"}]}\n' * 9)
         changes = {"members": "chat.jsonl"}

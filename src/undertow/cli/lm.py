@@ -12,6 +12,7 @@ from undertow.cli.screen import errors, gates, progress
 
 Model = Annotated[str, typer.Option("--model", help="Folder of the finetuned language model (save_pretrained).")]
 Base = Annotated[str | None, typer.Option("--base", help="Folder of the model that it was finetuned from.")]
+Adapt = Annotated[str | None, typer.Option("--adapt", help="Other texts of the kind: the base is finetuned on them.")]
 Members = Annotated[str, typer.Option("--members", help='Texts it was trained on: jsonl with {"text": ...}, csv.')]
 NonMembers = Annotated[str, typer.Option("--nonmembers", help="Texts of the same kind that it never saw.")]
 Field = Annotated[str | None, typer.Option("--field", help="Column of the text (default: text).")]
@@ -21,8 +22,9 @@ RUN = Path("undertow-lm")
 
 
 def lm(
-    model: Model, members: Members, nonmembers: NonMembers, base: Base = None, field: Field = None, seed: Seed = 0,
-    out: opt.Out = RUN, batch: Batch = 8, quiet: opt.Quiet = False, fail_if: opt.FailIf = None,
+    model: Model, members: Members, nonmembers: NonMembers, base: Base = None, adapt: Adapt = None,
+    field: Field = None, seed: Seed = 0, out: opt.Out = RUN, batch: Batch = 8, quiet: opt.Quiet = False,
+    fail_if: opt.FailIf = None,
 ) -> None:  # fmt: skip
     """What a finetuned language model gives away of the texts it was trained on; nothing is trained."""
     from undertow.workflows.lm import LmRequest, run_lm
@@ -30,5 +32,5 @@ def lm(
     with errors():
         conditions = gates(fail_if)
         with progress(quiet) as told:
-            result = run_lm(LmRequest(model, members, nonmembers, base, field, out, seed, batch, told))
+            result = run_lm(LmRequest(model, members, nonmembers, base, adapt, field, out, seed, batch, told))
         finish([result], Options(quiet=quiet, out=out), conditions)

@@ -17,7 +17,7 @@ def token_ids(tokenizer: Any, texts: Sequence[str], most: int) -> tuple[list[lis
     """The ids of each text, cut at `most`, with the special tokens that the tokenizer adds; and how many were cut."""
     if not texts:
         return [], 0
-    whole = tokenizer(list(texts), truncation=False)["input_ids"]
+    whole = tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
     cut = sum(len(row) > most for row in whole)
     return [list(map(int, row[:most])) for row in whole], cut
 

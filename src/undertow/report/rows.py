@@ -38,6 +38,7 @@ DIRECT = "direct-"  # how the names of rules begin that ask the pretrained model
 CONTROLS = {
     "no-pretraining": "models that never saw the pretraining data: must be at chance",
     "the reference model": "it was trained on none of the records: must be at chance",
+    "the base model": "it was not finetuned on any of the texts: must be at chance",
 }
 
 
@@ -118,7 +119,7 @@ def rows(result: AuditResult) -> tuple[Row, ...]:
 def sections(result: AuditResult) -> tuple[Section, ...]:
     """The rows of the table, realistic attacks first and controls last; empty sections are left out."""
     every = rows(result)
-    notes = {"attack": "with one reference model", "baseline": "what the model answers, alone"} if _one(result) else {}
+    notes = _NOTES.get(result.audit, {})
     found = [
         Section(name, notes.get(kind, note), kind, tuple(r for r in every if r.kind == kind and r.group is None))
         for kind, (name, note) in SECTIONS.items()
@@ -129,8 +130,11 @@ def sections(result: AuditResult) -> tuple[Section, ...]:
     return tuple(s for s in found if s.rows)
 
 
-def _one(result: AuditResult) -> bool:
-    return result.audit in ("model", "lm")
+_ALONE = "what the model answers, alone"
+_NOTES = {
+    "model": {"attack": "with one reference model", "baseline": _ALONE},
+    "lm": {"attack": "with the base model beside it", "baseline": _ALONE},
+}
 
 
 def counted(result: AuditResult) -> str:

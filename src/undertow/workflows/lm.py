@@ -16,6 +16,7 @@ from undertow.token_signals import TokenStatistics, mean_inside
 from undertow.types import Array, AuditResult, BadInput, ConfigError, Progress
 
 BATCH = 8
+LEAST_PUBLIC = 20  # texts of --adapt
 SHOTS, PREFIX = 4, 128  # non-members before a text in ReCaLL, and their tokens, at most
 CHATS = ("messages", "conversations", "prompt", "completion")
 
@@ -28,6 +29,7 @@ class LmRequest:
     members: str
     nonmembers: str
     base: str | None = None
+    adapt: str | None = None  # texts of the same kind, to finetune the base on
     field: str | None = None  # column of the text
     out: Path | None = None
     seed: int = 0
@@ -43,6 +45,8 @@ def run_lm(request: LmRequest) -> AuditResult:
     from undertow.storage.run import environment
     from undertow.workflows.one_model import write_one
 
+    if request.adapt is not None and request.base is None:
+        raise ConfigError("--adapt needs --base: the base is what is adapted")
     sides = _sides(request)
     model, tokenizer = _open(request.model, "--model")
     base = None if request.base is None else _open(request.base, "--base")
@@ -59,25 +63,35 @@ def run_lm(request: LmRequest) -> AuditResult:
     seen, clock["model"] = _pass(model, ids, request, "ask the model")
     half = _halves(joined, request.seed)
     conditional, clock["recall"] = _conditional(model, ids, joined, half, most, request)
-    reference = None
+    reference = adapted = None
     if base is not None:
+        public = _public(request, joined, tokenizer, most)
         reference, clock["base"] = _pass(base[0], ids, request, "ask the base")
+        if public:
+            adapted, clock["adapt"] = _adapted(base[0], public, ids, request)
     models = {"model": request.model, **({} if request.base is None else {"base": request.base})}
+    asked = {"model": model, **({} if base is None else {"base": base[0]})}
+    adapting = {} if request.adapt is None else {"adapt": request.adapt}
     one = LanguageModel(
         both=joined,
         seen=seen,
         base=reference,
+        adapted=adapted,
         half=half,
         conditional=conditional,
-        about={role: f"{Path(folder).name} ({type(m).__name__})" for (role, folder), m in zip(
-            models.items(), [model] + ([] if base is None else [base[0]]), strict=True)},
-        sha256={role: file_hash(Path(folder)) for role, folder in models.items()},
-        config={"batch": request.batch, "field": request.field or "text", "tokens": most},
+        about={role: f"{Path(models[role]).name} ({type(m).__name__})" for role, m in asked.items()},
+        sha256={role: file_hash(Path(place)) for role, place in {**models, **adapting}.items()},
+        config={
+            "batch": request.batch,
+            "adapt": request.adapt is not None,
+            "field": request.field or "text",
+            "tokens": most,
+        },
         name=f"{Path(request.members).name} (members), {Path(request.nonmembers).name} (nonmembers)",
         notes=notes,
         environment=environment(),
         seconds=clock,
-    )  # fmt: skip
+    )
     result = audit_lm(one, request.seed)
     if request.out is not None:
         write_one(result, request.out)
@@ -108,18 +122,50 @@ def _open(folder: str, option: str) -> tuple[Any, Any]:
 
 
 def _sides(request: LmRequest) -> list[Side]:
+    given = (("--members", request.members), ("--nonmembers", request.nonmembers))
+    return [_texts(option, path, request.field) for option, path in given]
+
+
+def _texts(option: str, path: str, field: str | None) -> Side:
+    """The texts of a file; BadInput where it holds something else."""
     from undertow.sources.records.one_side import read_side
 
-    parts = []
-    for option, path in (("--members", request.members), ("--nonmembers", request.nonmembers)):
-        if not path:
-            raise ConfigError(f'audit lm needs {option}: a file of texts, one {{"text": ...}} a line')
-        _refuse_chats(Path(path), option, request.field)
-        part = read_side(path, option, None, request.field or _text_of(Path(path)))
-        if not isinstance(part.x, list) or not all(isinstance(text, str) for text in part.x):
-            raise BadInput(f'{option} {path}: no texts there; give rows {{"text": ...}}, or name the column by --field')
-        parts.append(replace(part, y=None))
-    return parts
+    if not path:
+        raise ConfigError(f'audit lm needs {option}: a file of texts, one {{"text": ...}} a line')
+    _refuse_chats(Path(path), option, field)
+    part = read_side(path, option, None, field or _text_of(Path(path)))
+    if not isinstance(part.x, list) or not all(isinstance(text, str) for text in part.x):
+        raise BadInput(f'{option} {path}: no texts there; give rows {{"text": ...}}, or name the column by --field')
+    return replace(part, y=None)
+
+
+def _public(request: LmRequest, joined: Both, tokenizer: Any, most: int) -> list[list[int]]:
+    """The tokens of the texts of --adapt; BadInput where one of them is audited, or they are few."""
+    from undertow.integrations.token_pass import token_ids
+
+    if request.adapt is None:
+        return []
+    part = _texts("--adapt", request.adapt, request.field)
+    audited = set(joined.x)
+    shared = sum(text in audited for text in part.x)
+    if shared:
+        raise BadInput(f"--adapt {request.adapt}: {shared} of its texts are in --members or --nonmembers; remove them")
+    ids = [row for row in token_ids(tokenizer, part.x, most)[0] if len(row) > 1]
+    if len(ids) < LEAST_PUBLIC:
+        raise BadInput(f"--adapt {request.adapt} has {len(ids)} texts; a domain is learnt from {LEAST_PUBLIC} or more")
+    return ids
+
+
+def _adapted(
+    base: Any, public: list[list[int]], ids: list[list[int]], request: LmRequest
+) -> tuple[TokenStatistics, float]:
+    """What the base says after it was finetuned on the public texts; it is changed in place."""
+    from undertow.integrations.adapted import adapt
+
+    start, shown = time.perf_counter(), request.progress
+    told = None if shown is None else lambda done, count: shown("adapt the base", done, count)
+    found, _ = _pass(adapt(base, public, request.seed, told), ids, request, "ask the adapted base")
+    return found, time.perf_counter() - start
 
 
 def _text_of(path: Path) -> str | None:

@@ -15,17 +15,18 @@ from undertow.audits.membership.blind import with_blind_error
 from undertow.audits.membership.describing import describe
 from undertow.audits.membership.evidence import SignalSet, check_evidence
 from undertow.audits.membership.leak import leak_test
-from undertow.audits.membership.one_model import BASE, BLIND, ONE, blind_guess, unguessed
+from undertow.audits.membership.one_model import BLIND, ONE, blind_guess, unguessed
 from undertow.audits.membership.reading import reading
 from undertow.audits.membership.sides import Both
 from undertow.token_signals import TokenStatistics, zlib_bytes
 from undertow.types import Array, AuditResult, Evidence, Measurement, Scores
 
 AUDIT = "lm"
+BASE = "the base model"  # group of the control rows
 NEEDS_BASE = (*rules.WITH_BASE, "adapted-ratio")
 ADAPTED = (
-    "it compares the model with its base adapted on other texts of the domain, which this version does not train",
-    "give that adapted model as --base: ratio is then the adapted ratio",
+    "it compares the model with its base adapted on other texts of the domain, and none were given",
+    "give --adapt: a file of texts of the same kind, at least 100, none of them in --members or --nonmembers",
 )
 NO_BASE = ("it compares the model with the one it was finetuned from", "give --base: the folder of that model")
 FEW = "give at least 8 non-members and 2 members, in at least as many groups where texts have groups"
@@ -42,6 +43,7 @@ class LanguageModel:
     both: Both  # x: list of texts
     seen: TokenStatistics  # (N, L)
     base: TokenStatistics | None = None  # of the base model, on the same tokens
+    adapted: TokenStatistics | None = None  # of the base finetuned on other texts of the domain
     half: Array | None = None  # (N,) which half a text is in; None: too few for two halves
     conditional: Array | None = None  # (N,) mean log p after non-members of the other half
     about: Mapping[str, str] = field(default_factory=dict)  # model, base: what they are
@@ -97,6 +99,8 @@ def _scores(one: LanguageModel, size: Array) -> dict[str, Array]:
     if one.base is None:
         return found
     found |= rules.beside(one.seen, one.base)
+    if one.adapted is not None:
+        found["adapted-ratio"] = rules.beside(one.seen, one.adapted)["ratio"]
     if one.half is not None:
         found["nm-token"] = rules.nm_token(one.seen, one.base, one.both.member, one.half)
         found["nm-text"] = rules.nm_text(one.seen, one.base, one.both.member, one.half)
@@ -150,7 +154,7 @@ def _not_run(one: LanguageModel) -> tuple[dict[str, str], ...]:
     else:
         if one.half is None:
             found += [(name, few, FEW) for name in ("nm-token", "nm-text")]
-        found.append(("adapted-ratio", *ADAPTED))
+        found += [] if one.adapted is not None else [("adapted-ratio", *ADAPTED)]
     found.append(("lira", *SHADOWED))
     return tuple({"attack": name, "reason": reason, "fix": fix} for name, reason, fix in found)
 
