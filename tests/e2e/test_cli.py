@@ -56,7 +56,7 @@ def test_result_json_keeps_its_schema(quick):
     assert "NaN" not in text
     assert "Infinity" not in text
     body = json.loads(text)
-    assert body["schema"] == "undertow.result/1"
+    assert body["schema"] == "undertow.result/2"
     for key in ("audit", "config", "seed", "environment", "data", "measurements", "controls", "timing"):
         assert key in body
     for row in [*body["measurements"], *body["controls"]]:

@@ -240,3 +240,8 @@ TEXT_ATTACKS: dict[str, Attack] = {
 def known(name: str) -> Attack | None:
     """The attack of that name, of records or of texts; None where there is none."""
     return ATTACKS.get(name) or TEXT_ATTACKS.get(name)
+
+
+def attack_of(name: str) -> Attack:
+    """The attack of that name, of records or of texts, registered ones among them; KeyError where there is none."""
+    return TEXT_ATTACKS[name] if name in TEXT_ATTACKS else ATTACKS[name]

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from undertow.attacks.catalog import ATTACKS, TEXT_ATTACKS
+from undertow.attacks.catalog import attack_of
 from undertow.audits.membership.reading import thick
 from undertow.engine.membership import balanced, held_out_targets, left_out, redraw, uneven
 from undertow.metrics import auc, lower_limit
 from undertow.rng import stream
 from undertow.types import Array, Evidence, Measurement, Scores, Signals
 
-EVERY = {**TEXT_ATTACKS, **ATTACKS}
 REALISTIC = ("attack", "baseline")
 LEVEL = 0.025  # one-sided
 SURELY = 1000  # a limit that holds at so many times the choices needs no second test
@@ -63,7 +62,7 @@ def leak_test(
     `ids` name the points of `evidence`.
     """
     rows = {m.attack: m for m in measurements if m.metric == "auc" and m.group is None and m.value is not None}
-    mine = [s for s in scores if s.group is None and EVERY[s.attack].kind in REALISTIC and s.attack in rows]
+    mine = [s for s in scores if s.group is None and attack_of(s.attack).kind in REALISTIC and s.attack in rows]
     if not mine:
         return tuple(measurements), None
     rng = stream(seed, "leak")
@@ -103,7 +102,7 @@ def chances(
     odd = uneven(thick(evidence.member))
     found = {}
     for s in scores:
-        if not (odd and EVERY[s.attack].shadows):
+        if not (odd and attack_of(s.attack).shadows):
             found[s.attack] = 0.5
         elif s.attack in replays:
             again = [replays[s.attack].again(rng) for _ in range(CHANCE_REDRAWS)]
@@ -138,7 +137,7 @@ def _randomised(
 
 def _replay(scores: Scores, evidence: Evidence, targets: Array | None, ids: Sequence[str] | None) -> Replay | None:
     """How to score an attack again; None where that is too dear (networks) or it has no closed form."""
-    attack = EVERY[scores.attack]
+    attack = attack_of(scores.attack)
     names = list(ids) if ids is not None else [str(q) for q in range(evidence.member.shape[1])]
     keep = np.ones(len(names), bool) if scores.ids is None else np.isin(names, scores.ids)
     member = evidence.member[:, keep]
