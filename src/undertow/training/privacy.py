@@ -17,11 +17,14 @@ ACCOUNTANTS = ("scipy", "dp-accounting", "opacus")  # whose code calibrates nois
 class Privacy:
     """The guarantee a finetuning run is trained to; the unit is one record, added or removed."""
 
-    epsilon: float = setting(0.0, "target of (epsilon, delta)-DP finetuning; 0: not private")
-    delta: float = setting(1e-5, "smaller than one over the finetuning records")
-    clip: float = setting(1.0, "largest gradient norm of one record")
+    epsilon: float = setting(
+        0.0, "Epsilon of the (epsilon, delta)-DP that finetuning is trained to; 0 trains without privacy."
+    )
+    delta: float = setting(1e-5, "Delta of that guarantee; choose it below one over the number of finetuning records.")
+    clip: float = setting(1.0, "Largest L2 norm of one record's gradient; longer gradients are clipped to it.")
     trainer: Literal["closed-form", "opacus"] = setting(
-        "closed-form", "closed-form: our engine, heads only | opacus: any strategy, with Opacus's own accountant"
+        "closed-form",
+        "DP-SGD by 'closed-form' (our engine, linear heads only) or 'opacus' (any strategy, its own accountant).",
     )
 
     def __post_init__(self) -> None:
