@@ -475,35 +475,63 @@ def test_what_tflite_may_hide(tmp_path, raw, due):
     assert look(tmp_path / "m.tflite")[0] == due
 
 
+def work_of(function):
+    """(calls of Python functions and of built-in ones, bytes that streams handed out) while `function` runs."""
+    import sys
+
+    from undertow.opening.inside.stream import Stream
+
+    calls, handed = 0, 0
+    read = Stream.read
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    def reading(self, offset, size):
+        nonlocal handed
+        handed += size
+        return read(self, offset, size)
+
+    Stream.read = reading
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+        Stream.read = read
+    return calls, handed
+
+
 @pytest.mark.parametrize("protocol", [0, 1, 2, 4])
-def test_pickles_are_read_in_linear_time(tmp_path, protocol):
-    """Within five times of pickletools.genops; 240 KB of protocol 0 took 80 times as long."""
+def test_pickles_are_read_in_linear_work(tmp_path, protocol):
+    """240 KB of protocol 0 once took 80 times as long as pickletools: every line was cut from a copy of what follows.
+
+    Counted, not timed; benchmarks/pickle_speed.py times it. An opcode costs a bounded number of calls, and the bytes
+    handed out are at most a few times the file; both would grow with the square of the file.
+    """
     import os
     import pickle  # noqa: TID251 - to write what is read
     import pickletools
-    import time
     from dataclasses import asdict
 
     from undertow.opening.inside.child import read
 
-    value = {f"w{i}": (i, [i / 3, "abc", None]) for i in range(4000)}
-    raw = pickle.dumps(value, protocol)
-    (tmp_path / "m.pkl").write_bytes(raw)
-    fd, scratch = os.open(tmp_path / "m.pkl", os.O_RDONLY), os.open(tmp_path / "scratch", os.O_RDWR | os.O_CREAT)
+    def spent(count):
+        value = {f"w{i}": (i, [i / 3, "abc", None]) for i in range(count)}
+        raw = pickle.dumps(value, protocol)
+        (tmp_path / "m.pkl").write_bytes(raw)
+        fd = os.open(tmp_path / "m.pkl", os.O_RDONLY)
+        scratch = os.open(tmp_path / "scratch", os.O_RDWR | os.O_CREAT)
+        calls, handed = work_of(lambda: read(fd, len(raw), "pickle", asdict(Limits()), scratch))
+        os.close(fd)
+        os.close(scratch)
+        return calls / sum(1 for _ in pickletools.genops(raw)), handed / len(raw)
 
-    def least(work):
-        times = []
-        for _ in range(5):
-            start = time.process_time()
-            work()
-            times.append(time.process_time() - start)
-        return min(times)
-
-    usual = least(lambda: sum(1 for _ in pickletools.genops(raw)))
-    ours = least(lambda: read(fd, len(raw), "pickle", asdict(Limits()), scratch))
-    os.close(fd)
-    os.close(scratch)
-    assert ours < 5 * usual, (ours, usual)
+    few, many = spent(500), spent(8000)
+    assert many[0] <= 1.1 * few[0]
+    assert many[0] <= 20
+    assert many[1] <= 3
 
 
 def test_the_time_limit_is_of_the_path_not_of_each_file(tmp_path):

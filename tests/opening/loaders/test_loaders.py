@@ -166,7 +166,7 @@ def test_no_text_makes_the_rules_slow(tmp_path, name):
     write(tmp_path, {file: text})
     start = time.process_time()
     look(tmp_path)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 60  # seconds alone; quadratic time takes hours
 
 
 @pytest.mark.parametrize("gap", [" " * 500, "\n  ", " >-\n" + " " * 400])
