@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Literal
 
 from undertow.audits.settings import EngineSettings, section
@@ -44,8 +45,11 @@ class DpRecipe:
     noise: float = setting(0.0, "Noise multiplier; 0 takes the least that meets epsilon by the PLD accountant.")
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 0 < self.rate <= 1 or min(self.lr, self.clip) <= 0 or self.noise < 0:
-            raise ConfigError("recipe: steps >= 1, 0 < rate <= 1, lr and clip positive, noise not negative")
+        numbers = (self.rate, self.lr, self.clip, self.noise)
+        if not all(map(isfinite, numbers)) or self.steps < 1 or not 0 < self.rate <= 1 or min(numbers) < 0:
+            raise ConfigError("recipe: steps >= 1, 0 < rate <= 1, lr and clip positive, noise 0 or more, all finite")
+        if min(self.lr, self.clip) == 0:
+            raise ConfigError(f"recipe: lr = {self.lr:g}, clip = {self.clip:g}; both are above 0")
         if self.sampling == "shuffled" and self.rate == 1:
             raise ConfigError("recipe.sampling = 'shuffled' needs rate < 1: at rate 1 every step sees every record")
 
