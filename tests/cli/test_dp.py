@@ -233,7 +233,8 @@ NAN = float("nan")
 
 @pytest.mark.parametrize("bad", [{"noise_multiplier": NAN}, {"clip": NAN}, {"batch": NAN}, {"lr": NAN},
                                  {"lr": [0.1, NAN]}, {"delta": NAN}, {"epsilon": NAN}, {"epsilon": 0.0},
-                                 {"divisor": NAN}, {"sample_rate": NAN}, {"clip_after": NAN}, {"momentum": NAN}, {"weight_decay": NAN},
+                                 {"divisor": NAN}, {"sample_rate": NAN}, {"clip_after": NAN}, {"momentum": NAN},
+                                 {"weight_decay": NAN},
                                  {"clip": float("inf")}, {"noise_multiplier": float("inf")}])  # fmt: skip
 def test_a_declaration_of_odd_numbers_cannot_be_built(bad):
     from undertow.audits.dp.claim import DpClaim
