@@ -9,7 +9,7 @@ from undertow.metrics.held_out import guesses, threshold_noise
 from undertow.metrics.influence import Ranking, accuracy_influence, auc_influence, rank, tpr_influence
 from undertow.metrics.limits import logit_interval, rate_interval, trials_of
 from undertow.metrics.roc import allowed
-from undertow.metrics.variance import Error, draws, two_way
+from undertow.metrics.variance import Error, draws, pool_factor, two_way
 from undertow.types import Array, ConfigError, Measurement, Scores
 
 FPRS = (0.01, 0.001, 0.0001)  # fractions
@@ -86,9 +86,13 @@ def guessing(non_members: int, fpr: float) -> float:
     return (allowed(non_members, fpr) + 1) / (non_members + 1)
 
 
-def error_of(phi: Array, scores: Scores) -> Error:
-    """The error of a number of `scores` whose influence is phi (M, N)."""
-    return two_way(phi, (scores.inside, scores.outside), in_turn=scores.in_turn, groups=scores.groups)
+def error_of(phi: Array, scores: Scores, chance_at_half: float | None = None) -> Error:
+    """The error of a number of `scores` whose influence is phi (M, N).
+
+    `chance_at_half`: the number, if it is an AUC or a balanced accuracy, whose chance is 1/2; else None.
+    """
+    sides, pool = (scores.inside, scores.outside), pool_factor(chance_at_half)
+    return two_way(phi, sides, in_turn=scores.in_turn, groups=scores.groups, pool=pool)
 
 
 def _row(
@@ -96,7 +100,7 @@ def _row(
 ) -> Measurement:
     """A number with its interval; `noise`: a variance beside that of its influence."""
     value, phi = found
-    error = error_of(phi, scores)
+    error = error_of(phi, scores, value if interval is logit_interval else None)
     spread = float(np.sqrt(error.total + noise))
     row = replace(blank, value=value, error=spread, df=error.df, effective=error.effective)
     if row.fpr is not None:
