@@ -41,8 +41,7 @@ from undertow.training.objective import Objective
 from undertow.training.poison import Batches, poison
 from undertow.training.task import load_state, to_params
 from undertow.types import Array, AuditResult
-from undertow.workflows.audit import Request
-from undertow.workflows.audit import Given
+from undertow.workflows.audit import Given, Request
 from undertow.workflows.poisoning import configure, run_checkpoint
 
 KINDS = ("bert", "vit", "siglip")
