@@ -30,13 +30,13 @@ with other training records it was 1.0 times.
 """
 
 
-def pool_factor(value: float | None = None) -> float:
-    """The factor for an AUC or a balanced accuracy; None: for other numbers, which take the least.
+def pool_factor(auc: float | None = None) -> float:
+    """The factor where the AUC is this; None: for numbers without one, which take the least.
 
     >>> pool_factor(), pool_factor(0.5), round(pool_factor(0.9), 2)
     (1.15, 1.15, 1.55)
     """
-    return POOL if value is None else POOL + POOL_SLOPE * abs(2 * value - 1)
+    return POOL if auc is None else POOL + POOL_SLOPE * abs(2 * auc - 1)
 
 
 @dataclass(frozen=True)
