@@ -10,6 +10,7 @@ from .stream import Malformed, TooMuch
 from .values import Bag, Kind, NumpyArray, Opaque, Plain, Record, Storage, Table, View
 
 DEEPEST = 100
+CHEAP = 16  # values that hold no tensor count as one
 LOOSE = 4096  # numbers outside of tensors that may be weights
 
 
@@ -75,12 +76,11 @@ def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
             if len(path) > DEEPEST:
                 raise TooMuch(f"its pickle is nested more than {DEEPEST} deep, or holds itself")
             loose += _loose(value)
-            inside = _children(value)
+            count, inside = _children(value)
+            visited += max(0, count - len(inside)) // CHEAP
             if visited + len(inside) > most:
                 raise TooMuch(f"its pickle unfolds to more than {most:,} values")
-            deeper = [((*path, key), item) for key, item in reversed(inside) if type(item) not in SCALARS]
-            visited += len(inside) - len(deeper)
-            todo += deeper
+            todo += [((*path, key), item) for key, item in reversed(inside)]
     if loose >= LOOSE:
         _name(found, "numbers outside of tensors", NumpyArray("", (loose,)))
     return found
@@ -88,12 +88,22 @@ def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
 
 def _loose(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> int:
     """Numbers in a list, or in bytes that are long enough for weights: a program may load them, no scan reads them."""
+    count = 0
     if isinstance(value, Table):
-        held: list[object] | tuple[object, ...] = [item for _, item in value.pairs]
-    else:
-        held = value.items if isinstance(value, Bag) else value.given if isinstance(value, Record) else value
-    raw = sum(_size(item) // 4 for item in held if isinstance(item, bytes | Blob) and _size(item) >= 4 * LOOSE)
-    return raw + (0 if isinstance(value, Table) else sum(type(item) is float for item in held))
+        for _, item in value.pairs:
+            if isinstance(item, bytes | Blob):
+                count += _words(item)
+        return count
+    for item in value.items if isinstance(value, Bag) else value.given if isinstance(value, Record) else value:
+        if type(item) is float:
+            count += 1
+        elif isinstance(item, bytes | Blob):
+            count += _words(item)
+    return count
+
+
+def _words(raw: bytes | Blob) -> int:
+    return _size(raw) // 4 if _size(raw) >= 4 * LOOSE else 0
 
 
 def _size(raw: bytes | Blob) -> int:
@@ -128,37 +138,46 @@ def _name(found: dict[str, View | NumpyArray], name: str, value: View | NumpyArr
 SPLICED = ("_parameters", "_buffers", "_modules")  # of a torch module: its tensors are named as in a state_dict
 
 
-def _of_record(record: Record) -> list[tuple[str, object]]:
+def _of_record(record: Record) -> tuple[int, list[tuple[str, object]]]:
     """What an object was given, tables of it in the place of the object."""
-    found: list[tuple[str, object]] = []
+    count, found = len(record.given), list[tuple[str, object]]()
     for number, value in enumerate(record.given):
         if not isinstance(value, Table):
             found.append((str(number) if len(record.given) > 1 else "", value))
             continue
-        for key, item in _children(value):
-            found.extend(_children(item) if key in SPLICED and isinstance(item, Table) else [(key, item)])
-    return found
+        count += len(value.pairs)
+        for key, item in _of_table(value):
+            if key in SPLICED and isinstance(item, Table):
+                count += len(item.pairs)
+                found.extend(_of_table(item))
+            else:
+                found.append((key, item))
+    return count, [(key, item) for key, item in found if type(item) not in SCALARS]
 
 
-def _children(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> list[tuple[str, object]]:
+def _children(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> tuple[int, list[tuple[str, object]]]:
+    """How many values it holds, and by name those that may hold a tensor."""
+    if isinstance(value, Table):
+        return len(value.pairs), _of_table(value)
     if isinstance(value, Record):
         return _of_record(value)
-    if not isinstance(value, Table):
-        items = value.items if isinstance(value, Bag) else value
-        return [(str(i), item) for i, item in enumerate(items)]
+    items = value.items if isinstance(value, Bag) else value
+    return len(items), [(str(i), item) for i, item in enumerate(items) if type(item) not in SCALARS]
+
+
+def _of_table(table: Table) -> list[tuple[str, object]]:
+    """The last value of each key, where it may hold a tensor."""
     last: dict[object, tuple[str, object]] = {}
-    for key, item in value.pairs:
-        if type(key) is str:
-            if type(item) not in SCALARS:  # only what may hold a tensor is followed
-                last[key] = (key, item)
-            else:
+    for key, item in table.pairs:
+        if type(item) in SCALARS:
+            if last and (key is None or isinstance(key, str | int | float | bytes)):
                 last.pop(key, None)
-            continue
-        if not (key is None or isinstance(key, int | float | bytes)):
-            if type(item) in SCALARS:
-                continue
-            key = f"key {len(last)}"
-        last[key] = (key if isinstance(key, str) else str(key), item)
+        elif isinstance(key, str):
+            last[key] = (key, item)
+        else:
+            if not (key is None or isinstance(key, int | float | bytes)):
+                key = f"key {len(last)}"
+            last[key] = (str(key), item)
     return list(last.values())
 
 
