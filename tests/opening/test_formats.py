@@ -306,8 +306,8 @@ def header(*messages):
     return struct.pack("<BxHII4x", 1, len(messages), 1, len(raw)) + raw
 
 
-def hdf5(extra=b"", layout=None, attribute=""):
-    """One dataset "w" of float32 (3, 4) in the root group."""
+def hdf5(extra=b"", layout=None, attribute="", pipeline=b"", behind=b""):
+    """One dataset "w" of float32 (3, 4) in the root group; `behind`: what lies at 2560."""
     superblock = b"\x89HDF\r\n\x1a\n" + bytes([0, 0, 0, 0, 0, 8, 8, 0]) + struct.pack("<HHI", 4, 16, 0)
     superblock += struct.pack("<4Q", 0, 2**64 - 1, 4096, 2**64 - 1) + struct.pack("<QQII16x", 0, 128, 0, 0)
     space = struct.pack("<BBBB4x2Q", 1, 2, 0, 0, 3, 4)
@@ -321,13 +321,92 @@ def hdf5(extra=b"", layout=None, attribute=""):
         config = message(12, struct.pack("<BxHHH", 1, 13, 8, 8) + b"model_config\0".ljust(16) + text
                          + struct.pack("<BBBB4x", 1, 0, 0, 0) + raw)  # fmt: skip
     root = header(message(6, link), *([config] if config else []), *([extra] if extra else []))
-    dataset = header(message(1, space), message(3, kind), message(8, place))
+    dataset = header(message(1, space), message(3, kind), message(8, place), *([pipeline] if pipeline else []))
     file = bytearray(4096)
     file[: len(superblock)] = superblock
     file[128 : 128 + len(root)] = root
     file[1024 : 1024 + len(dataset)] = dataset
     file[2048 : 2048 + 48] = W.tobytes()
+    file[2560 : 2560 + len(behind)] = behind
     return bytes(file)
+
+
+def pipeline(*steps):
+    """The message of filters, version 1: 1 deflate, 2 shuffle, 3 checksum."""
+    body = b"".join(struct.pack("<HHHHI4x", step, 0, 1, 1, 4) for step in steps)
+    return message(11, struct.pack("<BB6x", 1, len(steps)) + body)
+
+
+def chunked(*steps, sizes=(2, 3), change=lambda tree: tree, left_out=0, mask=0):
+    """The same dataset in chunks, whose index lies at 2560 and their bytes from 3072 on."""
+    keys, raws, at = b"", b"", 3072
+    places = [(i, j) for i in range(0, 3, sizes[0]) for j in range(0, 4, sizes[1])]
+    for place in places[left_out:]:
+        chunk = np.full(sizes, 77, np.float32)  # what reaches over the edge is padding
+        part = W[place[0] :, place[1] :][: sizes[0], : sizes[1]]
+        chunk[: part.shape[0], : part.shape[1]] = part
+        raw = chunk.tobytes()
+        for number, step in enumerate(steps):
+            if mask >> number & 1:
+                continue
+            if step == 2:
+                raw = np.frombuffer(raw, np.uint8).reshape(-1, 4).T.tobytes()
+            raw = zlib.compress(raw) if step == 1 else raw + b"fcrc" if step == 3 else raw
+        keys += struct.pack("<II3QQ", len(raw), mask, *place, 0, at)
+        raws, at = raws + raw, at + len(raw)
+    tree = b"TREE\1\0" + struct.pack("<HQQ", len(places) - left_out, 2**64 - 1, 2**64 - 1) + keys
+    layout = struct.pack("<BBBQ3I", 3, 2, 3, 2560, *sizes, 4)
+    return hdf5(
+        layout=layout, pipeline=pipeline(*steps) if steps else b"", behind=change(tree.ljust(512, b"\0")) + raws
+    )
+
+
+@pytest.mark.parametrize("steps", [(), (1,), (2, 1), (2, 1, 3), (3,)])
+@pytest.mark.parametrize("sizes", [(2, 3), (1, 4), (3, 1), (3, 4), (2, 4)])
+def test_chunks_of_hdf5_are_put_together(tmp_path, steps, sizes):
+    (tmp_path / "m.h5").write_bytes(chunked(*steps, sizes=sizes))
+    verdict, kinds, found, _ = look(tmp_path / "m.h5")
+    assert (verdict, kinds) == ("safe", set())
+    np.testing.assert_array_equal(found["w"], W)
+
+
+def test_a_filter_that_was_left_out_of_a_chunk_is_left_out(tmp_path):
+    (tmp_path / "m.h5").write_bytes(chunked(2, 1, mask=2))
+    np.testing.assert_array_equal(look(tmp_path / "m.h5")[2]["w"], W)
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (chunked(32000), "unread-tensor"),  # lzf
+        (chunked(1, left_out=1), "unread-tensor"),  # a chunk that was never written
+        (chunked(1, change=lambda tree: b"X" + tree[1:]), "malformed"),
+        (chunked(1, change=lambda tree: tree[:24] + b"\1" + tree[25:]), "malformed"),  # the size of a chunk
+        (chunked(1, change=lambda tree: tree[:32] + b"\1" + tree[33:]), "malformed"),  # where a chunk lies
+        (chunked(1, change=lambda tree: tree[:32] + b"\xff" * 8 + tree[40:]), "malformed"),
+        (chunked(1, change=lambda tree: tree[:5] + b"\1" + tree[6:]), "malformed"),  # a node that is none
+        (hdf5(layout=struct.pack("<BBBQ3I", 3, 2, 3, 2560, 0, 3, 4)), "malformed"),
+        (hdf5(layout=struct.pack("<BBBQ2I", 3, 2, 2, 2560, 2, 4)), "malformed"),
+        (hdf5(layout=struct.pack("<BB20x", 4, 2)), "unread-tensor"),
+    ],
+)
+def test_chunks_that_are_not_read_leave_the_file_unknown(tmp_path, raw, kind):
+    (tmp_path / "m.h5").write_bytes(raw)
+    verdict, kinds, found, _ = look(tmp_path / "m.h5")
+    assert (verdict, kinds, found) == ("unknown", {kind}, {})
+
+
+def test_chunks_as_h5py_writes_them(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    value = np.arange(37 * 50, dtype=np.float32).reshape(37, 50)
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        for name, how in {"a": {}, "b": {"shuffle": True}, "c": {"fletcher32": True, "chunks": (8, 16)}}.items():
+            file.create_dataset(name, data=value, compression="gzip", **how)
+        file["flags"] = np.array([True, False])
+    verdict, _, found, _ = look(tmp_path / "m.h5")
+    assert verdict == "safe"
+    for name in "abc":
+        np.testing.assert_array_equal(found[name], value)
 
 
 LAMBDA = json.dumps({"class_name": "Lambda", "config": {"function": ["4wEA", None, None]}})
@@ -349,7 +428,7 @@ def test_hdf5_is_read(tmp_path):
             "external-data",
             "unsafe",
         ),
-        (hdf5(layout=struct.pack("<BBB3QQ", 3, 2, 3, 0, 0, 0, 0)), "unread-tensor", "unknown"),
+        (hdf5(layout=struct.pack("<BBB3QQ", 3, 2, 3, 0, 0, 0, 0)), "malformed", "unknown"),
         (hdf5(layout=struct.pack("<BBQQ", 3, 1, 5000, 48)), "malformed", "unknown"),
         (hdf5()[:1030], "malformed", "unknown"),
         (hdf5().replace(struct.pack("<Q", 1024), struct.pack("<Q", 128)), "malformed", "unknown"),  # holds itself

@@ -48,13 +48,13 @@ def _plain(rows: Array, bits: int, least: bool) -> Array:
     at = 4 if least else 2
     if bits == 5:
         whole += 16 * np.unpackbits(rows[:, at : at + 4], axis=1, bitorder="little").astype(np.float32)
-    if least:
-        return whole * _half(rows[:, :2]) + _half(rows[:, 2:4])
-    return (whole - (16 if bits == 5 else 8)) * _half(rows[:, :2])
+    found: Array = (whole - (0 if least else 16 if bits == 5 else 8)) * _half(rows[:, :2])
+    return found + _half(rows[:, 2:4]) if least else found
 
 
 def _q8_0(rows: Array) -> Array:
-    return rows[:, 2:].view(np.int8).astype(np.float32) * _half(rows[:, :2])
+    found: Array = rows[:, 2:].view(np.int8).astype(np.float32) * _half(rows[:, :2])
+    return found
 
 
 def _q2_k(rows: Array) -> Array:
@@ -62,7 +62,8 @@ def _q2_k(rows: Array) -> Array:
     scales, numbers = rows[:, :16], rows[:, 16:80].reshape(-1, 2, 1, 32)
     whole = (numbers >> _shifts(0, 2, 4, 6) & 3).reshape(-1, 16, 16).astype(np.float32)
     gain, least = _half(rows[:, 80:82]) * (scales & 15), _half(rows[:, 82:84]) * (scales >> 4)
-    return whole * gain[:, :, None] - least[:, :, None]
+    found: Array = whole * gain[:, :, None] - least[:, :, None]
+    return found
 
 
 def _q3_k(rows: Array) -> Array:
@@ -73,7 +74,8 @@ def _q3_k(rows: Array) -> Array:
         -1, 16
     )
     gain = _half(rows[:, 108:110]) * (scales.astype(np.float32) - 32)
-    return (low.astype(np.float32) + 4 * high.astype(np.float32) - 4) * gain[:, :, None]
+    found: Array = (low.astype(np.float32) + 4 * high.astype(np.float32) - 4) * gain[:, :, None]
+    return found
 
 
 def _k_scales(packed: Array) -> tuple[Array, Array]:
@@ -91,7 +93,8 @@ def _q45_k(rows: Array, bits: int) -> Array:
     if bits == 5:
         whole += 16 * (rows[:, None, 16:48] >> np.arange(8, dtype=np.uint8)[:, None] & 1).astype(np.float32)
     gain, shift = _half(rows[:, :2]) * scales, _half(rows[:, 2:4]) * least
-    return whole * gain[:, :, None] - shift[:, :, None]
+    found: Array = whole * gain[:, :, None] - shift[:, :, None]
+    return found
 
 
 def _q6_k(rows: Array) -> Array:
@@ -100,11 +103,13 @@ def _q6_k(rows: Array) -> Array:
     high = (rows[:, 128:192].reshape(-1, 2, 1, 32) >> _shifts(0, 2, 4, 6) & 3) << 4
     whole = ((low | high).astype(np.float32) - 32).reshape(-1, 16, 16)
     gain = _half(rows[:, 208:210]) * rows[:, 192:208].view(np.int8).astype(np.float32)
-    return whole * gain[:, :, None]
+    found: Array = whole * gain[:, :, None]
+    return found
 
 
 def _iq4_nl(rows: Array) -> Array:
-    return CURVE[_nibbles(rows[:, 2:], 16)] * _half(rows[:, :2])
+    found: Array = CURVE[_nibbles(rows[:, 2:], 16)] * _half(rows[:, :2])
+    return found
 
 
 def _iq4_xs(rows: Array) -> Array:
@@ -112,12 +117,14 @@ def _iq4_xs(rows: Array) -> Array:
     high = np.ascontiguousarray(rows[:, 2:4]).view("<u2") >> np.arange(0, 16, 2, dtype=np.uint16) & 3
     scales = _nibbles(rows[:, 4:8], 1).astype(np.float32) + 16 * high.astype(np.float32)
     gain = _half(rows[:, :2]) * (scales - 32)
-    return CURVE[_nibbles(rows[:, 8:], 16)].reshape(-1, 8, 32) * gain[:, :, None]
+    found: Array = CURVE[_nibbles(rows[:, 8:], 16)].reshape(-1, 8, 32) * gain[:, :, None]
+    return found
 
 
 def _mxfp4(rows: Array) -> Array:
     """A power of two, and 4-bit floats."""
-    return FP4[_nibbles(rows[:, 1:], 16)] * np.exp2(rows[:, :1].astype(np.float32) - 127)
+    found: Array = FP4[_nibbles(rows[:, 1:], 16)] * np.exp2(rows[:, :1].astype(np.float32) - 127)
+    return found
 
 
 def _tq1_0(rows: Array) -> Array:
@@ -127,12 +134,14 @@ def _tq1_0(rows: Array) -> Array:
     second = (rows[:, None, 32:48] * powers).reshape(-1, 80)
     third = (rows[:, None, 48:52] * powers[:4]).reshape(-1, 16)
     whole = np.concatenate([first, second, third], 1).astype(np.uint16) * 3 >> 8
-    return (whole.astype(np.float32) - 1) * _half(rows[:, 52:54])
+    found: Array = (whole.astype(np.float32) - 1) * _half(rows[:, 52:54])
+    return found
 
 
 def _tq2_0(rows: Array) -> Array:
     whole = (rows[:, :64].reshape(-1, 2, 1, 32) >> _shifts(0, 2, 4, 6) & 3).reshape(-1, 256)
-    return (whole.astype(np.float32) - 1) * _half(rows[:, 64:66])
+    found: Array = (whole.astype(np.float32) - 1) * _half(rows[:, 64:66])
+    return found
 
 
 def _shifts(*bits: int) -> Array:

@@ -1,7 +1,7 @@
 """Whole numbers and 8-bit floats times scales: rows, blocks of columns, or blocks of both. Found by name and shape.
 
-Formats that keep several weights in one stored number (GPTQ, AWQ, bitsandbytes' nf4 and fp4, K-quants) are not read:
-their numbers are counted, so that the share that was not looked at can be named.
+Formats that keep several weights in one stored number are read by `four_bits` where their layout is known. Of the rest
+the numbers are counted, so that the share that was not looked at can be named.
 """
 
 import re

@@ -32,12 +32,26 @@ class Scratch:
     used: int = 0
 
     def add(self, raw: bytes) -> None:
-        if self.used + len(raw) > self.most:
+        """Write at the end."""
+        self.put(self.reserve(len(raw)), raw)
+
+    def reserve(self, size: int) -> int:
+        """Room for so many bytes, which are 0 until they are written; where it begins."""
+        if self.used + size > self.most:
             raise TooMuch(f"it is longer than {self.most:,} bytes when inflated")
+        start, self.used = self.used, self.used + size
+        return start
+
+    def put(self, at: int, raw: bytes) -> None:
+        """Write at a place that is reserved."""
         done = 0
         while done < len(raw):
-            done += os.pwrite(self.fd, raw[done:], self.used + done)
-        self.used += len(raw)
+            done += os.pwrite(self.fd, raw[done:], at + done)
+
+    def fill(self) -> None:
+        """Make the file as long as what is reserved."""
+        if os.fstat(self.fd).st_size < self.used:
+            os.ftruncate(self.fd, self.used)
 
 
 @dataclass(frozen=True)
