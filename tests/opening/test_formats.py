@@ -131,6 +131,73 @@ def test_an_archive_in_an_archive_is_read(tmp_path):
     assert look(tmp_path / "m.zip")[0] == "unknown"
 
 
+@pytest.mark.parametrize("pack", ["tar", "tar.gz", "zip", "gz", "xz"])
+def test_safetensors_in_an_archive_are_read(tmp_path, pack):
+    from safetensors.numpy import save
+
+    raw = save({"w": W})
+    packed = {"tar": lambda: tarred({"m.safetensors": raw}), "tar.gz": lambda: tarred({"m.safetensors": raw}, "w:gz"),
+              "zip": lambda: zipped({"m.safetensors": raw}), "gz": lambda: gzip.compress(raw),
+              "xz": lambda: lzma.compress(raw)}[pack]()  # fmt: skip
+    (tmp_path / f"m.{pack}").write_bytes(packed)
+    verdict, kinds, found, _ = look(tmp_path / f"m.{pack}")
+    assert (verdict, kinds) == ("safe", set())
+    np.testing.assert_array_equal(next(iter(found.values())), W)
+    (tmp_path / "cut.zip").write_bytes(zipped({"m.safetensors": raw[:-1], "n.safetensors": raw}))
+    assert look(tmp_path / "cut.zip")[:2] == ("unknown", {"malformed"})
+    (tmp_path / "odd.zip").write_bytes(zipped({"m.safetensors": raw + b"x"}))
+    assert look(tmp_path / "odd.zip")[:2] == ("unknown", {"malformed"})
+
+
+def test_onnx_in_an_archive_is_read_and_its_data_elsewhere_are_not(tmp_path):
+    (tmp_path / "m.zip").write_bytes(zipped({"m.onnx": model(initializer("w", W))}))
+    verdict, kinds, found, _ = look(tmp_path / "m.zip")
+    assert (verdict, kinds) == ("safe", set())
+    np.testing.assert_array_equal(found["m.onnx/w"], W)
+    (tmp_path / "m.zip").write_bytes(zipped({"m.onnx": model(initializer("w", W, location="../x"))}))
+    verdict, kinds, found, opened = look(tmp_path / "m.zip")
+    assert (verdict, kinds, found, list(opened.tensors)) == ("unknown", {"external-data"}, {}, ["m.onnx/w"])
+
+
+MATRIX = np.linspace(-1, 1, 16 * 20).reshape(16, 20)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ({"l": {"w": MATRIX.tolist(), "b": [0.5] * 16}}, "l.w"),
+        ([MATRIX.tolist(), [0.5] * 16], "0"),
+        ({"weights": [{"name": "l.w", "shape": [16, 20], "data": MATRIX.ravel().tolist()}]}, "weights.0.l.w"),
+        (MATRIX.tolist(), "numbers"),
+    ],
+)
+def test_weights_that_are_written_as_json_are_read(tmp_path, value, name):
+    (tmp_path / "m.json").write_text(json.dumps(value))
+    verdict, kinds, found, opened = look(tmp_path / "m.json")
+    assert (verdict, kinds, opened.files[0].kind) == ("safe", set(), "json")
+    np.testing.assert_array_equal(found[name], MATRIX)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("config.json", {"mel_filters": MATRIX.tolist()}),
+        ("data.json", {"scores": [[f"w{i}", -i / 7] for i in range(500)], "list": [i / 7 for i in range(500)]}),
+        ("counts.json", {"table": [[i, i * 2] for i in range(500)], "x": [0.5] * 200}),
+        ("ragged.json", {"table": [[i / 3] * (1 + i % 3) for i in range(500)]}),
+    ],
+)
+def test_other_json_holds_no_weights(tmp_path, name, value):
+    (tmp_path / name).write_text(json.dumps(value))
+    verdict, kinds, found, _ = look(tmp_path / name)
+    assert (verdict, kinds, found) == ("safe", set(), {})
+
+
+def test_json_with_weights_is_a_configuration_too(tmp_path):
+    (tmp_path / "m.json").write_text(json.dumps({"w": MATRIX.tolist(), "_target_": "os.system"}))
+    assert look(tmp_path / "m.json")[0] == "unsafe"
+
+
 def test_harmless_classes_leave_a_checkpoint_safe(tmp_path):
     torch = pytest.importorskip("torch")
     value = {

@@ -18,7 +18,7 @@ from undertow.opening.opinions import second_opinions
 from undertow.opening.reading import Reading
 from undertow.opening.safe_header import safetensors
 from undertow.opening.shards import check_shards, is_index, shards_beside
-from undertow.opening.sniff import PICKLES, claims, ends_as_zip, holds_no_weights, kind_of
+from undertow.opening.sniff import PICKLES, claims, ends_as_zip, holds_no_weights, kind_of, maybe_numbers
 from undertow.opening.source import Refused, Source
 from undertow.scanner.findings import Severity
 from undertow.scanner.tensors import Tensor
@@ -115,6 +115,9 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str] | N
         _read_safetensors(reading, source, limits)
     elif kind in READERS:
         read_isolated(reading, source, kind, limits, clock)
+    elif maybe_numbers(kind, reading.path, source):
+        reading.kind = "other"
+        read_isolated(reading, source, "json", limits, clock)
     elif holds_no_weights(kind, reading.path):
         reading.kind = "other"
     else:
