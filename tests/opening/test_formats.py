@@ -146,7 +146,7 @@ def test_safetensors_in_an_archive_are_read(tmp_path, pack):
     (tmp_path / "cut.zip").write_bytes(zipped({"m.safetensors": raw[:-1], "n.safetensors": raw}))
     assert look(tmp_path / "cut.zip")[:2] == ("unknown", {"malformed"})
     (tmp_path / "odd.zip").write_bytes(zipped({"m.safetensors": raw + b"x"}))
-    assert look(tmp_path / "odd.zip")[:2] == ("unknown", {"malformed"})
+    assert look(tmp_path / "odd.zip")[:2] == ("unknown", {"malformed", "unread"})
 
 
 def test_onnx_in_an_archive_is_read_and_its_data_elsewhere_are_not(tmp_path):
