@@ -281,7 +281,12 @@ def test_second_opinions_warn_and_never_acquit(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["model.safetensors.index.fp16.json", "tf_model.h5.index.json", "flax_model.msgpack.index.json", "M.BIN.INDEX.JSON"],
+    [
+        "model.safetensors.index.fp16.json",
+        "tf_model.h5.index.json",
+        "flax_model.msgpack.index.json",
+        "M.BIN.INDEX.JSON",
+    ],
 )
 def test_indexes_have_other_names_too(tmp_path, name):
     save_file({"w": np.ones((2, 2))}, tmp_path / "a.safetensors")

@@ -159,6 +159,58 @@ def test_onnx_in_an_archive_is_read_and_its_data_elsewhere_are_not(tmp_path):
     assert (verdict, kinds, found, list(opened.tensors)) == ("unknown", {"external-data"}, {}, ["m.onnx/w"])
 
 
+# MessagePack, by hand
+
+
+def packed(value):
+    if isinstance(value, np.ndarray):
+        body = packed([list(value.shape), value.dtype.name, value.tobytes()])
+        return struct.pack(">BIb", 0xC9, len(body), 1) + body
+    if isinstance(value, dict):
+        return struct.pack(">BH", 0xDE, len(value)) + b"".join(packed(k) + packed(v) for k, v in value.items())
+    if isinstance(value, list):
+        return bytes([0x90 | len(value)]) + b"".join(map(packed, value))
+    if isinstance(value, str):
+        return bytes([0xA0 | len(value)]) + value.encode()
+    if isinstance(value, bytes):
+        return struct.pack(">BI", 0xC6, len(value)) + value
+    if isinstance(value, bool):
+        return bytes([0xC2 + value])
+    return struct.pack(">Bi", 0xD2, value)
+
+
+def test_msgpack_of_flax_is_read(tmp_path):
+    tree = {"params": {"dense": {"kernel": W, "bias": W[0].astype(np.float16)}}, "step": 3, "flag": True}
+    parts = {"__msgpack_chunked_array__": True, "shape": {"0": 3, "1": 4},
+             "chunks": {"0": W.ravel()[:5], "1": W.ravel()[5:]}}  # fmt: skip
+    (tmp_path / "m.msgpack").write_bytes(packed({**tree, "long": parts}))
+    verdict, kinds, found, opened = look(tmp_path / "m.msgpack")
+    assert (verdict, kinds, opened.files[0].kind) == ("safe", set(), "msgpack")
+    for name in ("params.dense.kernel", "long"):
+        np.testing.assert_array_equal(found[name], W)
+    np.testing.assert_array_equal(found["params.dense.bias"], W[0])
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (packed({"w": W})[:-1], "malformed"),
+        (packed({"w": W}) + b"\0", "malformed"),
+        (packed({"w": 1}), "unread"),
+        (packed({"w": W.astype(np.complex64)}), "unread-tensor"),
+        (packed({"w": W}).replace(b"float32", b"float64"), "malformed"),
+        (b"\xdf\xff\xff\xff\xff" + bytes(20), "malformed"),
+        (b"\xc1" + bytes(9), "malformed"),
+        (b"\x91" * 100_000, "limit"),
+    ],
+)
+def test_odd_msgpack_is_unknown(tmp_path, raw, kind):
+    (tmp_path / "m.msgpack").write_bytes(raw)
+    verdict, kinds, _, _ = look(tmp_path / "m.msgpack")
+    assert (verdict, kinds) == ("unknown", {kind})
+
+
 MATRIX = np.linspace(-1, 1, 16 * 20).reshape(16, 20)
 
 

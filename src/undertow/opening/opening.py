@@ -27,7 +27,7 @@ from undertow.types import BadInput
 HASHERS = min(4, os.cpu_count() or 1)  # files that are hashed at once
 ZIPS = ("zip", "torch-zip", "torchscript", "npz", "keras")
 READERS = ("zip", "torch-legacy", "pickle", "gguf", "npy", "tar", "gzip", "bzip2", "xz", "zlib", "hdf5", "onnx",
-           "flatbuffer")  # of isolated files  # fmt: skip
+           "flatbuffer", "msgpack")  # of isolated files  # fmt: skip
 
 
 def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool = True) -> Opened:
@@ -111,6 +111,8 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str] | N
             reading.kind = kind = "pickle"
     if _maybe_onnx(reading, source) and ask(source, "is onnx", limits, clock).kind:
         reading.kind = kind = "onnx"
+    if kind == "binary" and reading.path.suffix.lower() == ".msgpack":  # it has no mark
+        reading.kind = kind = "msgpack"
     if kind == "safetensors":
         _read_safetensors(reading, source, limits)
     elif kind in READERS:

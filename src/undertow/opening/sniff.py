@@ -38,7 +38,8 @@ CLAIMS = {  # what a name promises
     ".tflite": ("flatbuffer",),
     ".nemo": ("tar", "gzip"),
     ".mar": ("zip",),
-    **dict.fromkeys((".pb", ".mlmodel", ".msgpack", ".llamafile"), ()),
+    ".msgpack": ("msgpack",),
+    **dict.fromkeys((".pb", ".mlmodel", ".llamafile"), ()),
 }
 WEIGHTS = frozenset(CLAIMS) | {".bin"}
 HARMLESS = frozenset(  # binary companions of a model that hold no weights

@@ -10,6 +10,7 @@ from typing import Any
 
 from .archives import archive
 from .collect import Scratch
+from .flax import flax
 from .gguf import gguf
 from .hdf5 import hdf5
 from .jsons import json_numbers
@@ -35,6 +36,7 @@ READERS: dict[str, Callable[[Job], None]] = {
     "is onnx": looks_like,
     "flatbuffer": tflite,
     "json": json_numbers,
+    "msgpack": flax,
 }
 
 

@@ -37,6 +37,10 @@ HARMLESS = frozenset(  # classes of the standard library that hold data and do n
         ("uuid", "UUID"),
         ("zoneinfo", "ZoneInfo"),
         ("joblib.numpy_pickle", "NumpyArrayWrapper"),
+        *((place, name) for place in ("builtins", "__builtin__") for name in ("Ellipsis", "NotImplemented")),
+        *((f"{place}.utilities.parsing", "AttributeDict") for place in ("pytorch_lightning", "lightning.pytorch")),
+        *((f"{place}.utilities.data", "AttributeDict") for place in ("lightning_fabric", "lightning.fabric")),
+        *((f"{place}.utilities.parsing", "AttributeDict") for place in ("lightning_fabric", "lightning.fabric")),
     }
 )  # fmt: skip
 LIBRARIES = (  # modules whose classes are models or parts of one: an object of them is unknown, no attack by itself
@@ -45,6 +49,14 @@ LIBRARIES = (  # modules whose classes are models or parts of one: an object of 
     *("sklearn.", "scipy.sparse.", "nltk.tokenize.", "nltk.tag.", "nltk.probability.", "nltk.classify."),
     *("xgboost.", "lightgbm.", "catboost.", "gensim.models.", "gensim.corpora.", "pandas.core.", "pandas._libs."),
     *("transformers.models.", "tokenizers.", "spacy.vocab.", "spacy.strings.", "fairseq.data.", "joblib."),
+    *("transformers.activations.", "transformers.generation.configuration_utils.", "peft.tuners.", "peft.utils."),
+    *("torch.distributed.tensor.", "torch.distributed._tensor.", "torch.distributed.device_mesh."),
+    *("torch.distributed._mesh_layout.", "torch.distributed.checkpoint.metadata.", "torch.distributed._shard."),
+    *("torch.nn.utils.weight_norm.", "torch.nn.utils.spectral_norm.", "torch.nn.utils.parametrizations."),
+    *("torch.nn.utils.parametrize.", "torch.nn.parallel.", "torch.distributions.", "torch.ao.quantization."),
+    *("torch.amp.grad_scaler.", "torch.cuda.amp.grad_scaler.", "torchaudio.models.", "torchaudio.transforms."),
+    *("diffusers.models.", "efficientnet_pytorch.", "segmentation_models_pytorch.", "monai.networks."),
+    *("ultralytics.utils.", "numpy.random.", "numpy.ma.", "numpy.polynomial."),
 )
 NOT_THESE = ("sklearn.datasets.", "sklearn.externals.", "sklearn.utils._joblib.", "joblib.parallel.", "joblib.memory.")
 FUNCTIONS = frozenset(  # of such libraries: what pickle calls in place of a class
@@ -60,6 +72,65 @@ FUNCTIONS = frozenset(  # of such libraries: what pickle calls in place of a cla
         ("scipy.sparse._csr", "csr_matrix"),
         ("scipy.sparse.csr", "csr_matrix"),
         ("scipy.sparse._csc", "csc_matrix"),
+        *(
+            ("numpy", name)
+            for name in (
+                "log",
+                "log1p",
+                "log2",
+                "log10",
+                "exp",
+                "expm1",
+                "sqrt",
+                "square",
+                "abs",
+                "absolute",
+                "sign",
+                "sin",
+                "cos",
+                "tanh",
+                "sum",
+                "mean",
+                "median",
+                "std",
+                "var",
+                "min",
+                "max",
+                "matrix",
+                "recarray",
+                "record",
+            )
+        ),
+        ("numpy.ma.core", "_mareconstruct"),
+        ("numpy.matrixlib.defmatrix", "matrix"),
+        *((f"numpy.{place}", "recarray") for place in ("rec", "core.records", "_core.records")),
+        *((f"numpy.{place}", "record") for place in ("rec", "core.records", "_core.records")),
+        *(
+            ("torch.nn.functional", name)
+            for name in (
+                "relu",
+                "relu6",
+                "gelu",
+                "silu",
+                "tanh",
+                "sigmoid",
+                "softmax",
+                "log_softmax",
+                "leaky_relu",
+                "elu",
+                "selu",
+                "mish",
+                "hardswish",
+                "hardtanh",
+                "softplus",
+                "logsigmoid",
+            )
+        ),
+        *(("torch._C._nn", name) for name in ("gelu", "silu", "mish", "leaky_relu", "elu", "softplus", "hardswish")),
+        *(("torch", name) for name in ("relu", "tanh", "sigmoid", "softmax", "selu", "ScriptObject")),
+        ("torch._utils", "_rebuild_wrapper_subclass"),
+        ("torch.nn.backends.thnn", "_get_thnn_function_backend"),
+        *(("torch.distributed.checkpoint.filesystem", name) for name in ("_StorageInfo", "_StoragePrefix")),
     }
 )
 
@@ -74,5 +145,7 @@ def inert(found: Global) -> str:
     inside = f"{found.module}."
     if not inside.startswith(LIBRARIES) or inside.startswith(NOT_THESE):
         return ""
+    if found.name.startswith("__pyx_unpickle_") and found.name.isidentifier():  # written by Cython: sets attributes
+        return "object"
     plain = found.name.isascii() and found.name.isidentifier() and inside.isascii() and ".." not in inside
     return "object" if plain and found.name.lstrip("_")[:1].isupper() else ""
