@@ -373,6 +373,23 @@ def test_types_that_an_object_names_and_defaults_of_tables_are_no_code(tmp_path)
     np.testing.assert_array_equal(found["made.w"], W)
 
 
+def test_scales_of_onnx_are_those_that_an_operator_reads(tmp_path):
+    """Whatever they are called; here their names say nothing, and one scale serves two tensors."""
+    whole = np.arange(-6, 6, dtype=np.int8).reshape(3, 4)
+
+    def eight(name):
+        return field(5, field(1, 3) + field(1, 4) + field(2, 3) + field(8, name) + field(9, whole.tobytes()))
+
+    read = b"".join(field(1, field(1, n) + field(1, "s") + field(4, "DequantizeLinear")) for n in ("p", "q"))
+    graph = read + eight("p") + eight("q") + initializer("s", np.float32([0.5]))
+    (tmp_path / "m.onnx").write_bytes(model(graph))
+    with open_checkpoint(tmp_path / "m.onnx") as opened:
+        weights = weights_of(opened.tensors)
+        assert not weights.packed
+        for name in "pq":
+            np.testing.assert_array_equal(weights.tensors[name].whole(), whole * 0.5)
+
+
 def test_external_data_of_onnx_are_read_beside_it_and_nowhere_else(tmp_path):
     (tmp_path / "w.data").write_bytes(bytes(8) + W.tobytes())
     (tmp_path / "m.onnx").write_bytes(model(initializer("w", W, location="w.data", offset=8, length=48)))

@@ -12,7 +12,8 @@ from undertow.report.scan.page import page
 from undertow.report.scan.text import summary
 from undertow.rng import stream
 from undertow.scanner import Coverage, inspect, of_arrays
-from undertow.scanner.coverage import coverage, floor, together
+from undertow.scanner.coverage import coverage as share_of
+from undertow.scanner.coverage import floor, together
 from undertow.scanner.forms import weights_of
 from undertow.types import UnsafeCheckpoint
 from undertow.workflows.scan import ScanRequest, require_safe, scan, scan_checkpoint
@@ -210,8 +211,10 @@ def test_a_list_of_arrays_is_examined(tmp_path):
     assert result.coverage.total == 2 * sum(value.size for value in benign().values())
 
 
-@pytest.mark.parametrize(("name", "size", "counted"), [("rng_state", 5056, 0), ("torch", 5056, 0), ("cuda_rng.0", 16, 0),
-                                                        ("w", 5056, 5056), ("rng_state", 5057, 5057)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "size", "counted"),
+    [("rng_state", 5056, 0), ("torch", 5056, 0), ("cuda_rng.0", 16, 0), ("w", 5056, 5056), ("rng_state", 5057, 5057)],
+)
 def test_the_state_of_a_generator_is_no_weight(name, size, counted):
     tensors = of_arrays({name: stream(0, "state").integers(0, 256, size, dtype=np.uint8)})
-    assert coverage(tensors, weights_of(tensors), [], []).total == counted
+    assert share_of(tensors, weights_of(tensors), [], []).total == counted

@@ -162,8 +162,8 @@ def broken():
     yield whole  # groups that do not exist
     yield {**whole, "a.g_idx": np.zeros(IN - 1, np.int32)}
     yield {name: value for name, value in whole.items() if name != "a.g_idx"} | {"a.scales": np.ones((3, OUT), "f2")}
-    yield {"a.weight_packed": RNG.integers(0, 1 << 30, (4, 4)).astype(np.int32), "a.weight_scale": np.ones((4, 1), np.float32),
-           "a.weight_shape": np.array([4, 24])}  # fmt: skip
+    words = RNG.integers(0, 1 << 30, (4, 4)).astype(np.int32)
+    yield {"a.weight_packed": words, "a.weight_scale": np.ones((4, 1), "f4"), "a.weight_shape": np.array([4, 24])}
 
 
 @pytest.mark.parametrize("stored", list(broken()))

@@ -111,6 +111,8 @@ OTHERS = {
     "keras-module": ({"config.json": js(class_name="system", module="os", config={"command": "true"})}, "unsafe"),
     "keras-torch": ({"config.json": js(class_name="TorchModuleWrapper", module="keras.src", config={"m": 1})},
         "unsafe"),
+    "keras-registered": (
+        {"config.json": js(class_name="Evil", module=None, config={"a": 1}, registered_name="my>Evil")}, "unknown"),
     "keras-builtins": ({"config.json": js(class_name="exec", module="builtins", config={"m": 1})}, "unsafe"),
     "mlflow-code": (
         {"MLmodel": "flavors:\n  python_function:\n    loader_module: evil\n    code: code\n", "code/evil.py": EVIL},

@@ -117,6 +117,10 @@ def _keras(place: Place, path: str, table: Pairs) -> None:
         place.unknown("keras-lambda", f"{where} is a Lambda layer; the function it names must be given by the caller")
     if name == "TorchModuleWrapper":
         place.unsafe("keras-module", f"{where} is a TorchModuleWrapper, which unpickles what it holds")
+    registered = table.last("registered_name") or name
+    if isinstance(registered, str) and ">" in registered and table.last("module") is None:
+        text = f"{where} is {registered[:80]!a}, a class of its own, which the caller must give"
+        place.unknown("keras-module", text)
     for module in table.all("module"):
         if isinstance(module, str) and module.split(".")[0] not in KERAS:
             place.target(
