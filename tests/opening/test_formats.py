@@ -11,7 +11,9 @@ import lzma
 import pathlib
 import pickle  # noqa: TID251 - to write what is read without it
 import struct
+import sys
 import tarfile
+import types
 import zlib
 
 import numpy as np
@@ -261,6 +263,46 @@ def test_harmless_classes_leave_a_checkpoint_safe(tmp_path):
         torch.save(value, tmp_path / "m.pt", _use_new_zipfile_serialization=zip_format)
         verdict, kinds, found, _ = look(tmp_path / "m.pt")
         assert (verdict, kinds, list(found)) == ("safe", set(), ["w"])
+
+
+@pytest.mark.parametrize("module", ["__main__", "project", "vectorizer"])
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4])
+def test_an_object_of_a_class_of_its_own_is_unknown_and_its_numbers_are_read(tmp_path, monkeypatch, module, protocol):
+    """As torch.save(model) of a class of the script: nobody can aim at it, and nothing but plain data is in it."""
+    kind = type("Config", (), {"__module__": module})
+    place = sys.modules.get(module) or types.ModuleType(module)
+    monkeypatch.setitem(sys.modules, module, place)
+    monkeypatch.setattr(place, "Config", kind, raising=False)
+    value = kind()
+    value.w, value.lr = W, 0.1
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({"cfg": value}, protocol))
+    verdict, kinds, found, _ = look(tmp_path / "m.pkl")
+    assert (verdict, kinds) == ("unknown", {"pickle-object"})
+    np.testing.assert_array_equal(found["cfg.w"], W)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "raw", "due"),
+    [
+        ("project.kinds", "Color", b"K\x01\x85R", "unknown"),  # members of enumerations
+        ("project.kinds", "Color", b"X\x03\0\0\0red\x85R", "unknown"),
+        ("project.kinds", "tokenise", b"", "unknown"),  # a function that an object holds
+        ("project.kinds", "Color", b"X\x05\0\0\0rm /x\x85R", "unsafe"),
+        ("project.kinds", "Color", b"K\x01K\x02\x86R", "unsafe"),
+        ("project.kinds", "color", b"K\x01\x85R", "unsafe"),
+        ("project.kinds", "color", b")R", "unsafe"),
+        ("project.kinds", "color", b"K\x01\x85\x81", "unsafe"),
+        ("project.kinds", "Color.load", b")R", "unsafe"),
+        ("project.kinds", "__import__", b"", "unsafe"),
+        ("torch.hub", "Loader", b")\x81", "unsafe"),  # of what is installed, nothing that is not listed
+        ("asyncio", "Runner", b")\x81", "unsafe"),
+        ("pip._internal", "Main", b")\x81", "unsafe"),
+        ("__builtin__", "Color", b")\x81", "unsafe"),
+    ],
+)
+def test_what_may_be_done_with_a_name_that_no_list_knows(tmp_path, module, name, raw, due):
+    (tmp_path / "m.pkl").write_bytes(b"\x80\x04" + f"c{module}\n{name}\n".encode() + raw + b".")
+    assert look(tmp_path / "m.pkl")[0] == due
 
 
 def test_torchscript_is_read_and_its_program_is_unknown(tmp_path):

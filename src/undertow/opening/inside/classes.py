@@ -1,5 +1,8 @@
 """Classes that a checkpoint may hold objects of: plain data, and parts of known libraries. None is ever imported."""
 
+import re
+import sys
+
 from .values import Global
 
 INERT = frozenset(  # classes of data that trainers save beside weights: known, not weights, not built
@@ -135,8 +138,49 @@ FUNCTIONS = frozenset(  # of such libraries: what pickle calls in place of a cla
 )
 
 
+INSTALLED_WORDS = """
+    torch torchvision torchaudio torchtext numpy scipy pandas sklearn skimage joblib dill cloudpickle tensorflow keras
+    tf_keras jax jaxlib flax optax haiku transformers diffusers accelerate datasets huggingface_hub safetensors
+    tokenizers evaluate peft trl bitsandbytes sentence_transformers setfit optimum timm open_clip clip pip setuptools
+    pkg_resources wheel distutils _distutils_hack virtualenv conda requests urllib3 httpx httpcore aiohttp httplib2
+    flask werkzeug django fastapi starlette uvicorn gunicorn jinja2 mako markupsafe yaml ruamel toml click typer fire
+    docopt IPython ipykernel ipywidgets jupyter jupyter_client jupyter_core notebook nbformat nbconvert matplotlib
+    seaborn plotly bokeh PIL imageio cv2 sqlalchemy pymongo redis boto boto3 botocore s3fs gcsfs adlfs fsspec smart_open
+    paramiko fabric invoke sh plumbum pexpect ptyprocess psutil ray dask distributed celery luigi airflow prefect
+    mlflow wandb tensorboard tensorboardX clearml neptune comet_ml hydra omegaconf iopath fvcore detectron2
+    pytorch_lightning lightning lightning_fabric lightning_utilities torchmetrics fastai fastcore nltk spacy thinc
+    catalogue srsly gensim xgboost lightgbm catboost statsmodels networkx sympy numba llvmlite cffi Cython pyximport
+    pycparser twisted tornado zmq nose pytest _pytest py numexpr onnx onnxruntime tf2onnx skl2onnx triton deepspeed
+    apex megatron fairseq fairseq2 espnet espnet2 mmcv mmengine mmdet mmseg monai speechbrain nemo openai anthropic
+    langchain llama_index pydantic attr attrs google grpc absl six future past more_itertools toolz cytoolz decorator
+    wrapt lazy_object_proxy importlib_metadata importlib_resources pyspark py4j h5py tables pyarrow polars zarr
+    ultralytics models utils stanza flair allennlp kornia albumentations torch_geometric dgl torch_scatter gym gymnasium
+    stable_baselines3 tianshou pyro edward gpytorch botorch ax optuna hyperopt modin cudf cupy cuml rmm torch_xla
+    tqdm rich loguru structlog cryptography jwt certifi idna regex ftfy unidecode docker kubernetes win32api win32com
+    pywintypes pythoncom comtypes posix nt __builtin__ copy_reg cPickle cStringIO StringIO urllib2 urlparse httplib
+    commands popen2 exceptions UserDict thread Queue ConfigParser Tkinter test this antigravity
+"""
+INSTALLED = frozenset(INSTALLED_WORDS.split()) | sys.stdlib_module_names - {"__future__"}
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z", re.ASCII)
+
+
+def _foreign(found: Global) -> bool:
+    """Whether it is of a project that no list knows, or of the script that saved it: nobody can aim at such a module.
+
+    Of what is likely to be installed, everything that is not listed is refused: there attackers look for functions.
+    """
+    parts = found.name.split(".")
+    odd = any(part.startswith("__") for part in parts) or set(parts) & {"eval", "exec", "system", "load", "open"}
+    plain = DOTTED.match(found.module) and DOTTED.match(found.name) and len(found.module) < 200 > len(found.name)
+    top = found.module.split(".")[0]
+    return bool(plain) and not odd and top not in INSTALLED and (top == "__main__" or not top.startswith("__"))
+
+
 def inert(found: Global) -> str:
-    """Whether a class may be met without being an attack: "" no, "harmless" plain data, "object" known, not read."""
+    """Whether a name may be met without being an attack.
+
+    "" no, "harmless" plain data, "object" known, not read, "foreign" not known: its class may be met, not called.
+    """
     place = (found.module, found.name)
     if place in HARMLESS:
         return "harmless"
@@ -144,7 +188,7 @@ def inert(found: Global) -> str:
         return "object"
     inside = f"{found.module}."
     if not inside.startswith(LIBRARIES) or inside.startswith(NOT_THESE):
-        return ""
+        return "foreign" if _foreign(found) else ""
     if found.name.startswith("__pyx_unpickle_") and found.name.isidentifier():  # written by Cython: sets attributes
         return "object"
     plain = found.name.isascii() and found.name.isidentifier() and inside.isascii() and ".." not in inside

@@ -7,7 +7,7 @@ from .allowed import WIDTHS
 from .machine import Report
 from .opcodes import Blob
 from .stream import Malformed, TooMuch
-from .values import Bag, Kind, NumpyArray, Opaque, Plain, Record, Storage, Table, View
+from .values import Bag, Foreign, Kind, NumpyArray, Opaque, Plain, Record, Storage, Table, View
 
 DEEPEST = 100
 CHEAP = 16  # values that hold no tensor count as one
@@ -124,7 +124,7 @@ def _size(raw: bytes | Blob) -> int:
     return raw.size if isinstance(raw, Blob) else len(raw)
 
 
-SCALARS = frozenset({type(None), bool, int, float, str, bytes, Blob, Opaque, Plain, Kind})  # hold no tensor
+SCALARS = frozenset({type(None), bool, int, float, str, bytes, Blob, Opaque, Plain, Kind, Foreign})  # hold no tensor
 
 
 def _as_view(value: View | NumpyArray | Storage) -> View | NumpyArray:

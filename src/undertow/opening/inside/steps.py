@@ -105,11 +105,16 @@ def _reduce(m: Machine, _: object) -> None:
     m.push(m.call(function, args))
 
 
+def _new(m: Machine, _: object) -> None:
+    args, function = m.pop(), m.pop()
+    m.push(m.call(function, args, new=True))
+
+
 def _new_ex(m: Machine, _: object) -> None:
     words, args, function = m.pop(), m.pop(), m.pop()
     if not isinstance(words, Table) or words.pairs:
         m.report.stop(MALFORMED, "a pickle of it makes an object with named arguments")
-    m.push(m.call(function, args))
+    m.push(m.call(function, args, new=True))
 
 
 def _obj(m: Machine, _: object) -> None:
@@ -287,7 +292,7 @@ STEPS: dict[str, Callable[[Machine, object], None]] = {
     "PERSID": _persistent,
     "BINPERSID": _persistent,
     "REDUCE": _reduce,
-    "NEWOBJ": _reduce,
+    "NEWOBJ": _new,
     "NEWOBJ_EX": _new_ex,
     "OBJ": _obj,
     "INST": _inst,
