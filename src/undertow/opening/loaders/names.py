@@ -41,7 +41,9 @@ OPTIONS = {  # keys that name code or a library: what that is
 
 
 def check_names(place: Place, path: str, table: Pairs) -> None:
-    """Every text of one object, and of the lists of texts in it."""
+    """Every text of one object, and of the lists of texts in it; an auto_map has a rule of its own."""
+    if path.rpartition(".")[2] in ("auto_map", "custom_pipelines"):
+        return
     for key, value in table:
         where = f"{path}.{key}" if path else key
         for one in value if isinstance(value, list) and not isinstance(value, Pairs) else [value]:
