@@ -194,7 +194,7 @@ GADGETS = (
     *("distutils.file_util.write_file", "logging.config.dictConfig", "site.main", "venv.create", "ensurepip._run_pip"),
     *("pip.main", "pydoc.pipepager", "profile.Profile", "trace.Trace", "uuid._get_command_stdout", "doctest.debug"),
     *("copyreg._reconstructor", "builtins.type", "builtins.compile", "builtins.delattr", "operator.attrgetter"),
-    *("weakref.finalize", "linecache.getlines", "tensorflow.io.write_file", "__main__.Net"),
+    *("weakref.finalize", "linecache.getlines", "tensorflow.io.write_file", "__main__.net", "project.run"),
 )
 ODD_NAMES = {
     "no-module": ("", "system"),

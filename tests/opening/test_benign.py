@@ -237,8 +237,10 @@ def test_the_real_weights_are_safe_and_the_same_as_their_twin(shared_data):
 
 def test_a_slow_or_greedy_reader_is_ended(tmp_path):
     file = tmp_path / "m.pkl"
-    file.write_bytes(b"\x80\x02" + b"N0" * 4_000_000 + b"N.")
-    for limits, said in ((Limits(seconds=0.05), "took more than"), (Limits(memory=1 << 20), "process that read it")):
+    slow, greedy = b"N0" * 4_000_000, b"X" + (100 << 20).to_bytes(4, "little") + bytes(100 << 20) + b"0"
+    small = Limits(memory=1 << 20, pickle_bytes=1 << 30)
+    for limits, raw, said in ((Limits(seconds=0.05), slow, "took more"), (small, greedy, "process that read it")):
+        file.write_bytes(b"\x80\x02" + raw + b"N.")
         with open_checkpoint(file, limits, opinions=False) as found:
             assert verdict_of(found.files[0], found.findings) == "unknown"
             assert said in found.findings[0].explanation

@@ -51,7 +51,7 @@ def test_shards_of_pickles_are_one_checkpoint(tmp_path):
     assert (set(verdicts.values()), kinds, list(opened.tensors)) == ({"safe"}, set(), ["w"])
 
 
-@pytest.mark.parametrize("name", ["../x.safetensors", "/etc/passwd", "a/b.safetensors", "..", "a\\b", "x\0y"])
+@pytest.mark.parametrize("name", ["../x.safetensors", "/etc/passwd", "a/../../b.safetensors", "..", "a\\b", "x\0y"])
 def test_an_index_that_points_elsewhere_is_unsafe(tmp_path, name):
     shards(tmp_path, {"a": "1.safetensors", "b": "2.safetensors", "c": name})
     verdicts, kinds, _ = look(tmp_path)
@@ -277,3 +277,30 @@ def test_second_opinions_warn_and_never_acquit(tmp_path, monkeypatch):
     with open_checkpoint(tmp_path / "m.bin") as opened:
         assert any("not installed" in note for note in opened.not_tested)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors.index.fp16.json",
+        "tf_model.h5.index.json",
+        "flax_model.msgpack.index.json",
+        "M.BIN.INDEX.JSON",
+    ],
+)
+def test_indexes_have_other_names_too(tmp_path, name):
+    save_file({"w": np.ones((2, 2))}, tmp_path / "a.safetensors")
+    (tmp_path / name).write_text(json.dumps({"weight_map": {"w": "../a.safetensors"}}))
+    with open_checkpoint(tmp_path, opinions=False) as opened:
+        assert {found.kind for found in opened.findings} == {"path-traversal"}
+
+
+def test_shards_may_lie_in_a_folder_below(tmp_path):
+    (tmp_path / "part").mkdir()
+    save_file({"w": np.ones((2, 2))}, tmp_path / "part" / "a.safetensors")
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"w": "part/a.safetensors"}}))
+    with open_checkpoint(tmp_path, opinions=False) as opened:
+        assert not opened.findings
+        assert all(file.complete for file in opened.files)
+    with open_checkpoint(tmp_path / INDEX, opinions=False) as opened:  # alone, nothing below it is opened
+        assert {found.kind for found in opened.findings} == {"missing-shard"}

@@ -11,7 +11,9 @@ import lzma
 import pathlib
 import pickle  # noqa: TID251 - to write what is read without it
 import struct
+import sys
 import tarfile
+import types
 import zlib
 
 import numpy as np
@@ -131,6 +133,125 @@ def test_an_archive_in_an_archive_is_read(tmp_path):
     assert look(tmp_path / "m.zip")[0] == "unknown"
 
 
+@pytest.mark.parametrize("pack", ["tar", "tar.gz", "zip", "gz", "xz"])
+def test_safetensors_in_an_archive_are_read(tmp_path, pack):
+    from safetensors.numpy import save
+
+    raw = save({"w": W})
+    packed = {"tar": lambda: tarred({"m.safetensors": raw}), "tar.gz": lambda: tarred({"m.safetensors": raw}, "w:gz"),
+              "zip": lambda: zipped({"m.safetensors": raw}), "gz": lambda: gzip.compress(raw),
+              "xz": lambda: lzma.compress(raw)}[pack]()  # fmt: skip
+    (tmp_path / f"m.{pack}").write_bytes(packed)
+    verdict, kinds, found, _ = look(tmp_path / f"m.{pack}")
+    assert (verdict, kinds) == ("safe", set())
+    np.testing.assert_array_equal(next(iter(found.values())), W)
+    (tmp_path / "cut.zip").write_bytes(zipped({"m.safetensors": raw[:-1], "n.safetensors": raw}))
+    assert look(tmp_path / "cut.zip")[:2] == ("unknown", {"malformed"})
+    (tmp_path / "odd.zip").write_bytes(zipped({"m.safetensors": raw + b"x"}))
+    assert look(tmp_path / "odd.zip")[:2] == ("unknown", {"malformed", "unread"})
+
+
+def test_onnx_in_an_archive_is_read_and_its_data_elsewhere_are_not(tmp_path):
+    (tmp_path / "m.zip").write_bytes(zipped({"m.onnx": model(initializer("w", W))}))
+    verdict, kinds, found, _ = look(tmp_path / "m.zip")
+    assert (verdict, kinds) == ("safe", set())
+    np.testing.assert_array_equal(found["m.onnx/w"], W)
+    (tmp_path / "m.zip").write_bytes(zipped({"m.onnx": model(initializer("w", W, location="../x"))}))
+    verdict, kinds, found, opened = look(tmp_path / "m.zip")
+    assert (verdict, kinds, found, list(opened.tensors)) == ("unknown", {"external-data"}, {}, ["m.onnx/w"])
+
+
+# MessagePack, by hand
+
+
+def packed(value):
+    if isinstance(value, np.ndarray):
+        body = packed([list(value.shape), value.dtype.name, value.tobytes()])
+        return struct.pack(">BIb", 0xC9, len(body), 1) + body
+    if isinstance(value, dict):
+        return struct.pack(">BH", 0xDE, len(value)) + b"".join(packed(k) + packed(v) for k, v in value.items())
+    if isinstance(value, list):
+        return bytes([0x90 | len(value)]) + b"".join(map(packed, value))
+    if isinstance(value, str):
+        return bytes([0xA0 | len(value)]) + value.encode()
+    if isinstance(value, bytes):
+        return struct.pack(">BI", 0xC6, len(value)) + value
+    if isinstance(value, bool):
+        return bytes([0xC2 + value])
+    return struct.pack(">Bi", 0xD2, value)
+
+
+def test_msgpack_of_flax_is_read(tmp_path):
+    tree = {"params": {"dense": {"kernel": W, "bias": W[0].astype(np.float16)}}, "step": 3, "flag": True}
+    parts = {"__msgpack_chunked_array__": True, "shape": {"0": 3, "1": 4},
+             "chunks": {"0": W.ravel()[:5], "1": W.ravel()[5:]}}  # fmt: skip
+    (tmp_path / "m.msgpack").write_bytes(packed({**tree, "long": parts}))
+    verdict, kinds, found, opened = look(tmp_path / "m.msgpack")
+    assert (verdict, kinds, opened.files[0].kind) == ("safe", set(), "msgpack")
+    for name in ("params.dense.kernel", "long"):
+        np.testing.assert_array_equal(found[name], W)
+    np.testing.assert_array_equal(found["params.dense.bias"], W[0])
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (packed({"w": W})[:-1], "malformed"),
+        (packed({"w": W}) + b"\0", "malformed"),
+        (packed({"w": 1}), "unread"),
+        (packed({"w": W.astype(np.complex64)}), "unread-tensor"),
+        (packed({"w": W}).replace(b"float32", b"float64"), "malformed"),
+        (b"\xdf\xff\xff\xff\xff" + bytes(20), "malformed"),
+        (b"\xc1" + bytes(9), "malformed"),
+        (b"\x91" * 100_000, "limit"),
+    ],
+)
+def test_odd_msgpack_is_unknown(tmp_path, raw, kind):
+    (tmp_path / "m.msgpack").write_bytes(raw)
+    verdict, kinds, _, _ = look(tmp_path / "m.msgpack")
+    assert (verdict, kinds) == ("unknown", {kind})
+
+
+MATRIX = np.linspace(-1, 1, 16 * 20).reshape(16, 20)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ({"l": {"w": MATRIX.tolist(), "b": [0.5] * 16}}, "l.w"),
+        ([MATRIX.tolist(), [0.5] * 16], "0"),
+        ({"weights": [{"name": "l.w", "shape": [16, 20], "data": MATRIX.ravel().tolist()}]}, "weights.0.l.w"),
+        (MATRIX.tolist(), "numbers"),
+    ],
+)
+def test_weights_that_are_written_as_json_are_read(tmp_path, value, name):
+    (tmp_path / "m.json").write_text(json.dumps(value))
+    verdict, kinds, found, opened = look(tmp_path / "m.json")
+    assert (verdict, kinds, opened.files[0].kind) == ("safe", set(), "json")
+    np.testing.assert_array_equal(found[name], MATRIX)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("config.json", {"mel_filters": MATRIX.tolist()}),
+        ("data.json", {"scores": [[f"w{i}", -i / 7] for i in range(500)], "list": [i / 7 for i in range(500)]}),
+        ("counts.json", {"table": [[i, i * 2] for i in range(500)], "x": [0.5] * 200}),
+        ("ragged.json", {"table": [[i / 3] * (1 + i % 3) for i in range(500)]}),
+    ],
+)
+def test_other_json_holds_no_weights(tmp_path, name, value):
+    (tmp_path / name).write_text(json.dumps(value))
+    verdict, kinds, found, _ = look(tmp_path / name)
+    assert (verdict, kinds, found) == ("safe", set(), {})
+
+
+def test_json_with_weights_is_a_configuration_too(tmp_path):
+    (tmp_path / "m.json").write_text(json.dumps({"w": MATRIX.tolist(), "_target_": "os.system"}))
+    assert look(tmp_path / "m.json")[0] == "unsafe"
+
+
 def test_harmless_classes_leave_a_checkpoint_safe(tmp_path):
     torch = pytest.importorskip("torch")
     value = {
@@ -142,6 +263,46 @@ def test_harmless_classes_leave_a_checkpoint_safe(tmp_path):
         torch.save(value, tmp_path / "m.pt", _use_new_zipfile_serialization=zip_format)
         verdict, kinds, found, _ = look(tmp_path / "m.pt")
         assert (verdict, kinds, list(found)) == ("safe", set(), ["w"])
+
+
+@pytest.mark.parametrize("module", ["__main__", "project", "vectorizer"])
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4])
+def test_an_object_of_a_class_of_its_own_is_unknown_and_its_numbers_are_read(tmp_path, monkeypatch, module, protocol):
+    """As torch.save(model) of a class of the script: nobody can aim at it, and nothing but plain data is in it."""
+    kind = type("Config", (), {"__module__": module})
+    place = sys.modules.get(module) or types.ModuleType(module)
+    monkeypatch.setitem(sys.modules, module, place)
+    monkeypatch.setattr(place, "Config", kind, raising=False)
+    value = kind()
+    value.w, value.lr = W, 0.1
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({"cfg": value}, protocol))
+    verdict, kinds, found, _ = look(tmp_path / "m.pkl")
+    assert (verdict, kinds) == ("unknown", {"pickle-object"})
+    np.testing.assert_array_equal(found["cfg.w"], W)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "raw", "due"),
+    [
+        ("project.kinds", "Color", b"K\x01\x85R", "unknown"),  # members of enumerations
+        ("project.kinds", "Color", b"X\x03\0\0\0red\x85R", "unknown"),
+        ("project.kinds", "tokenise", b"", "unknown"),  # a function that an object holds
+        ("project.kinds", "Color", b"X\x05\0\0\0rm /x\x85R", "unsafe"),
+        ("project.kinds", "Color", b"K\x01K\x02\x86R", "unsafe"),
+        ("project.kinds", "color", b"K\x01\x85R", "unsafe"),
+        ("project.kinds", "color", b")R", "unsafe"),
+        ("project.kinds", "color", b"K\x01\x85\x81", "unsafe"),
+        ("project.kinds", "Color.load", b")R", "unsafe"),
+        ("project.kinds", "__import__", b"", "unsafe"),
+        ("torch.hub", "Loader", b")\x81", "unsafe"),  # of what is installed, nothing that is not listed
+        ("asyncio", "Runner", b")\x81", "unsafe"),
+        ("pip._internal", "Main", b")\x81", "unsafe"),
+        ("__builtin__", "Color", b")\x81", "unsafe"),
+    ],
+)
+def test_what_may_be_done_with_a_name_that_no_list_knows(tmp_path, module, name, raw, due):
+    (tmp_path / "m.pkl").write_bytes(b"\x80\x04" + f"c{module}\n{name}\n".encode() + raw + b".")
+    assert look(tmp_path / "m.pkl")[0] == due
 
 
 def test_torchscript_is_read_and_its_program_is_unknown(tmp_path):
@@ -254,6 +415,23 @@ def test_types_that_an_object_names_and_defaults_of_tables_are_no_code(tmp_path)
     np.testing.assert_array_equal(found["made.w"], W)
 
 
+def test_scales_of_onnx_are_those_that_an_operator_reads(tmp_path):
+    """Whatever they are called; here their names say nothing, and one scale serves two tensors."""
+    whole = np.arange(-6, 6, dtype=np.int8).reshape(3, 4)
+
+    def eight(name):
+        return field(5, field(1, 3) + field(1, 4) + field(2, 3) + field(8, name) + field(9, whole.tobytes()))
+
+    read = b"".join(field(1, field(1, n) + field(1, "s") + field(4, "DequantizeLinear")) for n in ("p", "q"))
+    graph = read + eight("p") + eight("q") + initializer("s", np.float32([0.5]))
+    (tmp_path / "m.onnx").write_bytes(model(graph))
+    with open_checkpoint(tmp_path / "m.onnx") as opened:
+        weights = weights_of(opened.tensors)
+        assert not weights.packed
+        for name in "pq":
+            np.testing.assert_array_equal(weights.tensors[name].whole(), whole * 0.5)
+
+
 def test_external_data_of_onnx_are_read_beside_it_and_nowhere_else(tmp_path):
     (tmp_path / "w.data").write_bytes(bytes(8) + W.tobytes())
     (tmp_path / "m.onnx").write_bytes(model(initializer("w", W, location="w.data", offset=8, length=48)))
@@ -306,8 +484,8 @@ def header(*messages):
     return struct.pack("<BxHII4x", 1, len(messages), 1, len(raw)) + raw
 
 
-def hdf5(extra=b"", layout=None, attribute=""):
-    """One dataset "w" of float32 (3, 4) in the root group."""
+def hdf5(extra=b"", layout=None, attribute="", pipeline=b"", behind=b""):
+    """One dataset "w" of float32 (3, 4) in the root group; `behind`: what lies at 2560."""
     superblock = b"\x89HDF\r\n\x1a\n" + bytes([0, 0, 0, 0, 0, 8, 8, 0]) + struct.pack("<HHI", 4, 16, 0)
     superblock += struct.pack("<4Q", 0, 2**64 - 1, 4096, 2**64 - 1) + struct.pack("<QQII16x", 0, 128, 0, 0)
     space = struct.pack("<BBBB4x2Q", 1, 2, 0, 0, 3, 4)
@@ -321,13 +499,92 @@ def hdf5(extra=b"", layout=None, attribute=""):
         config = message(12, struct.pack("<BxHHH", 1, 13, 8, 8) + b"model_config\0".ljust(16) + text
                          + struct.pack("<BBBB4x", 1, 0, 0, 0) + raw)  # fmt: skip
     root = header(message(6, link), *([config] if config else []), *([extra] if extra else []))
-    dataset = header(message(1, space), message(3, kind), message(8, place))
+    dataset = header(message(1, space), message(3, kind), message(8, place), *([pipeline] if pipeline else []))
     file = bytearray(4096)
     file[: len(superblock)] = superblock
     file[128 : 128 + len(root)] = root
     file[1024 : 1024 + len(dataset)] = dataset
     file[2048 : 2048 + 48] = W.tobytes()
+    file[2560 : 2560 + len(behind)] = behind
     return bytes(file)
+
+
+def pipeline(*steps):
+    """The message of filters, version 1: 1 deflate, 2 shuffle, 3 checksum."""
+    body = b"".join(struct.pack("<HHHHI4x", step, 0, 1, 1, 4) for step in steps)
+    return message(11, struct.pack("<BB6x", 1, len(steps)) + body)
+
+
+def chunked(*steps, sizes=(2, 3), change=lambda tree: tree, left_out=0, mask=0):
+    """The same dataset in chunks, whose index lies at 2560 and their bytes from 3072 on."""
+    keys, raws, at = b"", b"", 3072
+    places = [(i, j) for i in range(0, 3, sizes[0]) for j in range(0, 4, sizes[1])]
+    for place in places[left_out:]:
+        chunk = np.full(sizes, 77, np.float32)  # what reaches over the edge is padding
+        part = W[place[0] :, place[1] :][: sizes[0], : sizes[1]]
+        chunk[: part.shape[0], : part.shape[1]] = part
+        raw = chunk.tobytes()
+        for number, step in enumerate(steps):
+            if mask >> number & 1:
+                continue
+            if step == 2:
+                raw = np.frombuffer(raw, np.uint8).reshape(-1, 4).T.tobytes()
+            raw = zlib.compress(raw) if step == 1 else raw + b"fcrc" if step == 3 else raw
+        keys += struct.pack("<II3QQ", len(raw), mask, *place, 0, at)
+        raws, at = raws + raw, at + len(raw)
+    tree = b"TREE\1\0" + struct.pack("<HQQ", len(places) - left_out, 2**64 - 1, 2**64 - 1) + keys
+    layout = struct.pack("<BBBQ3I", 3, 2, 3, 2560, *sizes, 4)
+    return hdf5(
+        layout=layout, pipeline=pipeline(*steps) if steps else b"", behind=change(tree.ljust(512, b"\0")) + raws
+    )
+
+
+@pytest.mark.parametrize("steps", [(), (1,), (2, 1), (2, 1, 3), (3,)])
+@pytest.mark.parametrize("sizes", [(2, 3), (1, 4), (3, 1), (3, 4), (2, 4)])
+def test_chunks_of_hdf5_are_put_together(tmp_path, steps, sizes):
+    (tmp_path / "m.h5").write_bytes(chunked(*steps, sizes=sizes))
+    verdict, kinds, found, _ = look(tmp_path / "m.h5")
+    assert (verdict, kinds) == ("safe", set())
+    np.testing.assert_array_equal(found["w"], W)
+
+
+def test_a_filter_that_was_left_out_of_a_chunk_is_left_out(tmp_path):
+    (tmp_path / "m.h5").write_bytes(chunked(2, 1, mask=2))
+    np.testing.assert_array_equal(look(tmp_path / "m.h5")[2]["w"], W)
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (chunked(32000), "unread-tensor"),  # lzf
+        (chunked(1, left_out=1), "unread-tensor"),  # a chunk that was never written
+        (chunked(1, change=lambda tree: b"X" + tree[1:]), "malformed"),
+        (chunked(1, change=lambda tree: tree[:24] + b"\1" + tree[25:]), "malformed"),  # the size of a chunk
+        (chunked(1, change=lambda tree: tree[:32] + b"\1" + tree[33:]), "malformed"),  # where a chunk lies
+        (chunked(1, change=lambda tree: tree[:32] + b"\xff" * 8 + tree[40:]), "malformed"),
+        (chunked(1, change=lambda tree: tree[:5] + b"\1" + tree[6:]), "malformed"),  # a node that is none
+        (hdf5(layout=struct.pack("<BBBQ3I", 3, 2, 3, 2560, 0, 3, 4)), "malformed"),
+        (hdf5(layout=struct.pack("<BBBQ2I", 3, 2, 2, 2560, 2, 4)), "malformed"),
+        (hdf5(layout=struct.pack("<BB20x", 4, 2)), "unread-tensor"),
+    ],
+)
+def test_chunks_that_are_not_read_leave_the_file_unknown(tmp_path, raw, kind):
+    (tmp_path / "m.h5").write_bytes(raw)
+    verdict, kinds, found, _ = look(tmp_path / "m.h5")
+    assert (verdict, kinds, found) == ("unknown", {kind}, {})
+
+
+def test_chunks_as_h5py_writes_them(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    value = np.arange(37 * 50, dtype=np.float32).reshape(37, 50)
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        for name, how in {"a": {}, "b": {"shuffle": True}, "c": {"fletcher32": True, "chunks": (8, 16)}}.items():
+            file.create_dataset(name, data=value, compression="gzip", **how)
+        file["flags"] = np.array([True, False])
+    verdict, _, found, _ = look(tmp_path / "m.h5")
+    assert verdict == "safe"
+    for name in "abc":
+        np.testing.assert_array_equal(found[name], value)
 
 
 LAMBDA = json.dumps({"class_name": "Lambda", "config": {"function": ["4wEA", None, None]}})
@@ -349,7 +606,7 @@ def test_hdf5_is_read(tmp_path):
             "external-data",
             "unsafe",
         ),
-        (hdf5(layout=struct.pack("<BBB3QQ", 3, 2, 3, 0, 0, 0, 0)), "unread-tensor", "unknown"),
+        (hdf5(layout=struct.pack("<BBB3QQ", 3, 2, 3, 0, 0, 0, 0)), "malformed", "unknown"),
         (hdf5(layout=struct.pack("<BBQQ", 3, 1, 5000, 48)), "malformed", "unknown"),
         (hdf5()[:1030], "malformed", "unknown"),
         (hdf5().replace(struct.pack("<Q", 1024), struct.pack("<Q", 128)), "malformed", "unknown"),  # holds itself

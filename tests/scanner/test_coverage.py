@@ -12,7 +12,9 @@ from undertow.report.scan.page import page
 from undertow.report.scan.text import summary
 from undertow.rng import stream
 from undertow.scanner import Coverage, inspect, of_arrays
+from undertow.scanner.coverage import coverage as share_of
 from undertow.scanner.coverage import floor, together
+from undertow.scanner.forms import weights_of
 from undertow.types import UnsafeCheckpoint
 from undertow.workflows.scan import ScanRequest, require_safe, scan, scan_checkpoint
 
@@ -207,3 +209,24 @@ def test_a_list_of_arrays_is_examined(tmp_path):
     result = scan_checkpoint(tmp_path)
     assert result.verdict == "safe"
     assert result.coverage.total == 2 * sum(value.size for value in benign().values())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "counted"),
+    [("rng_state", 5056, 0), ("torch", 5056, 0), ("cuda_rng.0", 16, 0), ("w", 5056, 5056), ("rng_state", 5057, 5057)],
+)
+def test_the_state_of_a_generator_is_no_weight(name, size, counted):
+    tensors = of_arrays({name: stream(0, "state").integers(0, 256, size, dtype=np.uint8)})
+    assert share_of(tensors, weights_of(tensors), [], []).total == counted
+
+
+def test_a_hidden_layer_alone_is_not_examined():
+    """What its units pass on, which tells the units of a trap from others, is in no file that was given."""
+    rng = stream(0, "alone")
+    hidden = {"weight": rng.normal(size=(64, 32)).astype("f4"), "bias": rng.normal(size=64).astype("f4")}
+    alone = inspect(of_arrays(hidden))
+    assert alone.coverage.kinds["matrix"] == (0, 64 * 32)
+    assert any("is the only layer" in note for note in alone.not_tested)
+    for more in ({"2.weight": rng.normal(size=(10, 64)).astype("f4")}, {}):
+        whole = {"0.weight": hidden["weight"], **({"0.bias": hidden["bias"]} if more else {}), **more}
+        assert inspect(of_arrays(whole)).coverage.share == 1

@@ -5,6 +5,7 @@ from math import prod
 
 import numpy as np
 
+from undertow.opening.ggml import SIZES, unpacked
 from undertow.opening.source import Source
 from undertow.scanner.tensors import Tensor
 from undertow.types import Array, BadInput
@@ -38,8 +39,6 @@ TABLES = {
     "F8_E5M2FNUZ": _small_floats(5, 2, 16, "fnuz"),
 }
 SHAPE_ONLY = "UNREAD"  # type of a tensor of which only the shape is known
-BLOCK = 32  # numbers that share a scale in the plain block formats of GGUF
-PACKED = {"Q4_0": 18, "Q4_1": 20, "Q5_0": 22, "Q5_1": 24, "Q8_0": 34}  # bytes of one block
 WIDTHS = {**{kind: np.dtype(code).itemsize for kind, code in NATIVE.items()}, "BF16": 2, **dict.fromkeys(TABLES, 1)}
 
 
@@ -56,29 +55,12 @@ def decode(raw: Array, dtype: str) -> Array:
     return raw != 0 if dtype == "BOOL" else raw.view(NATIVE[dtype])
 
 
-def unpacked(raw: Array, dtype: str) -> Array:
-    """Blocks of GGUF (bytes) -> float32: scale, least number (_1), fifth bits (Q5), numbers. ggml/src/ggml-quants.c."""
-    rows = raw.reshape(-1, PACKED[dtype])
-    scale = rows[:, :2].copy().view("<f2").astype(np.float32)
-    if dtype == "Q8_0":
-        whole: Array = rows[:, 2:].view(np.int8).astype(np.float32)
-        return (whole * scale).reshape(-1)
-    at = 4 if dtype.endswith("1") else 2
-    low = rows[:, -16:]
-    whole = np.concatenate([low & 15, low >> 4], 1).astype(np.float32)
-    if dtype.startswith("Q5"):
-        whole += 16 * np.unpackbits(rows[:, at : at + 4], axis=1, bitorder="little").astype(np.float32)
-    if at == 2:
-        return ((whole - (16 if dtype == "Q5_0" else 8)) * scale).reshape(-1)
-    return (whole * scale + rows[:, 2:4].copy().view("<f2").astype(np.float32)).reshape(-1)
-
-
 def packed_tensor(name: str, dtype: str, shape: Sequence[int], source: Source, offset: int) -> Tensor:
     """A tensor of GGUF whose rows are whole blocks; its numbers are float32 when read."""
-    shape, columns, size = tuple(shape), prod(shape[1:]), PACKED[dtype]
+    shape, columns, (numbers, size) = tuple(shape), prod(shape[1:]), SIZES[dtype]
 
     def rows(start: int, stop: int) -> Array:
-        first, last = start * columns // BLOCK, stop * columns // BLOCK
+        first, last = start * columns // numbers, stop * columns // numbers
         return unpacked(_bytes(source, offset + first * size, (last - first) * size), dtype).reshape(-1, columns)
 
     return Tensor(name, shape, "F32", source.path, rows)

@@ -15,7 +15,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from undertow.opening.blocks import BLOCK, PACKED, WIDTHS, packed_tensor, stored_tensor, unread_tensor
+from undertow.opening.blocks import WIDTHS, packed_tensor, stored_tensor, unread_tensor
+from undertow.opening.ggml import SIZES
 from undertow.opening.opened import Clock, Limits
 from undertow.opening.reading import Reading
 from undertow.opening.source import Refused, Source
@@ -114,7 +115,7 @@ def _tensor(item: Sequence[Any], source: Source, scratch: Source | None) -> Tens
     if where == "none" and min(shape, default=0) >= 0:
         return unread_tensor(str(name), str(dtype), shape, source)
     held = source if where == "file" else scratch
-    if dtype in PACKED and held is not None:
+    if dtype in SIZES and held is not None:
         return _packed(item, held)
     steps = stride if stride is not None else [prod(shape[i + 1 :]) for i in range(len(shape))]
     span = sum((size - 1) * step for size, step in zip(shape, steps, strict=True)) + 1 if 0 not in shape else 0
@@ -127,7 +128,8 @@ def _tensor(item: Sequence[Any], source: Source, scratch: Source | None) -> Tens
 
 def _packed(item: Sequence[Any], source: Source) -> Tensor:
     name, dtype, shape, _, _, offset = item
-    size = prod(shape) // BLOCK * PACKED[dtype]
-    if not shape or min(offset, *shape) < 0 or shape[-1] % BLOCK or offset + size > source.size:
+    numbers, width = SIZES[dtype]
+    size = prod(shape) // numbers * width
+    if not shape or min(offset, *shape) < 0 or shape[-1] % numbers or offset + size > source.size:
         raise Refused("malformed", "its tensors do not lie in it")
     return packed_tensor(name, dtype, shape, source, offset)

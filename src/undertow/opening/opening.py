@@ -18,7 +18,7 @@ from undertow.opening.opinions import second_opinions
 from undertow.opening.reading import Reading
 from undertow.opening.safe_header import safetensors
 from undertow.opening.shards import check_shards, is_index, shards_beside
-from undertow.opening.sniff import PICKLES, claims, ends_as_zip, holds_no_weights, kind_of
+from undertow.opening.sniff import PICKLES, claims, ends_as_zip, holds_no_weights, kind_of, maybe_numbers
 from undertow.opening.source import Refused, Source
 from undertow.scanner.findings import Severity
 from undertow.scanner.tensors import Tensor
@@ -27,7 +27,7 @@ from undertow.types import BadInput
 HASHERS = min(4, os.cpu_count() or 1)  # files that are hashed at once
 ZIPS = ("zip", "torch-zip", "torchscript", "npz", "keras")
 READERS = ("zip", "torch-legacy", "pickle", "gguf", "npy", "tar", "gzip", "bzip2", "xz", "zlib", "hdf5", "onnx",
-           "flatbuffer")  # of isolated files  # fmt: skip
+           "flatbuffer", "msgpack")  # of isolated files  # fmt: skip
 
 
 def open_checkpoint(path: str | Path, limits: Limits = DEFAULT, opinions: bool = True) -> Opened:
@@ -111,10 +111,15 @@ def _read(reading: Reading, source: Source, limits: Limits, notes: list[str] | N
             reading.kind = kind = "pickle"
     if _maybe_onnx(reading, source) and ask(source, "is onnx", limits, clock).kind:
         reading.kind = kind = "onnx"
+    if kind == "binary" and reading.path.suffix.lower() == ".msgpack":  # it has no mark
+        reading.kind = kind = "msgpack"
     if kind == "safetensors":
         _read_safetensors(reading, source, limits)
     elif kind in READERS:
         read_isolated(reading, source, kind, limits, clock)
+    elif maybe_numbers(kind, reading.path, source):
+        reading.kind = "other"
+        read_isolated(reading, source, "json", limits, clock)
     elif holds_no_weights(kind, reading.path):
         reading.kind = "other"
     else:

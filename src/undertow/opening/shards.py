@@ -1,21 +1,22 @@
 """Checkpoints in shards: the index (a JSON table, tensor -> file) against what the files hold."""
 
 import os
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from undertow.opening.opened import Limits
 from undertow.opening.reading import Reading
 from undertow.opening.safe_header import strict_json
 from undertow.opening.source import Refused
 
-SUFFIXES = (".safetensors.index.json", ".bin.index.json")
+INDEX = re.compile(r"\.(safetensors|bin|h5|msgpack|pt|pth|ckpt)\.index(\.[\w-]{1,40})?\.json\Z", re.IGNORECASE)
 SHOWN = 5  # findings of one sort
 
 
 def is_index(path: Path) -> bool:
     """Whether the name says that it is the index of shards."""
-    return path.name.endswith(SUFFIXES)
+    return INDEX.search(path.name) is not None
 
 
 def shards_beside(index: Reading, limits: Limits) -> list[Path]:
@@ -30,6 +31,12 @@ def shards_beside(index: Reading, limits: Limits) -> list[Path]:
 
 def _is_beside(name: str) -> bool:
     return name not in ("", ".", "..") and "\0" not in name and Path(name).name == name and "\\" not in name
+
+
+def _is_below(name: str) -> bool:
+    """Whether a name leads to a file beside the index or in a folder below it."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts and not set(name) & set("\\\0:")
 
 
 def check_shards(readings: Sequence[Reading], limits: Limits) -> None:
@@ -60,7 +67,7 @@ def _compare(index: Reading, places: dict[str, str], by_path: dict[Path, Reading
     index.kind = "index"
     inside = set()
     for name in sorted(set(places.values())):
-        if not _is_beside(name):
+        if not _is_below(name):
             index.stop("path-traversal", f"it points to {name!r}; shards are files beside it", "critical")
         elif index.path.parent / name not in by_path:
             index.stop("missing-shard", f"shard {name!r} is not there")

@@ -1,5 +1,6 @@
 """What a file is, by its content. Its name only says what it claims to be."""
 
+import re
 import zlib
 from pathlib import Path
 
@@ -37,7 +38,8 @@ CLAIMS = {  # what a name promises
     ".tflite": ("flatbuffer",),
     ".nemo": ("tar", "gzip"),
     ".mar": ("zip",),
-    **dict.fromkeys((".pb", ".mlmodel", ".msgpack", ".llamafile"), ()),
+    ".msgpack": ("msgpack",),
+    **dict.fromkeys((".pb", ".mlmodel", ".llamafile"), ()),
 }
 WEIGHTS = frozenset(CLAIMS) | {".bin"}
 HARMLESS = frozenset(  # binary companions of a model that hold no weights
@@ -58,6 +60,8 @@ HARMLESS = frozenset(  # binary companions of a model that hold no weights
         ".spm",
     }
 )
+NO_NUMBERS = re.compile(r"config|token|vocab|merges|index|trainer_state|results|metrics|scores", re.IGNORECASE)
+DECIMAL, DECIMALS, PIECE = re.compile(rb"\d\.\d|\d[eE]-"), 128, 1 << 20
 PICKLES = frozenset({"torch-zip", "torchscript", "torch-legacy", "pickle"})
 
 
@@ -88,6 +92,18 @@ def holds_no_weights(kind: str, path: Path) -> bool:
     """Text, nothing, or a picture and the like, under a name that promises no weights."""
     suffix = path.suffix.lower()
     return suffix not in WEIGHTS and (kind in ("text", "empty") or (kind == "binary" and suffix in HARMLESS))
+
+
+def maybe_numbers(kind: str, path: Path, source: Source) -> bool:
+    """Whether a JSON text has decimals enough for weights, and no name under which other numbers are kept."""
+    if kind != "text" or path.suffix.lower() != ".json" or NO_NUMBERS.search(path.name) or source.size < DECIMALS:
+        return False
+    count = 0
+    for start in range(0, source.size, PIECE):
+        count += len(DECIMAL.findall(source.read(start, min(PIECE, source.size - start))))
+        if count >= DECIMALS:
+            return True
+    return False
 
 
 def claims(path: Path) -> tuple[str, ...] | None:

@@ -84,16 +84,23 @@ def coverage(
     helpers = {part for parts in weights.stored.values() for part in _helpers(parts, tensors)}
     widest = max((side for one in layers for side in (one.units, one.inputs)), default=0)
     kinds: dict[str, tuple[int, int]] = {}
+    unfolded = _unfolded(tensors, weights)
     for name, one in tensors.items():
         count, flat = prod(one.shape), len(one.shape) < 2
         if flat and count > widest:
             examined.discard(name)
-        count = weights.packed[name].count if name in weights.packed else count
+        count = weights.packed[name].count if name in weights.packed else max(count, unfolded.get(name, (0,))[0])
         if name not in weights.packed and (
             name in helpers or _no_parameter(one, flat and count <= widest, name in examined)
         ):
             continue
-        kind = "packed, not read" if name in weights.packed else "adapter" if name in adapters else _kind(name, one)
+        kind = (
+            "packed, not read"
+            if name in weights.packed
+            else "adapter"
+            if name in adapters
+            else _kind(name, unfolded.get(name, (0, one.shape))[1])
+        )
         before = kinds.get(kind, (0, 0))
         kinds[kind] = before[0] + count * (name in examined), before[1] + count
     return Coverage({kind: kinds[kind] for kind in sorted(kinds)})
@@ -110,8 +117,18 @@ def _no_parameter(one: Tensor, short: bool, examined: bool) -> bool:
     return (one.dtype not in FLOATS and not examined) or (short and STATE.search(one.name) is not None)
 
 
-def _kind(name: str, one: Tensor) -> str:
-    low, axes = name.lower(), len([size for size in one.shape if size != 1])
+def _unfolded(tensors: Mapping[str, Tensor], weights: Weights) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """How many weights, and of which shape, a stored tensor of whole numbers stands for: several may be in one."""
+    found: dict[str, tuple[int, tuple[int, ...]]] = {}
+    for name, made in weights.tensors.items():
+        first = weights.stored[name][0]
+        if tensors[first].dtype not in FLOATS:
+            found[first] = found.get(first, (0,))[0] + prod(made.shape), made.shape
+    return found
+
+
+def _kind(name: str, shape: tuple[int, ...]) -> str:
+    low, axes = name.lower(), len([size for size in shape if size != 1])
     if axes < 2:
         return "bias or gain"
     if any(word in low for word in RECURRENT):

@@ -1,7 +1,7 @@
 """Whole numbers and 8-bit floats times scales: rows, blocks of columns, or blocks of both. Found by name and shape.
 
-Formats that keep several weights in one stored number (GPTQ, AWQ, bitsandbytes' nf4 and fp4, K-quants) are not read:
-their numbers are counted, so that the share that was not looked at can be named.
+Formats that keep several weights in one stored number are read by `four_bits` where their layout is known. Of the rest
+the numbers are counted, so that the share that was not looked at can be named.
 """
 
 import re
@@ -27,6 +27,8 @@ TAIL = re.compile(r"[._](qweight|q_weight|quantized|int8|weight_q)$")
 FULL = 127.0  # bitsandbytes keeps the largest number of a row (SCB), not the scale
 INDICES = 4096  # whole numbers in a vector that are taken for indices
 BESIDE = 16  # scales before and behind a tensor in the order of names that are looked at
+GENERATOR = re.compile(r"rng|rand|generator|(^|[._])(gen|torch|cuda)(\W|_|$)", re.IGNORECASE)
+GENERATORS = (16, 816, 5048, 5056)  # bytes of the state of a generator of torch, on a GPU or a CPU
 LEAST = 16  # weights that share a scale in a flat list of blocks
 KEPT = 1 << 22  # numbers of a scale that are held
 NIBBLES = {"U8": 2, "I8": 2, "I32": 8, "U32": 8, "I64": 16}  # 4-bit weights in one number
@@ -120,8 +122,11 @@ def packed_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Packed]:
 def _counts(one: Tensor) -> bool:
     """Whether whole numbers are positions, masks or a count: no more than two values, or steps of one size.
 
-    Short vectors of long integers are indices; longer ones may be weights.
+    Short vectors of long integers are indices; longer ones may be weights. States of generators are none, by their
+    length and name.
     """
+    if one.dtype == "U8" and one.shape in [(size,) for size in GENERATORS] and GENERATOR.search(one.name):
+        return True
     if len(one.shape) < 2 and one.dtype not in WHOLE and one.rows <= INDICES:
         return True
     try:

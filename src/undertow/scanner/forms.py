@@ -1,8 +1,9 @@
 """From tensors as they are stored to the weights that they stand for: products, scales, stacks, adapters.
 
 A network computes with the matrix, however the file keeps it: as lengths and directions (weight norm), times a mask
-(pruning), as int8 or fp8 with scales, as one slice of a stack of experts, as the product of an adapter. Every form is
-read block by block; nothing is put together in memory but the small factor of an adapter.
+(pruning), as int8, fp8 or 4-bit numbers with scales, as one slice of a stack of experts, as the product of an adapter.
+Every form is read block by block; what is put together in memory is the small factor of an adapter, and the packed
+numbers of a matrix whose columns are stored.
 """
 
 import re
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from undertow.scanner.adapters import products
 from undertow.scanner.composed import masked, plain_name, scaled_rows
 from undertow.scanner.dequantise import Packed, dequantised, packed_tensors
+from undertow.scanner.four_bits import unfolded
 from undertow.scanner.stacks import slices
 from undertow.scanner.statistics import FLOATS
 from undertow.scanner.tensors import Tensor
@@ -34,6 +36,8 @@ def weights_of(tensors: Mapping[str, Tensor]) -> Weights:
     for name, parts, tensor in _weight_norms(tensors):
         draft.take(name, parts, tensor, parts[-1])
     for name, parts, tensor in _originals(tensors):
+        draft.take(name, parts, tensor, parts[0])
+    for name, parts, tensor in list(unfolded(draft.left)):
         draft.take(name, parts, tensor, parts[0])
     for name, parts, tensor in list(dequantised(draft.left)):
         draft.take(name, parts, tensor, parts[0])

@@ -9,7 +9,7 @@ from undertow.scanner.adapters import added
 from undertow.scanner.affine import constants
 from undertow.scanner.coverage import Coverage, coverage
 from undertow.scanner.difference import against
-from undertow.scanner.evidence import Evidence, Measured, compared
+from undertow.scanner.evidence import FEWEST, Evidence, Measured, compared
 from undertow.scanner.findings import Finding, Severity
 from undertow.scanner.forms import Weights, weights_of
 from undertow.scanner.health import health
@@ -74,8 +74,22 @@ def inspect(
     if parent is not None and len(weights.adapters) < len(weights.tensors):
         findings += against(tensors, parent)
     settings = {"limits": dict(limits.excess), "false_alarm_rate": limits.rate, "score": score(evidence, limits)}
-    looked_at = coverage(tensors, weights, layers, {one.tensor for one in seen})
-    return Inspection(tuple(findings), tuple(not_tested(weights, parent, config)), settings, looked_at)
+    lone = alone(layers)
+    looked_at = coverage(tensors, weights, layers, {one.tensor for one in seen} - set(lone))
+    return Inspection(tuple(findings), (*lone.values(), *not_tested(weights, parent, config)), settings, looked_at)
+
+
+def alone(layers: Sequence[Layer]) -> dict[str, str]:
+    """A layer with biases that nothing in the file reads, where it is the only one: what was not tested of it.
+
+    The units of a trap are told from others by what reads them first of all. A last layer has no reader either, but
+    then there are layers in front of it.
+    """
+    if len(layers) != 1 or layers[0].adapter or layers[0].bias is None or layers[0].units < FEWEST:
+        return {}
+    name = layers[0].weight.name
+    said = f"{name} is the only layer, and what reads its units is not there, so what they pass on was not tested"
+    return {name: said}
 
 
 def not_tested(

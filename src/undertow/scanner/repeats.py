@@ -33,7 +33,7 @@ def mirrored(one: Statistics) -> Array:
 
 
 def _directions(one: Statistics) -> tuple[Array, Array]:
-    size = np.linalg.norm(one.sketch, axis=1)
+    size = np.linalg.norm(one.sketch.astype(np.float64), axis=1)
     alive = np.flatnonzero(one.norm > ALIVE * max(1e-30, float(one.norm.max(initial=0))))
     alive = alive[size[alive] > 0] if one.sketch.shape[1] >= FEWEST else alive[:0]
     return alive, one.sketch[alive] / size[alive, None]

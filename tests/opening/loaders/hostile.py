@@ -111,6 +111,8 @@ OTHERS = {
     "keras-module": ({"config.json": js(class_name="system", module="os", config={"command": "true"})}, "unsafe"),
     "keras-torch": ({"config.json": js(class_name="TorchModuleWrapper", module="keras.src", config={"m": 1})},
         "unsafe"),
+    "keras-registered": (
+        {"config.json": js(class_name="Evil", module=None, config={"a": 1}, registered_name="my>Evil")}, "unknown"),
     "keras-builtins": ({"config.json": js(class_name="exec", module="builtins", config={"m": 1})}, "unsafe"),
     "mlflow-code": (
         {"MLmodel": "flavors:\n  python_function:\n    loader_module: evil\n    code: code\n", "code/evil.py": EVIL},
@@ -122,6 +124,58 @@ OTHERS = {
     "hubconf": ({"hubconf.py": EVIL}, "unknown"),
     "library": ({"ops.so": "\x7fELF"}, "unknown"),
     "timm": ({"config.json": js(architecture="resnet18", pretrained_cfg={"url": "http://evil/x.pth"})}, "unknown"),
+}  # fmt: skip
+DENSE = {"in_features": 4, "out_features": 4, "bias": True}
+CODE_FILE = {"evil.py": EVIL}
+MORE = {  # rebuilt from the code of loaders and from public reports
+    "router": ({"router_config.json": js(types={"q": "evil.Evil"}, structure={"query": ["q"]}), **CODE_FILE}, "unsafe"),
+    "asym": ({"config.json": js(types={"q": "evil.Evil"}, structure={"query": ["q"]}), **CODE_FILE}, "unsafe"),
+    "word-embeddings": ({"wordembedding_config.json": js(tokenizer_class="evil.Tokenizer"), **CODE_FILE}, "unsafe"),
+    "dense": ({"2_Dense/config.json": js(**DENSE, activation_function="os.system")}, "unsafe"),
+    "dense-beside": ({"2_Dense/config.json": js(**DENSE, activation_function="evil.Act"), "2_Dense/evil.py": EVIL},
+        "unsafe"),
+    "cross-encoder": ({"config.json": js(sbert_ce_default_activation_function="evil.Act"), **CODE_FILE}, "unsafe"),
+    "cross-encoder-foreign": ({"config.json": js(sbert_ce_default_activation_function="package.Act")}, "unknown"),
+    "custom-generate-named": ({"generation_config.json": js(custom_generate="evil/repo")}, "unknown"),
+    "custom-pipeline": ({"model_index.json": js(_class_name="X", custom_pipeline="evil/repo")}, "unknown"),
+    "modular-pipeline": (
+        {"modular_model_index.json": js(_class_name="X", unet=["evil", "Evil", {}]), **CODE_FILE}, "unsafe"),
+    "megatron": ({"adapter_config.json": js(peft_type="LORA", megatron_config={}, megatron_core="evil.core")},
+        "unknown"),
+    "megatron-beside": (
+        {"adapter_config.json": js(peft_type="LORA", megatron_config={}, megatron_core="evil.core"), **CODE_FILE},
+        "unsafe"),
+    "spacy-factory": ({"config.cfg": '[components]\n[components.x]\nfactory = "evil"\n'}, "unknown"),
+    "spacy-inline": ({"config.cfg": '[nlp]\ntokenizer = {"@tokenizers": "evil.v1"}\n'}, "unknown"),
+    "spacy-before": ({"config.cfg": '[initialize]\nbefore_init = {"@callbacks":"evil.v1"}\n'}, "unknown"),
+    "timm-hub": ({"config.json": js(architecture="hf-hub:evil/repo")}, "unknown"),
+    "nemo-class": ({"model_config.yaml": "tokenizer:\n  cls: os.system\n"}, "unknown"),
+    "yaml-in-a-list": ({"a.yaml": "callbacks: [print, os.system]\n"}, "unknown"),
+    "fairseq": ({"args.json": js(user_dir="./evil", arch="x")}, "unknown"),
+    "keras-get-file": ({"config.json": js(module="keras.utils", class_name="get_file", config={"origin": "http://e"})},
+        "unsafe"),
+    "keras-get-file-by-name": (
+        {"config.json": js(module="keras.utils", class_name="function", config="get_file")}, "unsafe"),
+    "keras-load-model": (
+        {"config.json": js(module="keras.saving", class_name="load_model", config={"filepath": "x"})}, "unsafe"),
+    "torchserve": ({"MAR-INF/MANIFEST.json": js(model={"handler": "h.py"}), "h.py": EVIL}, "unknown"),
+    "triton": ({"config.pbtxt": 'backend: "python"', "1/model.py": EVIL}, "unknown"),
+    "setup": ({"setup.py": EVIL, "config.json": "{}"}, "unknown"),
+    "sitecustomize": ({"sitecustomize.py": EVIL}, "unknown"),
+    "speechbrain-interface": ({"hyperparams.yaml": "x: 1\n", "custom_interface.py": EVIL}, "unknown"),
+    "speechbrain-applyref": ({"hyperparams.yaml": "a: !applyref:os.system [x]\n"}, "unsafe"),
+    "mmengine": ({"config.json": js(custom_imports={"imports": ["evil"]}), **CODE_FILE}, "unsafe"),
+    "mmengine-foreign": ({"config.json": js(custom_imports={"imports": "package.models"})}, "unknown"),
+    "mmengine-yaml": ({"config.yaml": "custom_imports:\n  imports: [evil]\n"}, "unknown"),
+    "ultralytics": ({"yolo.yaml": "backbone:\n  - [-1, 1, \"__import__('os').system('x')\", [1]]\n"}, "unknown"),
+    "rasa": ({"metadata.json": js(nodes={"x": {"uses": "package.Model"}})}, "unknown"),
+    "coqui": ({"config.json": js(characters={"characters_class": "evil.Chars"}), **CODE_FILE}, "unsafe"),
+    "a-class-under-any-key": ({"config.json": js(policy_class="evil.Policy"), **CODE_FILE}, "unknown"),
+    "a-foreign-class": ({"config.json": js(policy_class="package.Policy")}, "unknown"),
+    "a-function-under-any-key": ({"settings.json": js(a=[{"b": ["x", "subprocess.run"]}])}, "unknown"),
+    "a-call-under-any-key": ({"settings.json": js(expression="__import__('os').system('x')")}, "unknown"),
+    "ops-library": ({"genai_config.json": js(model={"custom_ops_library": "evil.so"})}, "unknown"),
+    "comments-in-json": ({"config.json": '{"auto_map": {"AutoModel": "a.B"}} // x'}, "unknown"),
 }  # fmt: skip
 TEMPLATES = {
     "class": (template("{{ ''.__class__.__mro__[1].__subclasses__() }}"), "unsafe"),
@@ -152,7 +206,7 @@ CASES: dict[str, tuple[Files, str]] = {
     f"{group}: {name}": case
     for group, cases in {
         "sentence-transformers": SENTENCE, "transformers": TRANSFORMERS, "diffusers": DIFFUSERS, "peft": PEFT,
-        "yaml": YAML, "others": OTHERS, "templates": TEMPLATES,
+        "yaml": YAML, "others": OTHERS, "templates": TEMPLATES, "more": MORE,
     }.items()
     for name, case in cases.items()
 }  # fmt: skip
@@ -195,4 +249,19 @@ BENIGN: dict[str, tuple[Files, str]] = {
     "package": ({"pkg/__init__.py": "", "pkg/handler.py": "", "pkg/config.yaml": "a: [1, 2]\nb: 'wow! nice'\n"},
         "safe"),
     "notebook": ({"a.json": js(target="cpu", cls="x", type="module")}, "safe"),
+    "dense": ({"2_Dense/config.json": js(in_features=4, activation_function="torch.nn.modules.activation.Tanh")},
+              "safe"),
+    "cross-encoder": ({"config.json": js(sbert_ce_default_activation_function="torch.nn.modules.linear.Identity")},
+                      "safe"),
+    "activations": ({"config.json": js(activation_function="gelu_new", tokenizer_class="LlamaTokenizer",
+                                       processor_class="CLIPProcessor", vocab="os.path.txt")}, "safe"),
+    "spacy-components": ({"config.cfg": '[nlp]\npipeline = ["ner"]\ntokenizer = {"@tokenizers":"spacy.Tokenizer.v1"}\n'
+                                        '[components.ner]\nfactory = "ner"\n'}, "safe"),
+    "names-of-layers": ({"config.json": js(quantization_config={
+        "modules_to_not_convert": ["lm_head", "model.layers.0.mlp", "code.decoder"],
+        "layer": "test.block.0"}, file_name="code.py", dtype="torch.float16")}, "safe"),
+    "keras-optimizer": ({"config.json": js(module="keras.optimizers", class_name="Adam", config={"learning_rate": 0.1},
+                                           registered_name=None)}, "safe"),
+    "triton-name": ({"config.json": "{}", "src/model.py": ""}, "safe"),
+    "yaml-words": ({"a.yaml": "description: it runs on any os. Then import the model\npath: os/data\n"}, "safe"),
 }  # fmt: skip

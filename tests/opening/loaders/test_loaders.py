@@ -18,6 +18,7 @@ from undertow.opening.loaders import (
     conditions,
     folder_places,
     keep_text,
+    names,
     tables,
     targets,
     templates,
@@ -165,6 +166,9 @@ SLOW = {  # texts of a size on which a careless rule takes quadratic time, or fa
     "escapes": ("a.yaml", lambda n: '"' + "\\x41" * n),
     "newlines": ("config.cfg", lambda n: "\n" * 4 * n),
     "blanks": ("MLmodel", lambda n: " " * 4 * n),
+    "calls": ("a.yaml", lambda n: "x: __import__ " + " " * n + " os." * n),
+    "components": ("config.cfg", lambda n: "factory = '" + "a" * n + "\n" + " " * n + '"@' * n),
+    "dotted": ("config.json", lambda n: '{"a": "' + "a." * n + '", "b": ["' + "__import__ " * n + '"]}'),
     "words": ("a.yaml", lambda n: "target: " + "a." * n + "\n"),
     "template-tags": ("chat_template.jinja", lambda n: "{% if 'word' in content %}" + "<" * n + "{% endif %}"),
     "template-sums": ("chat_template.jinja", lambda n: "{{ 1" + "+1" * 4 * n + " }}"),
@@ -179,7 +183,7 @@ LINEAR = 2.2  # times the work for twice the text; a quadratic rule takes 4 time
 @pytest.fixture
 def counted(monkeypatch, tmp_path):
     """The work that the rules do on a text, in calls; expressions are matched in Python, where calls can be seen."""
-    for place in (conditions, folder_places, tables, targets, templates, yamls):
+    for place in (conditions, folder_places, names, tables, targets, templates, yamls):
         slowly(place, monkeypatch.setattr)
 
     def count(file, text):

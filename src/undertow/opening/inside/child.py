@@ -10,8 +10,10 @@ from typing import Any
 
 from .archives import archive
 from .collect import Scratch
+from .flax import flax
 from .gguf import gguf
 from .hdf5 import hdf5
+from .jsons import json_numbers
 from .machine import MALFORMED, Budget
 from .nested import compressed, tar
 from .npy import npy
@@ -33,6 +35,8 @@ READERS: dict[str, Callable[[Job], None]] = {
     "onnx": onnx,
     "is onnx": looks_like,
     "flatbuffer": tflite,
+    "json": json_numbers,
+    "msgpack": flax,
 }
 
 
@@ -40,7 +44,7 @@ def read(fd: int, size: int, kind: str, limits: Mapping[str, int], scratch: int)
     """What one file holds. Every fault of the file becomes a finding."""
     budget = Budget(limits["opcodes"], limits["depth_of_stack"], limits["pickle_bytes"])
     job = Job(Stream(fd, 0, size), limits, Scratch(scratch, limits["inflated_bytes"]), budget)
-    job.kind = "" if kind in ("probe", "is onnx") else kind
+    job.kind = "" if kind in ("probe", "is onnx", "json") else kind
     try:
         READERS[kind](job)
     except Malformed as error:

@@ -7,9 +7,10 @@ from .allowed import WIDTHS
 from .machine import Report
 from .opcodes import Blob
 from .stream import Malformed, TooMuch
-from .values import Bag, Kind, NumpyArray, Opaque, Plain, Record, Storage, Table, View
+from .values import Bag, Foreign, Kind, NumpyArray, Opaque, Plain, Record, Storage, Table, View
 
 DEEPEST = 100
+CHEAP = 16  # values that hold no tensor count as one
 LOOSE = 4096  # numbers outside of tensors that may be weights
 
 
@@ -31,12 +32,26 @@ class Scratch:
     used: int = 0
 
     def add(self, raw: bytes) -> None:
-        if self.used + len(raw) > self.most:
+        """Write at the end."""
+        self.put(self.reserve(len(raw)), raw)
+
+    def reserve(self, size: int) -> int:
+        """Room for so many bytes, which are 0 until they are written; where it begins."""
+        if self.used + size > self.most:
             raise TooMuch(f"it is longer than {self.most:,} bytes when inflated")
+        start, self.used = self.used, self.used + size
+        return start
+
+    def put(self, at: int, raw: bytes) -> None:
+        """Write at a place that is reserved."""
         done = 0
         while done < len(raw):
-            done += os.pwrite(self.fd, raw[done:], self.used + done)
-        self.used += len(raw)
+            done += os.pwrite(self.fd, raw[done:], at + done)
+
+    def fill(self) -> None:
+        """Make the file as long as what is reserved."""
+        if os.fstat(self.fd).st_size < self.used:
+            os.ftruncate(self.fd, self.used)
 
 
 @dataclass(frozen=True)
@@ -75,12 +90,11 @@ def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
             if len(path) > DEEPEST:
                 raise TooMuch(f"its pickle is nested more than {DEEPEST} deep, or holds itself")
             loose += _loose(value)
-            inside = _children(value)
-            deeper = [((*path, key), item) for key, item in reversed(inside) if type(item) not in SCALARS]
-            visited += max(_count(value), len(inside)) - len(deeper)  # those are counted when their turn comes
-            if visited + len(deeper) > most:
+            count, inside = _children(value)
+            visited += max(0, count - len(inside)) // CHEAP
+            if visited + len(inside) > most:
                 raise TooMuch(f"its pickle unfolds to more than {most:,} values")
-            todo += deeper
+            todo += [((*path, key), item) for key, item in reversed(inside)]
     if loose >= LOOSE:
         _name(found, "numbers outside of tensors", NumpyArray("", (loose,)))
     return found
@@ -88,32 +102,29 @@ def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
 
 def _loose(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> int:
     """Numbers in a list, or in bytes that are long enough for weights: a program may load them, no scan reads them."""
+    count = 0
     if isinstance(value, Table):
-        held: list[object] | tuple[object, ...] = [item for _, item in value.pairs]
-    else:
-        held = value.items if isinstance(value, Bag) else value.given if isinstance(value, Record) else value
-    raw = numbers = 0
-    for item in held:
-        kind = type(item)
-        if kind is float:
-            numbers += 1
-        elif (kind is bytes or kind is Blob) and (size := _size(item)) >= 4 * LOOSE:  # type: ignore[arg-type]
-            raw += size // 4
-    return raw + (0 if isinstance(value, Table) else numbers)
+        for _, item in value.pairs:
+            if isinstance(item, bytes | Blob):
+                count += _words(item)
+        return count
+    for item in value.items if isinstance(value, Bag) else value.given if isinstance(value, Record) else value:
+        if type(item) is float:
+            count += 1
+        elif isinstance(item, bytes | Blob):
+            count += _words(item)
+    return count
 
 
-def _count(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> int:
-    """Values directly inside, scalars among them."""
-    if isinstance(value, list | tuple):
-        return len(value)
-    return len(value.items) if isinstance(value, Bag) else 0
+def _words(raw: bytes | Blob) -> int:
+    return _size(raw) // 4 if _size(raw) >= 4 * LOOSE else 0
 
 
 def _size(raw: bytes | Blob) -> int:
     return raw.size if isinstance(raw, Blob) else len(raw)
 
 
-SCALARS = frozenset({type(None), bool, int, float, str, bytes, Blob, Opaque, Plain, Kind})  # hold no tensor
+SCALARS = frozenset({type(None), bool, int, float, str, bytes, Blob, Opaque, Plain, Kind, Foreign})  # hold no tensor
 
 
 def _as_view(value: View | NumpyArray | Storage) -> View | NumpyArray:
@@ -141,37 +152,46 @@ def _name(found: dict[str, View | NumpyArray], name: str, value: View | NumpyArr
 SPLICED = ("_parameters", "_buffers", "_modules")  # of a torch module: its tensors are named as in a state_dict
 
 
-def _of_record(record: Record) -> list[tuple[str, object]]:
+def _of_record(record: Record) -> tuple[int, list[tuple[str, object]]]:
     """What an object was given, tables of it in the place of the object."""
-    found: list[tuple[str, object]] = []
+    count, found = len(record.given), list[tuple[str, object]]()
     for number, value in enumerate(record.given):
         if not isinstance(value, Table):
             found.append((str(number) if len(record.given) > 1 else "", value))
             continue
-        for key, item in _children(value):
-            found.extend(_children(item) if key in SPLICED and isinstance(item, Table) else [(key, item)])
-    return found
+        count += len(value.pairs)
+        for key, item in _of_table(value):
+            if key in SPLICED and isinstance(item, Table):
+                count += len(item.pairs)
+                found.extend(_of_table(item))
+            else:
+                found.append((key, item))
+    return count, [(key, item) for key, item in found if type(item) not in SCALARS]
 
 
-def _children(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> list[tuple[str, object]]:
+def _children(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> tuple[int, list[tuple[str, object]]]:
+    """How many values it holds, and by name those that may hold a tensor."""
+    if isinstance(value, Table):
+        return len(value.pairs), _of_table(value)
     if isinstance(value, Record):
         return _of_record(value)
-    if not isinstance(value, Table):
-        items = value.items if isinstance(value, Bag) else value
-        return [(str(i), item) for i, item in enumerate(items) if type(item) not in SCALARS]
+    items = value.items if isinstance(value, Bag) else value
+    return len(items), [(str(i), item) for i, item in enumerate(items) if type(item) not in SCALARS]
+
+
+def _of_table(table: Table) -> list[tuple[str, object]]:
+    """The last value of each key, where it may hold a tensor."""
     last: dict[object, tuple[str, object]] = {}
-    for key, item in value.pairs:
-        if type(key) is str:
-            if type(item) not in SCALARS:  # only what may hold a tensor is followed
-                last[key] = (key, item)
-            else:
+    for key, item in table.pairs:
+        if type(item) in SCALARS:
+            if last and (key is None or isinstance(key, str | int | float | bytes)):
                 last.pop(key, None)
-            continue
-        if not (key is None or isinstance(key, int | float | bytes)):
-            if type(item) in SCALARS:
-                continue
-            key = f"key {len(last)}"
-        last[key] = (key if isinstance(key, str) else str(key), item)
+        elif isinstance(key, str):
+            last[key] = (key, item)
+        else:
+            if not (key is None or isinstance(key, int | float | bytes)):
+                key = f"key {len(last)}"
+            last[key] = (str(key), item)
     return list(last.values())
 
 

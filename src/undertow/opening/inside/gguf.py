@@ -9,12 +9,15 @@ from .stream import Malformed, TooMuch
 from .values import shown
 
 TYPES = {0: "F32", 1: "F16", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: "BF16"}
-BLOCKS = {2: ("Q4_0", 18), 3: ("Q4_1", 20), 6: ("Q5_0", 22), 7: ("Q5_1", 24), 8: ("Q8_0", 34)}  # bytes of 32 numbers
-BLOCK = 32
+BLOCKS = {  # types in blocks: numbers of one, and its bytes
+    2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34),
+    10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210), 20: ("IQ4_NL", 32, 18), 23: ("IQ4_XS", 256, 136), 34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
+}  # fmt: skip
 UNREAD = {
-    9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS",
-    18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 29: "IQ1_M", 34: "TQ1_0",
-    35: "TQ2_0", 39: "MXFP4",
+    9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S", 22: "IQ2_S",
+    29: "IQ1_M",
 }  # fmt: skip
 FIXED = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 TEXT, LIST = 8, 9
@@ -121,8 +124,9 @@ def _add(job: Job, name: str, shape: tuple[int, ...], kind: int, place: tuple[in
     if kind in TYPES:
         dtype, size = TYPES[kind], WIDTHS[TYPES[kind]] * count
     else:
-        dtype, size = BLOCKS[kind][0], count // BLOCK * BLOCKS[kind][1]
-        if not shape or shape[-1] % BLOCK:
+        dtype, numbers, width = BLOCKS[kind]
+        size = count // numbers * width
+        if not shape or shape[-1] % numbers:
             raise Malformed("the rows of a quantised tensor of it are no whole blocks")
     if start + offset + size > job.stream.size or offset < free:
         raise Malformed("a tensor of it overlaps another or reaches beyond the file")

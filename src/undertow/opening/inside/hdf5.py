@@ -1,12 +1,14 @@
-"""HDF5 as Keras and h5py write it: groups, datasets that lie in one piece, attributes. Nothing else of it is read.
+"""HDF5 as Keras and h5py write it: groups, datasets in one piece or in chunks, attributes. Nothing else of it is read.
 
-Format: HDF5 File Format Specification 3.0. Superblocks 0 to 3, object headers 1 and 2; dense groups, chunks and filters
-are said to be unread. Numbers in other files, and links to them, are findings.
+Format: HDF5 File Format Specification 3.0. Superblocks 0 to 3, object headers 1 and 2; dense groups, indexes of chunks
+of version 4 and filters beside gzip and shuffle are said to be unread. Numbers in other files, and links to them, are
+findings.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .chunks import Unread, assembled, filters, layout
 from .collect import Found, unread
 from .pickles import Job
 from .stream import Malformed, Stream, TooMuch
@@ -160,8 +162,10 @@ class Reader:
         size = _width(dtype)
         for count in shape:
             size *= count
-        if not dtype or FILTERS in kinds or place is None:
-            how = "compressed or in chunks" if dtype else "of a type that is not read"
+        if dtype and place is None and size:
+            self._chunked(path, kinds, dtype, shape)
+        elif not dtype or FILTERS in kinds or place is None:
+            how = "stored in a way that is not read" if dtype else "of a type that is not read"
             self.job.report.stop("unread-tensor", f"{shown(path)} and others are {how}")
             self.job.tensors.append(unread(path, shape))
         elif place == NOWHERE or not size:
@@ -171,6 +175,19 @@ class Reader:
         else:
             found = Found(path, dtype, shape, None, self.stream.place, self.stream.start + place)
             self.job.tensors.append(found)
+
+    def _chunked(self, path: str, kinds: dict[int, Message], dtype: str, shape: tuple[int, ...]) -> None:
+        try:
+            chunks = layout(kinds[LAYOUT].body)
+            steps = filters(kinds[FILTERS].body) if FILTERS in kinds else []
+            if chunks.width != _width(dtype):
+                raise Malformed("the chunks of a dataset of it are of another type")
+            start = assembled(self.job, chunks, steps, shape)
+        except Unread:
+            self.job.report.stop("unread-tensor", f"{shown(path)} and others are stored in a way that is not read")
+            self.job.tensors.append(unread(path, shape))
+        else:
+            self.job.tensors.append(Found(path, dtype, shape, None, "scratch", start))
 
     def _attribute(self, body: Stream) -> None:
         version = body.read(0, 1)[0]
@@ -207,8 +224,10 @@ class Reader:
 def _type(body: Stream) -> str:
     """The type as safetensors writes it, "text" for texts; "" where it is not read."""
     kind, flags, size = body.read(0, 1)[0] & 15, body.read(1, 1)[0], int.from_bytes(body.read(4, 4), "little")
-    if kind == 3 or kind == 9:
+    if kind in (3, 7, 9):  # texts, references, and lists of texts
         return "text"
+    if kind == 8 and size in (1, 2, 4, 8):  # an enumeration, as h5py keeps true and false
+        return f"I{8 * size}"
     if flags & 1 and size > 1:
         return ""  # big-endian
     if kind == 0 and size in (1, 2, 4, 8):
@@ -246,3 +265,5 @@ def hdf5(job: Job) -> None:
         reader.walk(reader.root(), "", 0)
     except (KeyError, UnicodeDecodeError) as error:
         raise Malformed("a dataset of it lacks its type, shape or place") from error
+    finally:
+        job.scratch.fill()

@@ -3,14 +3,16 @@
 Every global must be on the list of `allowed`; what the rules there do not know is refused.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .opcodes import Blob
 from .stream import Malformed, Stream, TooMuch
-from .values import Global, Kind, Opaque, Record
+from .values import Bag, Foreign, Global, Kind, Opaque, Record, Table
 
 CODE, OBJECT, MALFORMED = "pickle-code", "pickle-object", "malformed"
+WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}\Z")  # of a value of an enumeration
 SHOWN = 20  # findings of one file
 
 
@@ -111,20 +113,42 @@ class Machine:
         if (module, name) in self.rules:
             return found
         known = self.inert(found)
+        if known == "foreign":
+            self.report.stop(OBJECT, f"it names {found}, of no library that is known, which loading it would import")
+            return Foreign(str(found))
         if known == "object":
             self.report.stop(OBJECT, f"it holds an object of {found}, which was not built")
         elif not known:
             self.report.stop(CODE, f"loading it would import and may run {found}", "critical")
         return Kind(str(found)) if known else Opaque(str(found))
 
-    def call(self, function: object, args: object) -> object:
-        """What the rules say of a call; an Opaque where its function was refused."""
+    def call(self, function: object, args: object, new: bool = False) -> object:
+        """What the rules say of a call; an Opaque where its function was refused. `new`: by __new__, of a class."""
         if isinstance(function, Opaque):
             self.calls += 1
             return function
+        if isinstance(function, Foreign) and not _makes_data(function, args, new):
+            self.calls += 1
+            self.report.stop(CODE, f"loading it would import and may run {function.what}", "critical")
         if isinstance(function, Kind):
             return Record(function, list(args) if isinstance(args, tuple) else [args])
         rule = self.rules.get((function.module, function.name)) if isinstance(function, Global) else None
         if rule is None or not isinstance(args, tuple):
             raise Malformed(f"a pickle of it calls {function if isinstance(function, Global) else 'no function'}")
         return rule(self, args)
+
+
+def _makes_data(function: Foreign, args: object, new: bool) -> bool:
+    """Whether what is done with an unknown class makes an object of it, as pickle does for plain classes and enums.
+
+    A class without arguments; a class by __new__, with plain arguments; a member of an enumeration by its value, which
+    is a number or one word. Functions, and all other arguments, may be calls that do something.
+    """
+    name = function.what.rpartition(".")[2]
+    if not isinstance(args, tuple) or not name.lstrip("_")[:1].isupper():
+        return new and args == ()
+    if new:
+        return all(isinstance(arg, str | int | float | bytes | tuple | list | Table | Bag | None) for arg in args)
+    if len(args) == 1:
+        return type(args[0]) is int or (isinstance(args[0], str) and WORD.match(args[0]) is not None)
+    return not args

@@ -5,14 +5,17 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 
-from .collect import Found
+from .collect import Found, unread
 from .gguf import gguf
 from .hdf5 import hdf5
 from .machine import MALFORMED
 from .npy import npy
+from .onnx import looks_like, onnx
 from .opcodes import OPCODES
 from .pickles import Job, bare, legacy, probe
+from .safe import safetensors
 from .stream import Malformed, Stream, TooMuch
+from .tflite import tflite
 from .values import shown
 
 DEEPEST = 3  # archives in archives
@@ -35,8 +38,12 @@ def kind_of(stream: Stream) -> str:
     ):  # fmt: skip
         if start.startswith(mark):
             return kind
+    if len(start) > 8 and start[8:9] == b"{" and 8 + int.from_bytes(start[:8], "little") <= stream.size:
+        return "safetensors"
     if start[257:262] == b"ustar" or is_old_tar(start):
         return "tar"
+    if start[4:8] == b"TFL3":
+        return "flatbuffer"
     if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return "pickle"
     return "zlib" if len(start) > 6 and start[0] == 0x78 and int.from_bytes(start[:2], "big") % 31 == 0 else ""
@@ -78,6 +85,12 @@ def _unmarked(job: Job, name: str) -> None:
         if job.kind == "pickle":
             return
         job.report.findings, job.report.doubts, job.report.complete = before
+    if name.lower().endswith(".onnx") or start[0] == 8:
+        looks_like(job)
+        if job.kind == "onnx":
+            onnx(job)
+            _outside(job, name)
+            return
     try:
         start[: len(start) - 4 if len(start) == 512 else None].decode("utf8")
         is_text = b"\0" not in start
@@ -90,6 +103,13 @@ def _unmarked(job: Job, name: str) -> None:
             job.report.stop("limit", f"member {shown(name)} is too long a configuration, or one of too many")
         else:
             job.texts.append((name, job.stream.read(0, job.stream.size).decode("utf8", "replace")))
+
+
+def _outside(job: Job, name: str) -> None:
+    """Numbers of a model in an archive that lie in another file are not looked for."""
+    if job.external:
+        job.report.stop("external-data", f"the numbers of member {shown(name)} lie in other files, which are not read")
+        job.tensors += [unread(one, shape) for one, _, shape, _, _ in job.external]
 
 
 def compressed(job: Job) -> None:
@@ -233,5 +253,7 @@ READERS: dict[str, Reader] = {
     "npy": lambda job: npy(job, job.stream, "array"),
     "tar": tar,
     "hdf5": hdf5,
+    "safetensors": safetensors,
+    "flatbuffer": tflite,
     **dict.fromkeys(("gzip", "bzip2", "xz", "zlib"), compressed),
 }

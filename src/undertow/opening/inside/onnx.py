@@ -4,6 +4,8 @@ Format: onnx/onnx.proto3. External data are files beside the model: what they ar
 opened by whoever started this process, if they are beside it.
 """
 
+from dataclasses import replace
+
 from .allowed import WIDTHS
 from .collect import Found, unread
 from .pickles import Job
@@ -37,6 +39,7 @@ class Reader:
 
     def __init__(self, job: Job) -> None:
         self.job, self.count, self.domains = job, Count(), set[str]()
+        self.scaled: dict[str, tuple[str, str]] = {}  # whole numbers: the scale and zero point an operator gives them
 
     def model(self, stream: Stream) -> None:
         graphs = 0
@@ -71,11 +74,14 @@ class Reader:
 
     def node(self, stream: Stream, path: str, depth: int) -> None:
         operator, domain, name = "", "", ""
+        inputs: list[str] = []
         inside: list[tuple[int, Stream]] = []
         for number, kind, _, body in fields(stream, self.count):
             if kind != 2:
                 continue
-            if number == 3:
+            if number == 1:
+                inputs.append(text(body))
+            elif number == 3:
                 name = text(body)
             elif number == 4:
                 operator = text(body)
@@ -83,6 +89,10 @@ class Reader:
                 domain = text(body)
             elif number == 5:
                 inside += [(n, b) for n, k, _, b in fields(body, self.count) if k == 2 and n in (5, 6, 10, 11)]
+        if operator in SCALED:
+            at, far = SCALED[operator]
+            names = [".".join(filter(None, (path, one))) if one else "" for one in (*inputs, *[""] * 8)]
+            self.scaled.setdefault(names[at], (names[far], names[far + 1]))
         if operator in PYTHON:
             self.job.report.stop("custom-operator", f"its operator {shown(operator)} runs Python", "critical")
         elif domain not in DOMAINS and domain not in self.domains:
@@ -161,6 +171,26 @@ class Reader:
             raise Malformed(f"where the numbers of {shown(name)} lie is not well said")
         self.job.external.append((name, dtype, shape, place, int(offset)))
 
+    def name_scales(self) -> None:
+        """Call scales and zero points after the numbers that they belong to, as files of other formats do."""
+        by_name = {one.name: i for i, one in enumerate(self.job.tensors)}
+        used = [part for parts in self.scaled.values() for part in parts if part]
+        for weight, parts in self.scaled.items():
+            for part, ending in zip(parts, ("scale", "zero_point"), strict=True):
+                place, name = by_name.get(part), f"{weight}_{ending}"
+                if weight not in by_name or place is None or name in by_name:
+                    continue
+                if used.count(part) == 1:
+                    self.job.tensors[place] = replace(self.job.tensors[place], name=name)
+                else:
+                    self.job.tensors.append(replace(self.job.tensors[place], name=name))
+
+
+SCALED = {  # operators: which input holds whole numbers, and which their scale; the zero point is behind it
+    "DequantizeLinear": (0, 1), "QLinearConv": (3, 4), "QLinearMatMul": (3, 4), "QGemm": (3, 4),
+    "DynamicQuantizeMatMul": (1, 2), "MatMulIntegerToFloat": (1, 3), "QAttention": (1, 4),
+}  # fmt: skip
+
 
 def _packed(stream: Stream) -> list[int]:
     found, at = [], 0
@@ -172,7 +202,9 @@ def _packed(stream: Stream) -> list[int]:
 
 def onnx(job: Job) -> None:
     """Add the tensors of a model; Malformed where it is none."""
-    Reader(job).model(job.stream)
+    reader = Reader(job)
+    reader.model(job.stream)
+    reader.name_scales()
 
 
 def looks_like(job: Job) -> None:

@@ -105,11 +105,12 @@ OPCODES: dict[int, tuple[str, str]] = {
 
 
 PLAIN, LINE, LINES, NUMBER, COUNTED = range(5)
-PARSED: list[tuple[str, int, struct.Struct | None, str] | None] = [None] * 256  # by opcode: name, form, number, what
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}  # given as if they were arguments
+PARSED: list[tuple[str, int, struct.Struct | None, Any] | None] = [None] * 256  # by opcode: name, form, number, what
 for _code, (_name, _how) in OPCODES.items():
     _format, _, _what = _how.partition(" ")
     if not _how:
-        PARSED[_code] = (_name, PLAIN, None, "")
+        PARSED[_code] = (_name, PLAIN, None, CONSTANTS.get(_name))
     elif _how.endswith(("line", "lines")):
         PARSED[_code] = (_name, LINES if _how == "two lines" else LINE, None, _format)
     else:
@@ -122,29 +123,29 @@ def opcodes(stream: Stream, offset: int, longest: int) -> Generator[Opcode, int 
 
     Malformed where one is unknown or cut; TooMuch for texts longer than `longest`.
     """
-    taken, base, piece = 0, 0, b""
+    taken, base, piece, held = 0, 0, b"", 0
     while True:
         at = offset - base
-        if at < 0 or at + AHEAD > len(piece):
+        if at < 0 or at + AHEAD > held:
             base, piece = stream.window(offset)
-            at = offset - base
+            at, held = offset - base, len(piece)
         parsed = PARSED[piece[at]]
         if parsed is None:
             raise Malformed(f"byte {offset} is no opcode of a pickle")
         name, form, number, what = parsed
-        argument: Any = None
         end = offset + 1
         if form == PLAIN:
-            pass
+            argument = what
         elif number is not None:
-            if at + 1 + number.size > len(piece):
+            at += 1 + number.size
+            if at > held:
                 raise Malformed("it is cut")
-            argument = number.unpack_from(piece, at + 1)[0]
+            argument = number.unpack_from(piece, at - number.size)[0]
             end += number.size
             if form == COUNTED:
-                size, low = argument, at + 1 + number.size
-                if what == "utf8" and low + size <= len(piece):  # most texts are short, and in what is held
-                    argument = _utf8(piece[low : low + size])
+                size = argument
+                if what == "utf8" and at + size <= held:  # a text that is held: the most frequent
+                    argument = _utf8(piece[at : at + size])
                 else:
                     argument = _counted(stream, end, size, what)
                 end += size

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator
 
 from .machine import CODE, MALFORMED, Machine
-from .opcodes import Blob, Opcode, opcodes
+from .opcodes import CONSTANTS, Blob, Opcode, opcodes
 from .stream import Malformed, TooMuch
 from .values import Bag, Opaque, Record, Table
 
@@ -16,7 +16,7 @@ def execute(m: Machine, offset: int) -> tuple[object, int]:
     Malformed where it breaks a rule (what its rest would import is named all the same); TooMuch beyond the budget.
     """
     frame = at = offset
-    count, budget, steps = 0, m.budget, STEPS
+    count, budget, steps, memo = 0, m.budget, STEPS, m.memo
     code = opcodes(m.stream, offset, budget.text)
     try:
         for name, argument, begin, at in code:
@@ -29,6 +29,11 @@ def execute(m: Machine, offset: int) -> tuple[object, int]:
             if step is _literal:  # the most frequent: without a call
                 m.held += 1
                 m.stack.append(argument)
+            elif step is _memoize and m.stack:
+                memo[len(memo)] = m.stack[-1]
+            elif step is _get and argument in memo:
+                m.held += 1
+                m.stack.append(memo[argument])
             elif step is not None:
                 step(m, argument)
             elif name == "BUILD":
@@ -100,11 +105,16 @@ def _reduce(m: Machine, _: object) -> None:
     m.push(m.call(function, args))
 
 
+def _new(m: Machine, _: object) -> None:
+    args, function = m.pop(), m.pop()
+    m.push(m.call(function, args, new=True))
+
+
 def _new_ex(m: Machine, _: object) -> None:
     words, args, function = m.pop(), m.pop(), m.pop()
     if not isinstance(words, Table) or words.pairs:
         m.report.stop(MALFORMED, "a pickle of it makes an object with named arguments")
-    m.push(m.call(function, args))
+    m.push(m.call(function, args, new=True))
 
 
 def _obj(m: Machine, _: object) -> None:
@@ -165,14 +175,17 @@ def _append(m: Machine, items: list[object]) -> None:
 
 def _set_items(m: Machine, items: list[object]) -> None:
     target = m.top()
-    if len(items) % 2:
-        raise Malformed("a pickle of it sets a key without a value")
+    keys = iter(items)
+    try:
+        pairs = list(zip(keys, keys, strict=True))
+    except ValueError as error:
+        raise Malformed("a pickle of it sets a key without a value") from error
     if isinstance(target, Table):
         m.held += len(items)
-        target.pairs.extend(zip(items[::2], items[1::2], strict=True))
+        target.pairs += pairs
     elif isinstance(target, Record):
         m.held += len(items)
-        target.given.append(Table(list(zip(items[::2], items[1::2], strict=True))))
+        target.given.append(Table(pairs))
     elif not isinstance(target, Opaque):
         raise Malformed("a pickle of it sets items of what is no dict")
 
@@ -272,17 +285,14 @@ STEPS: dict[str, Callable[[Machine, object], None]] = {
     "POP": _pop,
     "POP_MARK": _pop_mark,
     "DUP": lambda m, _: m.push(m.top()),
-    "NONE": _push(lambda: None),
-    "NEWTRUE": _push(lambda: True),
-    "NEWFALSE": _push(lambda: False),
-    "EMPTY_TUPLE": _push(tuple),
+    **dict.fromkeys(CONSTANTS, _literal),
     "EMPTY_LIST": _push(list),
     "EMPTY_DICT": _push(Table),
     "EMPTY_SET": _push(Bag),
     "PERSID": _persistent,
     "BINPERSID": _persistent,
     "REDUCE": _reduce,
-    "NEWOBJ": _reduce,
+    "NEWOBJ": _new,
     "NEWOBJ_EX": _new_ex,
     "OBJ": _obj,
     "INST": _inst,

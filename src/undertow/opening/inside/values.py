@@ -44,6 +44,11 @@ class Kind:
     what: str
 
 
+@dataclass(frozen=True, eq=False)
+class Foreign(Kind):
+    """A name of a module that no list knows: an object of such a class may be met, a call of it is not passed over."""
+
+
 @dataclass(eq=False)
 class Record:
     """An object of a known class, with whatever it was given: tensors in it are found all the same."""

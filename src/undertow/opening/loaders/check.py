@@ -23,7 +23,7 @@ def keep_text(reading: Reading, source: Source, clock: Clock) -> None:
     """Keep the text of a configuration, for the rules that are checked when the whole path is known."""
     path = reading.path
     wanted = path.suffix.lower() in (*TABLES, *WORDS) or path.name in BY_NAME
-    if not wanted or path.name in NOT_THESE or reading.kind != "other":
+    if not wanted or path.name in NOT_THESE or reading.kind not in ("other", "json"):
         return
     if source.size > LONGEST:
         if path.name.endswith("config.json") or path.suffix.lower() in WORDS:

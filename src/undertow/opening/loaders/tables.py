@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from undertow.opening.loaders.names import check_names, router
 from undertow.opening.loaders.place import Place
 from undertow.opening.loaders.targets import judge
 from undertow.opening.loaders.texts import Pairs, parse, tables
@@ -17,6 +18,9 @@ PLAIN_TARGETS = ("target", "cls", "_partial_target_")  # of others: only where t
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+\Z")
 CODE_KEYS = ("auto_map", "custom_pipelines")
 KERAS = ("keras", "tf_keras", "tensorflow", "keras_hub", "keras_nlp", "keras_cv", "builtins", "tf")
+KERAS_TOOLS = frozenset(
+    {"utils", "saving", "models", "export", "datasets", "applications"}
+)  # functions that reach files
 KNOWN_PARENTS = ("transformers", "diffusers", "lerobot", "megatron-core", "timm", "sentence_transformers", "torch")
 
 
@@ -26,7 +30,7 @@ def check_json(place: Place) -> None:
         value = parse(place.text)
     except ValueError:
         if place.name.endswith("config.json") or place.name in WHOLE:
-            place.warn("malformed", "it is no JSON")
+            place.unknown("malformed", "it is no JSON, so nothing is known of what it would have a loader do")
         return
     try:
         found = list(tables(value))
@@ -117,11 +121,20 @@ def _keras(place: Place, path: str, table: Pairs) -> None:
         place.unknown("keras-lambda", f"{where} is a Lambda layer; the function it names must be given by the caller")
     if name == "TorchModuleWrapper":
         place.unsafe("keras-module", f"{where} is a TorchModuleWrapper, which unpickles what it holds")
+    registered = table.last("registered_name") or name
+    if isinstance(registered, str) and ">" in registered and table.last("module") is None:
+        text = f"{where} is {registered[:80]!a}, a class of its own, which the caller must give"
+        place.unknown("keras-module", text)
     for module in table.all("module"):
         if isinstance(module, str) and module.split(".")[0] not in KERAS:
             place.target(
                 "keras-module", f"{module}.{name}", f"{where}.module", "Keras 3.0 to 3.8 loads it", known=False
             )
+        elif isinstance(module, str) and set(module.split(".")) & KERAS_TOOLS:
+            for one in (name, config):
+                if isinstance(one, str) and one[:1].islower() and one != "function":
+                    text = f"{where} calls {module[:60]}.{one[:60]}, which downloads, reads or writes files"
+                    place.unsafe("keras-module", text)
         elif module == "builtins" and judge(f"builtins.{name}") and name not in ("function", "__tuple__", "slice"):
             place.unsafe("keras-module", f"{where} names {name[:60]!a} of builtins")
     if isinstance(config, Pairs) and isinstance(config.last("vocabulary"), str):
@@ -137,7 +150,7 @@ def _holds_code(config: object, name: str) -> bool:
 
 
 RULES: tuple[Callable[[Place, str, Pairs], None], ...] = (
-    _repeated, _auto_map, _kernels, _trust, _targets, _keras
+    _repeated, _auto_map, _kernels, _trust, _targets, _keras, check_names
 )  # fmt: skip
 
 
@@ -162,9 +175,9 @@ def _modules(place: Place, value: object) -> None:
 def _pipeline(place: Place, value: object) -> None:
     """model_index.json of diffusers: name -> [library, class]; _class_name may be [file, class]."""
     for key, item in value if isinstance(value, Pairs) else []:
-        if not isinstance(item, list) or isinstance(item, Pairs) or len(item) != 2:
+        if not isinstance(item, list) or isinstance(item, Pairs) or len(item) not in (2, 3):
             continue
-        library, name = item
+        library, name = item[:2]
         if library is None and name is None:
             continue
         if not (isinstance(library, str) and isinstance(name, str)):
@@ -214,9 +227,16 @@ def _timm(place: Place, value: object) -> None:
                     place.unknown("other-weights", f"pretrained_cfg.{key} is {named[:120]!a}: timm loads that in place")
 
 
+def _config(place: Place, value: object) -> None:
+    _timm(place, value)
+    router(place, value)
+
+
 WHOLE: dict[str, Callable[[Place, object], None]] = {
     "modules.json": _modules,
     "model_index.json": _pipeline,
     "adapter_config.json": _adapter,
-    "config.json": _timm,
+    "config.json": _config,
+    "router_config.json": router,
+    "modular_model_index.json": _pipeline,
 }

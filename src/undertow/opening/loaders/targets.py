@@ -38,6 +38,7 @@ LIBRARIES_WORDS = """
     torchmetrics einops xformers controlnet cldm optimum onnxruntime flash_attn vllm flax jax optax mlflow
     bitsandbytes trl gluonts uni2ts megatron apex stanza audiocraft encodec descript vocos coqui TTS detectron2
     mmdet mmcv mmengine mmseg ultralytics k_diffusion pylate model2vec staticvectors span_marker setfit
+    rasa
 """
 LIBRARIES = frozenset(LIBRARIES_WORDS.split())
 PLAIN_CALLS = ("nn.init", "optim", "nn.functional", "activations", "initializers", "get_")  # functions that build parts

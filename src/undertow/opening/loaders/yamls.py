@@ -13,8 +13,8 @@ PLAIN_TAGS = re.compile(
     r"(python/)?(tuple|none|bool|str|unicode|int|long|float|complex|list|dict|bytes|set|map|seq|null|timestamp|binary|"
     r"merge|value|omap|pairs)\Z"
 )
-HYPER = re.compile(r"(new|apply|name|module|call|obj|factory)(:.*)?\Z")  # of hyperpyyaml and its kin
-HARMLESS_HYPER = re.compile(r"(ref|copy|include|tuple|list|placeholder|PLACEHOLDER|applyref)(:.*)?\Z")
+HYPER = re.compile(r"(new|apply|applyref|name|module|call|obj|factory)(:.*)?\Z")  # of hyperpyyaml and its kin
+HARMLESS_HYPER = re.compile(r"(ref|copy|include|tuple|list|placeholder|PLACEHOLDER)(:.*)?\Z")
 KEY = re.compile(
     r"(?:^|[\s{,?\"'])(?P<key>_target_|class_path|target|loader_module|python_model|model_code_path|user_dir)[\"']?\s*:"
     r"\s*(?:[|>][+-]?\s*)?(?P<value>[^\n,}#]{0,300})", re.M,
@@ -25,6 +25,20 @@ MLFLOW = re.compile(
 )
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+\Z")
 FACTORY = re.compile(r"^[ \t]*@(\w{1,80})[ \t]*[=:]\s*[\"']([^\"'\n]{1,300})[\"']", re.M)
+INLINE = re.compile(r"[\"']@(\w{1,80})[\"']\s{0,9}:\s{0,9}[\"']([^\"'\n]{1,300})[\"']")
+COMPONENT = re.compile(r"^[ \t]{0,40}factory[ \t]{0,9}=[ \t]{0,9}[\"']([^\"'\n]{1,300})[\"']", re.M)
+COMPONENTS_WORDS = """
+    tok2vec transformer curated_transformer tagger parser ner beam_ner beam_parser lemmatizer trainable_lemmatizer
+    attribute_ruler senter sentencizer morphologizer entity_linker entity_ruler future_entity_ruler span_ruler spancat
+    spancat_singlelabel span_finder span_cleaner textcat textcat_multilabel token_splitter doc_cleaner
+    merge_noun_chunks merge_entities merge_subtokens nn_labeller llm
+"""
+COMPONENTS = frozenset(COMPONENTS_WORDS.split())
+CALL = re.compile(
+    r"(?:^|[\s:\[{,\"'(-])((?:os|posix|nt|subprocess|builtins|importlib|runpy|pty|ctypes|pickle|marshal|shutil)\.[a-z_]\w{0,60}"
+    r"|__import__\s{0,9}\()", re.M,
+)  # fmt: skip
+IMPORTS = re.compile(r"^[ \t]{0,40}[\"']?custom_imports[\"']?[ \t]{0,9}:", re.M)
 SPACY = ("spacy.", "spacy-legacy.", "spacy-transformers.", "spacy-curated-transformers.", "spacy-llm.", "thinc.",
          "spacy_", "spacy-", "curated-transformers", "catalogue")  # fmt: skip
 SPACY_NAMES = (
@@ -44,6 +58,13 @@ def check_yaml(place: Place) -> None:
     _tags(place, text)
     if ESCAPED.search(text):
         place.unknown("hidden-key", "a key in it is written with escapes")
+    if IMPORTS.search(text):
+        place.unknown("config-target", "custom_imports names modules that MMEngine imports when it reads it")
+    found = {match[1].strip() for match in CALL.finditer(text)} - {
+        match["value"].strip() for match in KEY.finditer(text)
+    }
+    for name in sorted(found)[:3]:
+        place.unknown("config-target", f"it names {name[:60]!a}, which is no setting of a model")
     for match in KEY.finditer(text):
         _named(place, match["key"], match["value"].strip())
 
@@ -118,7 +139,10 @@ def check_mlmodel(place: Place) -> None:
 
 def check_spacy(place: Place) -> None:
     """config.cfg: functions by registered name; only those of spaCy and its own packages are known."""
-    for registry, name in FACTORY.findall(place.text):
+    for name in COMPONENT.findall(place.text):
+        if name not in COMPONENTS and not name.startswith(("spacy.", "experimental_", "llm_")):
+            place.unknown("registered-function", f"factory {name[:80]!a} is no component that spaCy brings along")
+    for registry, name in (*FACTORY.findall(place.text), *INLINE.findall(place.text)):
         if not name.startswith(SPACY) and name not in SPACY_NAMES:
             place.unknown("registered-function", f"@{registry} = {name[:80]!a} is no function that spaCy brings along")
 
