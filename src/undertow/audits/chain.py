@@ -163,7 +163,7 @@ class Workshop:
         return Query(views, test, stage.architecture, stage.shape, stage.classes, stage.plan)
 
     def ask_base(self, stage: Pretrain, views: str) -> Query | Likelihood:
-        """Ask the pretrained models, whose test records there are none: labels, or the texts themselves."""
+        """Query the pretrained models: logits for labelled records, likelihoods for texts. This stage has no test set."""
         if self.supply.secret.of_tokens:
             return Likelihood(views, stage.architecture, stage.shape, stage.plan)
         return replace(self.query(stage, views), test="")  # test records carry downstream labels

@@ -36,7 +36,7 @@ def share_p(share: float, part: float, whole: float) -> float:
 
 
 def cosine(a: Array, b: Array) -> float:
-    """Of the angle between two arrays of one size, read as vectors; 0 where one of them is 0."""
+    """Cosine similarity of two arrays of equal size, read as vectors; 0 where one of them is 0."""
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a.ravel() @ b.ravel()) / lengths if lengths else 0.0
 

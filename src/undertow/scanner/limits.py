@@ -44,7 +44,7 @@ def shipped() -> Limits:
 
 
 def usual_of(middles: Array) -> tuple[float, float]:
-    """From the medians (N,) of benign layers: what half of them have at least, and ten times what any has."""
+    """(median, 10 x maximum) over the medians (N,) of benign layers."""
     low, high = np.nanquantile(middles, [0.5, 1.0])
     return float(low), 10 * float(high)
 

@@ -11,7 +11,7 @@ from scipy.stats import beta
 from undertow.types import Array, ConfigError
 
 MOST = 64.0  # expected firings that are looked at
-ENOUGH = 0.995  # of the best chance: the fewest firings that give so much, for every firing disturbs the training
+ENOUGH = 0.995  # use the fewest firings that reach this share of the best capture probability; each disturbs training
 
 
 def capture_probability(expected: float, records: int, batch: int, *, classes: int = 0, auxiliary: int = 0) -> float:

@@ -31,7 +31,7 @@ from undertow.traps.rounding import on_grid, reach
 from undertow.traps.trap import tensor
 from undertow.types import Array, BadInput, Params
 
-SLOPE = 1500.0  # by which the channel grows with w.x: records just above the threshold already saturate the softmax
+SLOPE = 1500.0  # gain from trap activation w.x to channel; records just above the threshold saturate the softmax
 ROWS = 4.0  # length of a trap's weights: the longer, the less one step shuts it (and the less it can be torn open)
 LOUD = 60.0  # what the channel shows of a typical record that fires, where slope is planned
 SHUT = 40.0  # slope x overlap x rate / rows^2, in typical excesses over the threshold, where rows is planned
@@ -39,7 +39,7 @@ WRITTEN = 1000.0  # the same of the units that are written to, where they have d
 WHISPER = 0.01  # their weights, of the detectors': torn open, they are not heard
 NESTED = 0.5  # of the share that fires a trap, the share that fires its upper unit too; 0: no upper units
 HUSHED = 0.1  # an upper unit's weights, of a trap's: it is written to alike, but hardly drives the channel when alone
-LEAN = 0.3  # to one of two channels; the channels together push traps shut, their difference need not
+LEAN = 0.3  # weight difference between the two channels; only their sum has to close a trap
 AGREED = 0.05  # of mixtures, the share that may look like a record where two units must agree besides
 NEVER = 1e3  # threshold, in lengths of the largest auxiliary record, of the idle unit
 
