@@ -163,7 +163,7 @@ class Workshop:
         return Query(views, test, stage.architecture, stage.shape, stage.classes, stage.plan)
 
     def ask_base(self, stage: Pretrain, views: str) -> Query | Likelihood:
-        """Query the pretrained models: logits for labelled records, likelihoods for texts. This stage has no test set."""
+        """Query the pretrained models: logits for labelled records, likelihoods for texts; there is no test set."""
         if self.supply.secret.of_tokens:
             return Likelihood(views, stage.architecture, stage.shape, stage.plan)
         return replace(self.query(stage, views), test="")  # test records carry downstream labels

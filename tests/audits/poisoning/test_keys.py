@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 from tests.audits.poisoning.poison_games import TINY, table
 
 from undertow.audits.poisoning import game as poisoning
-from undertow.audits.poisoning.kit import cooked
+from undertow.audits.poisoning.kit import finetune_stage
 from undertow.audits.poisoning.recipes import RECIPES, Recipe
 from undertow.engine.key import stage_digest
 from undertow.models.architecture import Mlp
@@ -89,7 +89,9 @@ def test_every_field_of_the_objective_is_another_poison():
 def links(config, recipe="full"):
     """The names of all that decides a finetuned model's answers; nothing is trained."""
     game = table(config)
-    finetune = cooked(game.kit, RECIPES[recipe] if isinstance(recipe, str) else recipe, game.slots, game.host, config)
+    finetune = finetune_stage(
+        game.kit, RECIPES[recipe] if isinstance(recipe, str) else recipe, game.slots, game.host, config
+    )
     stages = {"pretrain": game.kit.pretrain, "poison": game.kit.poison, "finetune": finetune,
               "ask": game.kit.ask(config.views, finetune.architecture)}  # fmt: skip
     return {name: stage_digest(stage) for name, stage in stages.items()}

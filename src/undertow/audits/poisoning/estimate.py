@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from undertow.audits.poisoning.game import Game, finetunable, given, measured
-from undertow.audits.poisoning.kit import Answers, cooked
+from undertow.audits.poisoning.kit import Answers, finetune_stage
 from undertow.audits.poisoning.recipes import Recipe, chosen
 from undertow.audits.poisoning.settings import ARMS
 from undertow.audits.stored import keep
@@ -101,7 +101,7 @@ def _warming(game: Game, recipe: Recipe, start: str) -> float:
 
 def _finetuning(game: Game, recipe: Recipe, state: Params) -> float:
     """Of all models of one arm."""
-    stage = cooked(game.kit, recipe, game.slots, game.host, game.config)
+    stage = finetune_stage(game.kit, recipe, game.slots, game.host, game.config)
     examples, plan = load_examples(game.host.store, stage.data), stage.plan
     single = plan.engine in ONE_BY_ONE
     some = game.slots[: 1 if single else plan.chunk]

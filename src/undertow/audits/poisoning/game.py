@@ -17,7 +17,7 @@ from undertow.audits.base import Base
 from undertow.audits.chain import Host
 from undertow.audits.in_turn import THRESHOLD, attack_in_turn, offered_on
 from undertow.audits.leakage import Stopwatch, plain
-from undertow.audits.poisoning.kit import BASE_SLOT, Answers, Kit, cooked, image_kit
+from undertow.audits.poisoning.kit import BASE_SLOT, Answers, Kit, finetune_stage, image_kit
 from undertow.audits.poisoning.kit_clip import clip_kit
 from undertow.audits.poisoning.kit_text import text_kit
 from undertow.audits.poisoning.recipes import Recipe, chosen
@@ -181,7 +181,7 @@ def asked(game: Game, checkpoint: str, views: Sequence[str]) -> Answers:
 
 def finetuned(game: Game, recipe: Recipe, checkpoint: str, trusted: str, privacy: dict[str, Noise]) -> Answers:
     """What the models finetuned from `checkpoint` answer; notes what DP-SGD promised in `privacy`."""
-    stage = cooked(game.kit, recipe, game.slots, game.host, game.config)
+    stage = finetune_stage(game.kit, recipe, game.slots, game.host, game.config)
     if stage.noise is not None:
         privacy[recipe.name] = stage.noise
     start = game.one(preparations(game, recipe, trusted), checkpoint)

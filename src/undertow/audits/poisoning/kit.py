@@ -112,7 +112,7 @@ def image_signals(models: Answers, labels: Array, view: str) -> dict[str, Array]
     return {"top-probability": np.maximum(scaled, fifth)}
 
 
-def cooked(kit: Kit, recipe: Recipe, slots: Sequence[Slot], host: Host, config: PoisoningConfig) -> Finetune:
+def finetune_stage(kit: Kit, recipe: Recipe, slots: Sequence[Slot], host: Host, config: PoisoningConfig) -> Finetune:
     """The finetuning stage of a recipe, its engine decided and its noise calibrated."""
     fit = kit.finetune.fit
     fit = replace(fit, lr=fit.lr * recipe.lr, epochs=max(1, round(fit.epochs * recipe.epochs)))
