@@ -176,3 +176,71 @@ def test_small_data_is_used_whole_or_refused_in_one_line(tabular, records):
     assert done.exit_code == (2 if records == 1 else 0), done.output
     if records == 1:
         assert "only one class is there" in done.output
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (("--epsilon", "1e9"), "claim at most that"), (("--epsilon", "1300"), "have epsilon 1189.5"),
+        (("--epsilon", "1e-9"), "out of reach in 20 steps"), (("--epsilon", "0.01"), "still gives 0.012"),
+        (("--epsilon", "0"), "positive and finite"), (("--epsilon", "-3"), "positive and finite"),
+        (("--epsilon", "nan"), "positive and finite"), (("--epsilon", "inf"), "claims nothing"),
+        (("--delta", "0"), "above 0 and below 1"), (("--delta", "1"), "above 0 and below 1"),
+        (("--delta", "2"), "above 0 and below 1"), (("--delta", "-1e-5"), "above 0 and below 1"),
+        (("--delta", "nan"), "above 0 and below 1"), (("--delta", "1e-300"), "than the accountant resolves"),
+        (("--runs", "0"), "at least 2"), (("--runs", "1"), "at least 2"),
+    ],
+)  # fmt: skip
+def test_a_claim_that_cannot_be_audited_is_one_line_and_leaves_no_run(tmp_path, given, why):
+    """Another claim is never audited in its place: 1e9 was once answered for 1189.50."""
+    done = call(*given, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert why in done.output
+    assert len(done.output.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.5, 12.0, 300.0, 1100.0])
+def test_the_claim_that_is_audited_is_the_one_that_was_made(epsilon):
+    from undertow.training.privacy import Privacy, noise_of_claim
+
+    assert 0.99 * epsilon <= noise_of_claim(Privacy(epsilon, 1e-5), 1.0, 20).epsilon <= epsilon
+
+
+@pytest.mark.parametrize("bad", [{"epsilon": float("nan")}, {"epsilon": float("inf")}, {"epsilon": -1.0},
+                                 {"delta": float("nan")}, {"delta": 0.0}, {"delta": 1.0}, {"clip": float("nan")},
+                                 {"clip": float("inf")}, {"clip": 0.0}])  # fmt: skip
+def test_a_guarantee_of_odd_numbers_cannot_be_built(bad):
+    from undertow.training.privacy import Privacy
+    from undertow.types import ConfigError
+
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        Privacy(**{"epsilon": 1.0, **bad})
+
+
+@pytest.mark.parametrize("bad", [{"rate": 0.0}, {"rate": 1.5}, {"rate": float("nan")}, {"steps": 0}, {"steps": 2.5},
+                                 {"steps": True}])  # fmt: skip
+def test_a_mechanism_of_odd_numbers_cannot_be_built(bad):
+    from undertow.audits.dp.pipeline import Mechanism
+    from undertow.types import ConfigError
+
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        Mechanism(**{"rate": 0.5, "steps": 1, **bad})
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("bad", [{"noise_multiplier": NAN}, {"clip": NAN}, {"batch": NAN}, {"lr": NAN},
+                                 {"lr": [0.1, NAN]}, {"delta": NAN}, {"epsilon": NAN}, {"epsilon": 0.0},
+                                 {"divisor": NAN}, {"sample_rate": NAN}, {"clip_after": NAN}, {"momentum": NAN},
+                                 {"weight_decay": NAN},
+                                 {"clip": float("inf")}, {"noise_multiplier": float("inf")}])  # fmt: skip
+def test_a_declaration_of_odd_numbers_cannot_be_built(bad):
+    from undertow.audits.dp.claim import DpClaim
+    from undertow.types import ConfigError
+
+    fine = {"noise_multiplier": 1.0, "clip": 1.0, "batch": 10, "records": 100, "steps": 2, "lr": 0.1}
+    DpClaim(**fine)
+    with pytest.raises(ConfigError):
+        DpClaim(**{**fine, **bad})

@@ -200,11 +200,13 @@ def test_the_gate_fails_on_a_leak(place, tmp_path):
 SAID = {
     "model": "no such folder",
     "pickle": "pickles",
-    "adapter": "merge",
+    "adapter": "give the model that it adapts by --base",
+    "damaged adapter": "adapter",
+    "loss": "all or answers",
     "classifier": "no causal language model",
     "public": "60 of its texts are in",
     "alone": "--adapt needs --base",
-    "chat": "apply_chat_template",
+    "chat": "conversations and the other texts",
     "field": "--field",
     "missing": "no such file",
     "overlap": "members",
@@ -230,6 +232,13 @@ def test_wrong_inputs_are_one_line(place, tmp_path, case):
         (place / "adapter" / "adapter_config.json").write_text("{}")
         (place / "adapter" / "adapter_model.safetensors").write_bytes(b"")
         changes = {"model": "adapter"}
+    elif case == "damaged adapter":
+        (place / "damaged").mkdir()
+        (place / "damaged" / "adapter_config.json").write_text("{}")
+        (place / "damaged" / "adapter_model.safetensors").write_bytes(b"")
+        changes, more = {"model": "base"}, ["--adapter", str(place / "damaged")]
+    elif case == "loss":
+        more = ["--loss", "half"]
     elif case == "classifier":
         config = transformers.DistilBertConfig(vocab_size=50, dim=16, hidden_dim=16, n_layers=1, n_heads=2)
         transformers.DistilBertForSequenceClassification(config).save_pretrained(place / "classifier")
@@ -275,3 +284,104 @@ def test_the_same_seed_gives_the_same_numbers(leaking, place, tmp_path):
     again = json.loads((tmp_path / "run" / "result.json").read_text())
     first, second = ([_auc(b, name)["value"] for name in ("loss", "nm-token", "recall")] for b in (body, again))
     np.testing.assert_allclose(first, second, atol=0.01)  # other batches, other rounding
+
+
+TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} {% endfor %}"
+    "{% if add_generation_prompt %}<assistant> {% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def lora(place):
+    """The base with a LoRA adapter of peft, trained on members.jsonl until it knows them."""
+    peft = pytest.importorskip("peft")
+    model = transformers.LlamaForCausalLM.from_pretrained(place / "base")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place / "base")
+    texts = [json.loads(line)["text"] for line in (place / "members.jsonl").read_text().splitlines()]
+    torch.manual_seed(0)
+    model = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=32, target_modules="all-linear"))
+    _finetune(model, tokenizer, texts, 20)
+    model.save_pretrained(place / "lora")
+    merged = peft.PeftModel.from_pretrained(
+        transformers.LlamaForCausalLM.from_pretrained(place / "base"), place / "lora"
+    ).merge_and_unload()
+    merged.save_pretrained(place / "merged")
+    tokenizer.save_pretrained(place / "merged")
+    return place
+
+
+def _values(out):
+    body = json.loads((out / "result.json").read_text())
+    return {m["attack"]: m["value"] for m in body["measurements"] if m["metric"] == "auc"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers for a name of before
+def test_an_adapter_is_audited_as_its_merged_model_is(lora, tmp_path):
+    """By --adapter, by --model and --base, and merged by peft: the same attacks, the same numbers."""
+    base = ["--base", str(lora / "base"), "--quiet"]
+    ways = {
+        "adapter": _run(lora, tmp_path / "adapter", "--adapter", str(lora / "lora"), "--quiet", model="base"),
+        "model": _run(lora, tmp_path / "model", *base, model="lora"),
+        "merged": _run(lora, tmp_path / "merged", *base, model="merged"),
+    }
+    assert {name: way.exit_code for name, way in ways.items()} == dict.fromkeys(ways, 0), ways["adapter"].output
+    values = {name: _values(tmp_path / name) for name in ways}
+    assert values["merged"]["ratio"] > 0.7
+    for name in ("adapter", "model"):
+        assert values[name].keys() == values["merged"].keys()
+        for attack, value in values["merged"].items():
+            assert values[name][attack] == pytest.approx(value, abs=0.002), (name, attack)
+
+
+def _chats(place, name, texts, form):
+    rows = []
+    for i, text in enumerate(texts):
+        words = text.split()
+        asked, answer = " ".join(words[:4]), " ".join(words[4:])
+        if form == "prompt":
+            rows.append({"prompt": asked, "completion": answer, "id": f"{name}/{i}"})
+        else:
+            turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+            rows.append({"messages": turns, "id": f"{name}/{i}"})
+    (place / f"{name}-{form}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize(("form", "loss", "alone"), [("messages", "", False), ("messages", "answers", True),
+                                                      ("prompt", "", True), ("prompt", "all", False)])  # fmt: skip
+def test_chats_are_read_by_the_models_template(place, tmp_path, form, loss, alone):
+    """What was asked counts only where it was learnt: then the mean log-probability is of more tokens."""
+    from undertow.workflows import lm as module
+
+    for name in ("members", "nonmembers"):
+        texts = [json.loads(line)["text"] for line in (place / f"{name}.jsonl").read_text().splitlines()]
+        _chats(place, name, texts, form)
+    model = place / "tuned"
+    (model / "chat_template.jinja").write_text(TEMPLATE)
+    try:
+        request = module.LmRequest(
+            str(model), str(place / f"members-{form}.jsonl"), str(place / f"nonmembers-{form}.jsonl"), learnt=loss
+        )
+        result = module.run_lm(request)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    finally:
+        (model / "chat_template.jinja").unlink()
+    assert result.ids[0] == "members/0"
+    assert any("scored on the answers alone" in note for note in result.warnings) == alone
+    row = json.loads((place / f"members-{form}.jsonl").read_text().splitlines()[0])
+    turns = row.get("messages") or [
+        {"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}
+    ]  # fmt: skip
+    whole = tokenizer.apply_chat_template(turns, chat_template=TEMPLATE, tokenize=False)
+    before = tokenizer.apply_chat_template(
+        turns[:1], chat_template=TEMPLATE, tokenize=False, add_generation_prompt=True
+    )
+    ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
+    start = len(tokenizer(before, add_special_tokens=False)["input_ids"]) if alone else 1
+    network = transformers.LlamaForCausalLM.from_pretrained(model).eval()
+    with torch.no_grad():
+        logs = torch.log_softmax(network(torch.tensor([ids])).logits[0].double(), -1)
+    due = np.mean([float(logs[t - 1, ids[t]]) for t in range(start, len(ids))])
+    loss_scores = next(s for s in result.scores if s.attack == "loss" and s.group is None)
+    assert loss_scores.values[0, 0] == pytest.approx(due, abs=1e-5)

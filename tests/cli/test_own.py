@@ -103,6 +103,35 @@ def test_a_command_is_audited_with_the_same_dealing(folder):
     assert "The labels were numbered in sorted order: no = 0, yes = 1." in " ".join(said.split())
 
 
+MEMORISES = """
+import sys
+import numpy as np
+rows, out = np.loadtxt(sys.argv[1], dtype=int), sys.argv[2]
+x = np.load("copies.npz")["x"]
+seen = {row.tobytes() for row in x[rows]}
+inside = np.array([row.tobytes() in seen for row in x])
+np.save(out, inside + 0.0)
+"""
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_rows_of_a_command_are_those_of_the_file_where_copies_are_left_out(folder, first):
+    """A model that memorises its own rows tells members perfectly; with rows of another numbering it could not."""
+    rng = np.random.RandomState(1)
+    x = rng.normal(size=(40, 3))
+    order = np.r_[np.arange(5), np.arange(40)] if first else np.r_[np.arange(40), 3:9]
+    np.savez(folder / "copies.npz", x=x[order])
+    (folder / "memorises.py").write_text(MEMORISES)
+    command = f"{sys.executable} memorises.py {{rows}} {{out}}"
+    code, _, wrong = undertow(
+        "audit", "mia", "--train-cmd", command, "--data", "copies.npz", "--drop-duplicates", "--shadows", 8, "--out",
+        "run", "--quiet", cwd=folder,
+    )  # fmt: skip
+    assert code == 0, wrong
+    held = json.loads((folder / "run" / "result.json").read_text())
+    assert max(m["value"] for m in held["measurements"] if m["metric"] == "auc" and "group" not in m) == 1.0
+
+
 def test_two_stages_are_audited(folder):
     stages = ["--pretrain", f"{SCRIPT_AT}:pretrain", "--finetune", f"{SCRIPT_AT}:finetune"]
     arguments = ["audit", "tmi", *stages, "--data", "own.npz", "--shadows", 8, "--out", "run"]

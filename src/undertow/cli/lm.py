@@ -13,17 +13,22 @@ from undertow.cli.screen import errors, gates, progress
 Model = Annotated[str, typer.Option("--model", help="Folder of the finetuned language model (save_pretrained).")]
 Base = Annotated[str | None, typer.Option("--base", help="Folder of the model that it was finetuned from.")]
 Adapt = Annotated[str | None, typer.Option("--adapt", help="Other texts of the kind: the base is finetuned on them.")]
-Members = Annotated[str, typer.Option("--members", help='Texts it was trained on: jsonl with {"text": ...}, csv.')]
+Adapter = Annotated[str | None, typer.Option("--adapter", help="Folder of a LoRA adapter; --model is its base.")]
+Loss = Annotated[
+    str, typer.Option("--loss", help="Chats: what the finetune's loss was of: all or answers; default: as TRL does.")
+]
+Members = Annotated[str, typer.Option("--members", help="Texts or chats it was trained on: jsonl, csv, parquet.")]
 NonMembers = Annotated[str, typer.Option("--nonmembers", help="Texts of the same kind that it never saw.")]
 Field = Annotated[str | None, typer.Option("--field", help="Column of the text (default: text).")]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Texts per pass.")]
-Seed = Annotated[int, typer.Option("--seed", help="Everything random descends from it.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed from which every random choice descends.")]
 RUN = Path("undertow-lm")
 
 
 def lm(
     model: Model, members: Members, nonmembers: NonMembers, base: Base = None, adapt: Adapt = None,
-    field: Field = None, seed: Seed = 0, out: opt.Out = RUN, batch: Batch = 8, quiet: opt.Quiet = False,
+    adapter: Adapter = None, loss: Loss = "", field: Field = None, seed: Seed = 0,
+    out: opt.Out = RUN, batch: Batch = 8, quiet: opt.Quiet = False,
     fail_if: opt.FailIf = None,
 ) -> None:  # fmt: skip
     """What a finetuned language model gives away of the texts it was trained on; nothing is trained."""
@@ -32,5 +37,9 @@ def lm(
     with errors():
         conditions = gates(fail_if)
         with progress(quiet) as told:
-            result = run_lm(LmRequest(model, members, nonmembers, base, adapt, field, out, seed, batch, told))
+            request = LmRequest(
+                model, members, nonmembers, base=base, adapt=adapt, adapter=adapter, learnt=loss, field=field, out=out,
+                seed=seed, batch=batch, progress=told,
+            )  # fmt: skip
+            result = run_lm(request)
         finish([result], Options(quiet=quiet, out=out), conditions)

@@ -61,6 +61,19 @@ def language_model(folder: str | Path) -> tuple[Any, Any]:
     return model, _processor(transformers, place, False, config)
 
 
+def add_adapter(model: Any, folder: str | Path) -> Any:
+    """`model` with the update of the LoRA adapter of a folder added to its weights, in place; nothing of it runs."""
+    from safetensors.torch import load_file
+
+    from undertow.sources.checkpoints.adapter import CONFIG, WEIGHTS, applied
+    from undertow.storage.files import read_json
+
+    place = Path(folder)
+    update = {name: value.float() for name, value in load_file(place / WEIGHTS).items()}
+    model.load_state_dict(applied(place, read_json(place / CONFIG), update, model.state_dict()))
+    return model
+
+
 _AUTOS = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
 
 

@@ -13,11 +13,11 @@ TOKENS = 1024  # padded tokens in a batch, at most: with 50,000 words their logi
 PLACES = 64  # places whose distributions are held at a time in double precision
 
 
-def token_ids(tokenizer: Any, texts: Sequence[str], most: int) -> tuple[list[list[int]], int]:
-    """The ids of each text, cut at `most`, with the special tokens that the tokenizer adds; and how many were cut."""
+def token_ids(tokenizer: Any, texts: Sequence[str], most: int, special: bool = True) -> tuple[list[list[int]], int]:
+    """The ids of each text, cut at `most`; and how many were cut. `special`: with what the tokenizer adds to a text."""
     if not texts:
         return [], 0
-    whole = tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+    whole = tokenizer(list(texts), truncation=False, add_special_tokens=special, verbose=False)["input_ids"]
     cut = sum(len(row) > most for row in whole)
     return [list(map(int, row[:most])) for row in whole], cut
 

@@ -10,6 +10,7 @@ from undertow.metrics.epsilon import subsampled_gaussian_epsilon
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, MissingExtra, setting
 
+LEAST, MOST = 0.1, 1000.0  # noise multipliers between which the one that meets a target is looked for
 ACCOUNTANTS = ("scipy", "dp-accounting", "opacus")  # whose code calibrates noise
 
 
@@ -17,18 +18,22 @@ ACCOUNTANTS = ("scipy", "dp-accounting", "opacus")  # whose code calibrates nois
 class Privacy:
     """The guarantee a finetuning run is trained to; the unit is one record, added or removed."""
 
-    epsilon: float = setting(0.0, "target of (epsilon, delta)-DP finetuning; 0: not private")
-    delta: float = setting(1e-5, "smaller than one over the finetuning records")
-    clip: float = setting(1.0, "largest gradient norm of one record")
+    epsilon: float = setting(
+        0.0, "Epsilon of the (epsilon, delta)-DP that finetuning is trained to; 0 trains without privacy."
+    )
+    delta: float = setting(1e-5, "Delta of that guarantee; choose it below one over the number of finetuning records.")
+    clip: float = setting(1.0, "Largest L2 norm of one record's gradient; longer gradients are clipped to it.")
     trainer: Literal["closed-form", "opacus"] = setting(
-        "closed-form", "closed-form: our engine, heads only | opacus: any strategy, with Opacus's own accountant"
+        "closed-form",
+        "DP-SGD by 'closed-form' (our engine, linear heads only) or 'opacus' (any strategy, its own accountant).",
     )
 
     def __post_init__(self) -> None:
-        if self.epsilon < 0 or not 0 < self.delta < 1 or self.clip <= 0:
+        fits = 0 <= self.epsilon < math.inf and 0 < self.delta < 1 and 0 < self.clip < math.inf  # no nan either
+        if not fits:
             raise ConfigError(
-                f"privacy.epsilon = {self.epsilon}, delta = {self.delta}, clip = {self.clip}: epsilon is not negative, "
-                "delta is between 0 and 1, clip is positive"
+                f"privacy.epsilon = {self.epsilon}, delta = {self.delta}, clip = {self.clip}: epsilon is 0 or more, "
+                "delta between 0 and 1, clip above 0, and all are finite"
             )
 
 
@@ -63,9 +68,16 @@ def calibrate(privacy: Privacy, records: int, fit: Fit) -> Noise:
 def least_noise(privacy: Privacy, rate: float, steps: int, slack: float = 1.01) -> Noise:
     """The smallest noise, to a factor of `slack`, that meets `privacy` at this sampling rate in so many steps."""
     epsilon_of = _by_pld if privacy.trainer == "closed-form" else _by_prv
-    low, high = 0.1, 1000.0
-    if epsilon_of(high, rate, steps, privacy.delta) > privacy.epsilon:
-        raise ConfigError(f"privacy.epsilon = {privacy.epsilon} cannot be met in {steps} steps; train for fewer epochs")
+    low, high = LEAST, MOST
+    reached = epsilon_of(high, rate, steps, privacy.delta)
+    if math.isinf(reached):
+        raise ConfigError(f"delta = {privacy.delta:g} is smaller than the accountant resolves; take 1e-14 or more")
+    if reached > privacy.epsilon:
+        raise ConfigError(
+            f"epsilon = {privacy.epsilon:g} at delta {privacy.delta:g} is out of reach in {steps:,} steps at sampling "
+            f"rate {rate:g}: a noise multiplier of {MOST:,.0f} still gives {reached:.3g}. Take fewer steps, or "
+            "claim a larger epsilon"
+        )
     while high / low > slack:
         middle = math.sqrt(low * high)
         if epsilon_of(middle, rate, steps, privacy.delta) <= privacy.epsilon:
@@ -74,6 +86,21 @@ def least_noise(privacy: Privacy, rate: float, steps: int, slack: float = 1.01) 
             low = middle
     claimed = epsilon_of(high, rate, steps, privacy.delta)
     return Noise(high, claimed, privacy.delta, privacy.clip, rate, steps, privacy.trainer)
+
+
+def noise_of_claim(privacy: Privacy, rate: float, steps: int) -> Noise:
+    """The noise whose epsilon is the claimed one, to 1 %: what a claim's trade-off curve is made of.
+
+    ConfigError where it cannot be met, and where even the least noise gives less: another claim would be audited.
+    """
+    noise = least_noise(privacy, rate, steps, 1.001)
+    if noise.epsilon < 0.99 * privacy.epsilon:
+        raise ConfigError(
+            f"epsilon = {privacy.epsilon:g}: with the least noise that is counted (multiplier {noise.multiplier:.3g}) "
+            f"{steps:,} steps at sampling rate {rate:g} have epsilon {noise.epsilon:.5g}; claim at most that. A larger "
+            "one promises nothing that an audit could refute"
+        )
+    return noise
 
 
 def claims(sigma: float, rate: float, steps: int, delta: float) -> dict[str, float]:

@@ -51,10 +51,20 @@ class Command:
     def __call__(self, training: Training) -> Array:
         with tempfile.TemporaryDirectory(prefix="undertow-") as scratch:
             rows, out = Path(scratch) / "rows.txt", Path(scratch) / "answers"
-            rows.write_text("".join(f"{row}\n" for row in training.rows))
+            own = self.pool.rows
+            numbers = training.rows if own is None else own[np.asarray(training.rows)]
+            rows.write_text("".join(f"{row}\n" for row in numbers))
             given = {"{rows}": str(rows), "{out}": str(out), "{seed}": str(training.seed)}
             _run([_filled(word, given) for word in words(self.template)])
-            return checked(_read(out), self.pool, self.answers)
+            answers = _read(out)
+            if own is not None and len(answers) == self.pool.given:
+                answers = answers[own]
+            elif own is not None:
+                raise BadInput(
+                    f"the command answered {len(answers)} records; the file has {self.pool.given}, of which copies are "
+                    "left out of the trainings: answer all of them, in their order"
+                )
+            return checked(answers, self.pool, self.answers)
 
 
 def words(template: str) -> list[str]:

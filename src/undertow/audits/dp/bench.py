@@ -18,6 +18,7 @@ FAMILIES = 12
 DRIFT = 1e-3  # p-value under which silent records are taken to move the model after all; then little is tested
 ALIKE = 1.2  # of variance: tensors whose noise differs by less are scaled as one
 SPARE = 1.15  # times the declared reach over the noise: below, a trainer of another scale is not called weaker
+LOUDER = 1.25  # times the declared deviation of the noise, from which on it is clearly larger
 SURE = 2.0  # standard errors of the limit under which a trainer of another scale is not weaker
 
 
@@ -180,7 +181,7 @@ class Bench:
         if not large or min(large) <= 0 or max(large) / min(large) > ALIKE or self.louder is None:
             return False
         loud, louder = self.reaches[1][0], self.reaches[2][0]
-        return 0.75 <= loud / max(louder, 1e-300) <= 1.33 and self.reach_is_covered
+        return 0.75 <= loud / max(louder, 1e-300) <= 1.33 and self.within_reach
 
     @cached_property
     def reach_is_covered(self) -> bool:
@@ -188,9 +189,25 @@ class Bench:
         any schedule, with SURE standard errors to spare."""
         if self.drift or self.one_noise:
             return False
-        most = max(m + SURE * e for m, e in self.reaches)
+        return max(m + SURE * e for m, e in self.reaches) <= self._allowed_reach
+
+    @cached_property
+    def reach_exceeds(self) -> bool:
+        """Whether a record's reach over the noise is surely above that, or cannot be measured."""
+        if self.drift or self.one_noise:
+            return True
+        return max(m - SURE * e for m, e in self.reaches) > self._allowed_reach
+
+    @cached_property
+    def within_reach(self) -> bool:
+        """Whether a record's reach is covered; where the noise is clearly larger than declared: whether it is not shown
+        to exceed what is allowed, for noise alone weakens nothing."""
+        return self.reach_is_covered or (self.level_of_noise > LOUDER and not self.reach_exceeds)
+
+    @property
+    def _allowed_reach(self) -> float:
         level = max(self.level_of_noise, 1e-9)
-        return bool(most <= self.answer.most * min(SPARE, max(level, 1 / level) ** 0.5))
+        return float(self.answer.most * min(SPARE, max(level, 1 / level) ** 0.5))
 
     @cached_property
     def level_of_noise(self) -> float:

@@ -45,13 +45,19 @@ class DpClaim:
     correlation: Sequence[Sequence[float]] | None = None  # (T, T): step t's noise is its row times independent draws
 
     def __post_init__(self) -> None:
-        if min(self.noise_multiplier, self.clip, self.batch) <= 0 or self.steps < 1 or not 0 < self.delta < 1:
-            raise ConfigError("a DP claim needs noise_multiplier, clip, batch and steps above 0, delta in (0, 1)")
+        positive = (self.noise_multiplier, self.clip, self.batch, self.steps)
+        if not all(0 < value < math.inf for value in positive) or not 0 < self.delta < 1:
+            raise ConfigError(
+                "a DP claim needs noise_multiplier, clip, batch and steps above 0 and finite, delta in (0, 1)"
+            )
+        if self.epsilon is not None and not 0 < self.epsilon < math.inf:
+            raise ConfigError(f"epsilon = {self.epsilon}; a claim is a positive, finite number, or None: none is made")
         if not 0 < self.batch <= self.records:
             raise ConfigError(f"batch = {self.batch} of records = {self.records}; a batch is at most all records")
         if self.sampling == "full" and self.batch != self.records:
             raise ConfigError("sampling = 'full' uses every record in every step: set batch = records")
-        if len(self.rates) != self.steps or min(self.rates) < 0 or max(self.rates) <= 0:
+        known = len(self.rates) == self.steps and all(0 <= rate < math.inf for rate in self.rates)
+        if not known or max(self.rates) <= 0:
             raise ConfigError(f"lr must be 0 or more, not 0 throughout: one number, or {self.steps} of them")
         if not 0 <= self.momentum < 1 or not all(0 <= b < 1 for b in (*self.betas, self.alpha)):
             raise ConfigError("momentum, betas and alpha are at least 0 and below 1")
@@ -62,9 +68,9 @@ class DpClaim:
     def _check_rest(self) -> None:
         for name in ("divisor", "clip_after", "sample_rate"):
             value = getattr(self, name)
-            if value is not None and (value <= 0 or (name == "sample_rate" and value > 1)):
+            if value is not None and not (0 < value < math.inf and (name != "sample_rate" or value <= 1)):
                 raise ConfigError(f"{name} = {value}: it must be above 0" + ", at most 1" * (name == "sample_rate"))
-        if self.weight_decay < 0 or (self.weight_decay and self.optimizer not in ("sgd", "adamw")):
+        if not 0 <= self.weight_decay < math.inf or (self.weight_decay and self.optimizer not in ("sgd", "adamw")):
             raise ConfigError(
                 "weight_decay is 0 or more, with optimizer 'sgd' or 'adamw' (decoupled): torch's Adam and RMSprop mix "
                 "their decay into the gradient's square; turn it off for this check"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from undertow.audits.dp.bench import FAMILIES, Bench, Check, fine
-from undertow.audits.dp.checks import independence_checks, never_moved, noise_checks
+from undertow.audits.dp.checks import UNDECIDED, independence_checks, never_moved, noise_checks
 from undertow.audits.dp.claim import DpClaim
 from undertow.audits.dp.head import Train, find_head
 from undertow.audits.dp.probe import Movements, Probe, make_probe, movements, tied
@@ -76,7 +76,9 @@ class Conformance:
             parts.append(f"{len(self.findings)} finding{'s' * (len(self.findings) > 1)}")
         if self.differences:
             about = ", ".join(f"{c.test} {c.measured:.2g}" for c in self.differences)
-            parts.append(f"it differs from the declaration ({about}); privacy not weakened")
+            open_ = any(UNDECIDED in c.means for c in self.differences)
+            ends = "shown to be weaker" if open_ else "weakened"
+            parts.append(f"it differs from the declaration ({about}); privacy not {ends}")
         if not self.findings:
             sizes = "; ".join(f"{c.test}: {c.least}" for c in self.checks if c.least and not c.found)
             parts.append(f"nothing larger than this found ({sizes or 'no test was made'})")

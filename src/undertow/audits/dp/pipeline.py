@@ -21,7 +21,7 @@ from undertow.audits.leakage import Stopwatch, plain
 from undertow.engine.key import fingerprint
 from undertow.metrics.epsilon import Trials, approximate_dp_curve
 from undertow.rng import seed_for
-from undertow.training.privacy import Noise, Privacy, least_noise
+from undertow.training.privacy import Noise, Privacy, noise_of_claim
 from undertow.types import Array, AuditResult, BadInput, ConfigError, Examples, Params, Progress, Scores
 
 Train = Callable[[Params, Examples, int], Params]
@@ -41,6 +41,12 @@ class Mechanism:
 
     rate: float  # share of the records in a step; 1: all of them
     steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise ConfigError(f"Mechanism: rate = {self.rate}; it is a share of the records, above 0 and at most 1")
+        if isinstance(self.steps, bool) or self.steps != int(self.steps) or self.steps < 1:
+            raise ConfigError(f"Mechanism: steps = {self.steps}; it is a whole number of at least 1")
 
 
 def move_along(direction: Params) -> Score:
@@ -165,7 +171,7 @@ def _tests(
         recipe=DpRecipe(steps=asked.steps, rate=asked.rate),
     )  # fmt: skip
     if mechanism:
-        claim = claim_of(least_noise(Privacy(epsilon, delta), asked.rate, asked.steps, 1.001))
+        claim = claim_of(noise_of_claim(Privacy(epsilon, delta), asked.rate, asked.steps))
     else:
         claim = Claim(Noise(0.0, epsilon, delta, 1.0, 0.5, 1), approximate_dp_curve(epsilon, delta), known=False)
     return Reader(config, claim, False, float("nan"), threshold)

@@ -1,9 +1,11 @@
 """What one record may do to a private trainer: how far, how often, and whether other records change it."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from undertow.audits.dp.bench import FAMILIES, Bench, Check
-from undertow.audits.dp.checks import NOT_WEAKER
+from undertow.audits.dp.checks import same_privacy
 from undertow.metrics.conformance import (
     along_own_mean,
     least_count,
@@ -50,7 +52,7 @@ def sensitivity_check(b: Bench) -> Check:
     p, ratio, about, _ = min(rows)
     scaled = p < b.level and b.scaled_with_noise(-ratio)
     means = f"records move the model {-ratio:.3g} times as far as clipping and sampling as declared allow"
-    means += NOT_WEAKER if scaled else ""
+    means += same_privacy(b) if scaled else ""
     fix = "clip the gradient of each record to norm clip over all parameters together, before any sum or mean"
     fix = "declare the divisor and lr that are really used" if scaled else fix
     size = f"{min(row[3] for row in rows):.2f} times the clip norm or the rate"
@@ -69,14 +71,20 @@ def rates_check(b: Bench) -> Check:
         rows.append((sum_below((-slack, means[other])), f"{about} records, beside the {other}", share))
     p, about, ratio = min((b.corrected(p, len(rows)), about, ratio) for p, about, ratio in rows)
     large = max(row[2] for row in rows)
-    weaker = large > UNEVEN and not b.scaled_with_noise(large)
+    weaker = large > UNEVEN and not (b.only_scaled and _even_in_scale(b, means.values(), len(rows)))
     text = f"the {about.split()[0]} records move the model {ratio:.3g} times as far as their declared share"
-    text += ": they take part more often, or count more than once" if weaker else NOT_WEAKER
+    text += ": they take part more often, or count more than once" if weaker else same_privacy(b)
     fix = "give every record the same rate and weight 1: shards that do not overlap, each microbatch added once"
     find = min(least_sum((means[x], -means[y]), b.single(len(rows))) for x, y in (("first", "last"), ("even", "odd")))
     level = float(np.mean([v.mean() for v in means.values()]))
     least = f"{1 + find / level / 2:.2f} times the share in one half, the rest in the other" if level > 0 else ""
     return Check("rates", about, ratio, p, p < b.level, text, fix, least, weaker)
+
+
+def _even_in_scale(b: Bench, means: Iterable[Array], questions: int) -> bool:
+    """Whether no half is shown to have more than its share of a movement that is scaled as the noise is."""
+    bound = UNEVEN * b.answer.reach * b.level_of_noise
+    return all(b.corrected(mean_above(values, bound), questions) >= b.level for values in means)
 
 
 def half(about: str, records: int) -> Array:
@@ -115,7 +123,7 @@ def spread_check(b: Bench) -> Check | str:
     measured = squares / degrees / (signal + noise)
     scaled = p < b.level and b.scaled_with_noise(np.sqrt(measured))
     means = "which records take part changes more than coins do: some count more than once, others are lost"
-    means += NOT_WEAKER if scaled else ""
+    means += same_privacy(b) if scaled else ""
     fix = "give every record that is drawn the weight 1 in its step; add each microbatch once"
     least = f"{excess:.2f} times the spread of one record's part (a weight of 0 or 2 by chance has {doubled(b):.2f})"
     return Check("spread", "changing records", measured, p, p < b.level, means, fix, least, not scaled)

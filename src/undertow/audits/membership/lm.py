@@ -3,7 +3,7 @@
 Nothing is trained. The result is about this model and says nothing about another training run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,7 @@ class LanguageModel:
 
     both: Both  # x: list of texts
     seen: TokenStatistics  # (N, L)
+    learnt: Sequence[str] | None = None  # of each text what was learnt; None: all of it
     base: TokenStatistics | None = None  # of the base model, on the same tokens
     adapted: TokenStatistics | None = None  # of the base finetuned on other texts of the domain
     half: Array | None = None  # (N,) which half a text is in; None: too few for two halves
@@ -58,7 +59,7 @@ class LanguageModel:
 def audit_lm(one: LanguageModel, seed: int = 0) -> AuditResult:
     """Measure what the token statistics give away, with the blind guess and, with a base, a control beside it."""
     clock, both = Stopwatch(dict(one.seconds)), one.both
-    size = zlib_bytes(both.x)
+    size = zlib_bytes(both.x if one.learnt is None else one.learnt)
     with clock.stage("attack"):
         found = _scores(one, size)
         evidence, told = _evidence(one, found["loss"], seed)

@@ -26,6 +26,8 @@ class Pool:
     people: tuple[str, ...] = ()  # names of the groups, by number
     features: Array | None = None  # (N, D) numbers that describe the records, for the blind guess
     notes: tuple[str, ...] = ()
+    rows: Array | None = None  # (N,) int, which of the `given` records each is; None: all of them, in their order
+    given: int = 0  # records before copies were removed; 0: as many as there are
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -48,6 +50,7 @@ class Pool:
             ids=tuple(self.ids[int(i)] for i in rows),
             groups=None if self.groups is None else self.groups[rows],
             features=None if self.features is None else self.features[rows],
+            rows=None if self.rows is None else self.rows[rows],
         )
 
 
@@ -232,5 +235,6 @@ def _without_copies(pool: Pool, drop: bool) -> Pool:
             f"records: {len(copies)} records occur before with the same x ({names}), so they would be members and "
             "non-members at once; remove them (drop_duplicates=True, --drop-duplicates), or give both one group"
         )
-    kept = pool.take(np.setdiff1d(np.arange(len(x)), copies))
+    rows = np.setdiff1d(np.arange(len(x)), copies)
+    kept = replace(pool.take(rows), rows=rows, given=len(x))
     return replace(kept, notes=(*kept.notes, f"{len(copies)} records that occur before were removed ({names})."))

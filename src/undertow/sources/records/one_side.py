@@ -90,7 +90,8 @@ def _csv(file: Path, what: str) -> dict[str, list[Any]]:
     return {name: [row[i].strip() for row in rest] for i, name in enumerate(header)}
 
 
-def _jsonl(file: Path, what: str) -> dict[str, list[Any]]:
+def json_rows(file: Path, what: str) -> list[dict[str, Any]]:
+    """The objects of a jsonl file, or of a JSON list; BadInput that begins with `what`."""
     text = read_text(file)
     rows: list[Any] = []
     if text.lstrip().startswith("["):
@@ -100,6 +101,11 @@ def _jsonl(file: Path, what: str) -> dict[str, list[Any]]:
     for i, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise BadInput(f"{what}: record {i} is {type(row).__name__}; each must be one JSON object")
+    return rows
+
+
+def _jsonl(file: Path, what: str) -> dict[str, list[Any]]:
+    rows = json_rows(file, what)
     names = dict.fromkeys(key for row in rows for key in row)
     lacking = next(((i, n) for i, row in enumerate(rows, 1) for n in names if n not in row), None)
     if lacking:
