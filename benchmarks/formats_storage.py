@@ -10,6 +10,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,40 @@ def as_json(job: Job) -> tuple[Path, Params]:
     return path, job.params
 
 
+def as_msgpack(job: Job) -> tuple[Path, Params]:
+    """As Flax writes it: a table of arrays, kernels transposed."""
+
+    def text(value: str) -> bytes:
+        return bytes([0xD9, len(value)]) + value.encode()
+
+    def array(value: Array) -> bytes:
+        raw = np.ascontiguousarray(value, "<f4").tobytes()
+        sizes = b"".join(struct.pack(">BI", 0xCE, size) for size in value.shape)
+        body = b"\x93" + bytes([0x90 | value.ndim]) + sizes + text("float32") + struct.pack(">BI", 0xC6, len(raw)) + raw
+        return struct.pack(">BIb", 0xC9, len(body), 1) + body
+
+    whole = bytes([0x80 | len(LAYERS)])
+    for layer in LAYERS:
+        whole += text(f"Dense_{layer}") + b"\x82" + text("kernel") + array(job.params[f"{layer}.weight"].T)
+        whole += text("bias") + array(job.params[f"{layer}.bias"])
+    path = job.folder / "model.msgpack"
+    path.write_bytes(whole)
+    return path, job.params
+
+
+def hdf5(job: Job) -> tuple[Path, Params]:
+    """As Keras writes it, with gzip and shuffle on top; needs h5py."""
+    import h5py
+
+    path = job.folder / "model.h5"
+    with h5py.File(path, "w") as file:
+        for layer in LAYERS:
+            how = {"compression": "gzip", "shuffle": True}
+            file.create_dataset(f"dense_{layer}/kernel:0", data=job.params[f"{layer}.weight"].T, **how)
+            file.create_dataset(f"dense_{layer}/bias:0", data=job.params[f"{layer}.bias"], **how)
+    return path, job.params
+
+
 def first_alone(job: Job) -> tuple[Path, Params]:
     """The planted layer and nothing that reads it; the victim puts it below the layers of the clean checkpoint."""
     kept = {name: value for name, value in job.params.items() if name.startswith("1.")}
@@ -233,6 +268,8 @@ FORMS: dict[str, Form] = {
     "safetensors in a tar.gz": packed("tar.gz"),
     "safetensors.gz": packed("gz"),
     "JSON": as_json,
+    "MessagePack (Flax)": as_msgpack,
+    **({"HDF5, gzip and shuffle": hdf5} if find_spec("h5py") else {}),
     "the first layer alone": first_alone,
     "int8 rows, scale": int8(("weight", "weight_scale")),
     "int8 columns, scale": rounded(0),

@@ -286,6 +286,8 @@ def test_an_object_of_a_class_of_its_own_is_unknown_and_its_numbers_are_read(tmp
     [
         ("project.kinds", "Color", b"K\x01\x85R", "unknown"),  # members of enumerations
         ("project.kinds", "Color", b"X\x03\0\0\0red\x85R", "unknown"),
+        ("project.kinds", "Point", b"K\x01]\x86\x81", "unknown"),  # a named tuple
+        ("project.kinds", "Point", b"cbuiltins\nlist\n\x85\x81", "unsafe"),
         ("project.kinds", "tokenise", b"", "unknown"),  # a function that an object holds
         ("project.kinds", "Color", b"X\x05\0\0\0rm /x\x85R", "unsafe"),
         ("project.kinds", "Color", b"K\x01K\x02\x86R", "unsafe"),
@@ -409,7 +411,9 @@ def test_a_lone_infinity_in_onnx_is_a_bound_and_no_broken_weight(tmp_path):
 
 def test_types_that_an_object_names_and_defaults_of_tables_are_no_code(tmp_path):
     made = collections.defaultdict(collections.OrderedDict, w=W)
-    (tmp_path / "m.pkl").write_bytes(pickle.dumps({"dtype": np.float64, "kind": np.str_, "made": made}))
+    value = {"dtype": np.float64, "kind": np.str_, "made": made, "types": [int, str, bool, bytes, tuple]}
+    value |= {"date": np.datetime64("2020"), "text": np.str_("x")}
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(value))
     verdict, kinds, found, _ = look(tmp_path / "m.pkl")
     assert (verdict, kinds) == ("safe", set())
     np.testing.assert_array_equal(found["made.w"], W)

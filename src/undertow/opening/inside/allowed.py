@@ -231,6 +231,8 @@ def _reconstruct(_: Machine, args: tuple[object, ...]) -> object:
 
 def _scalar(m: Machine, args: tuple[object, ...]) -> object:
     dtype, raw = _take(args, NumpyType, object)
+    if text_width(dtype.code):  # a text or a date
+        return Plain("text")
     if dtype.code not in NUMPY or not isinstance(raw, bytes):
         return _unread(f"a number of NumPy type {dtype.code[:20]!a}")(m, args)
     return Plain("number")
@@ -309,6 +311,7 @@ SCALARS = (  # types of NumPy that objects are told to use, and that are never c
     *("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("bool_", "bool", "complex64", "complex128", "str_", "bytes_"),
 )
+PLAIN_TYPES = ("dict", "list", "int", "long", "float", "str", "unicode", "bytes", "bool", "tuple")  # named, not called
 RULES: dict[tuple[str, str], Rule | None] = {
     ("collections", "OrderedDict"): _table,
     ("collections", "Counter"): _table,
@@ -317,7 +320,7 @@ RULES: dict[tuple[str, str], Rule | None] = {
     **{(b, name): _bag for b in BUILTINS for name in ("set", "frozenset")},
     **{(b, "bytearray"): _bytearray for b in BUILTINS},
     **{(b, "complex"): _plain("number") for b in BUILTINS},
-    **{(b, name): None for b in BUILTINS for name in ("dict", "list", "int", "float")},
+    **{(b, name): None for b in BUILTINS for name in PLAIN_TYPES},
     **{("torch", name): None for name in NAMES},
     **{(place, name): None for place in ("torch", "torch.cuda") for name in STORAGES if name != "UntypedStorage"},
     **{(place, "_reconstructor"): _reconstructor for place in ("copyreg", "copy_reg")},

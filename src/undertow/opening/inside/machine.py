@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from .opcodes import Blob
 from .stream import Malformed, Stream, TooMuch
-from .values import Bag, Foreign, Global, Kind, Opaque, Record, Table
+from .values import Foreign, Global, Kind, Opaque, Record
 
 CODE, OBJECT, MALFORMED = "pickle-code", "pickle-object", "malformed"
 WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}\Z")  # of a value of an enumeration
@@ -148,7 +148,7 @@ def _makes_data(function: Foreign, args: object, new: bool) -> bool:
     if not isinstance(args, tuple) or not name.lstrip("_")[:1].isupper():
         return new and args == ()
     if new:
-        return all(isinstance(arg, str | int | float | bytes | tuple | list | Table | Bag | None) for arg in args)
+        return not any(isinstance(arg, Opaque | Global | Kind) for arg in args)
     if len(args) == 1:
         return type(args[0]) is int or (isinstance(args[0], str) and WORD.match(args[0]) is not None)
     return not args
