@@ -118,6 +118,71 @@ def test_what_is_refused_is_one_line_and_leaves_nothing(arguments, why, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("epsilon", ["nan", "inf", "-inf", "0", "-1", "1e9", "1e6", "1e-9"])
+def test_an_epsilon_that_is_not_audited_as_claimed_is_refused(epsilon, quick, tmp_path):
+    """1e9 and 1e6 need less noise than any that is tried, 1e-9 more: another claim is not put in their place."""
+    done = call("--config", quick / "quick.toml", f"--epsilon={epsilon}", "--runs", 2, "--out", tmp_path / "run")
+    assert done.exit_code == 2, done.output
+    assert "epsilon" in done.output
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("delta", ["nan", "inf", "0", "1", "2", "-1e-5"])
+def test_a_delta_that_is_no_probability_is_refused(delta, quick, tmp_path):
+    done = call("--config", quick / "quick.toml", f"--delta={delta}", "--runs", 2, "--out", tmp_path / "run")
+    assert done.exit_code == 2, done.output
+    assert "delta" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "line", ["rate = nan", "rate = 0.0", "rate = 1.5", "noise = nan", "noise = inf", "noise = -1.0", "noise = 1e-4",
+             "lr = nan", "clip = inf", "steps = 0"]
+)  # fmt: skip
+def test_a_recipe_that_cannot_be_is_refused(line, tmp_path):
+    text = QUICK.replace("steps = 6", "") if line.startswith("steps") else QUICK
+    (tmp_path / "odd.toml").write_text(text + line + "\n")
+    done = call("--config", tmp_path / "odd.toml", "--runs", 2, "--out", tmp_path / "run")
+    assert done.exit_code == 2, done.output
+    assert line.split()[0] in done.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("epsilon", [100.0, 1000.0])
+def test_a_large_claim_is_audited_as_it_is(epsilon, quick, tmp_path):
+    done = call("--config", quick / "quick.toml", "--epsilon", epsilon, "--runs", 2, "--out", tmp_path / "run")
+    if done.exit_code == 0:
+        said = json.loads((tmp_path / "run" / "result.json").read_text())["environment"]["claim"]["epsilon"]
+        assert 0.99 * epsilon <= said <= epsilon
+    else:
+        assert "nearest below it" in done.output
+
+
+CLAIMS = ("--claim-epsilon", "--claim-gdp", "--claim-zcdp")
+
+
+@pytest.mark.parametrize("option", CLAIMS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "abc"])
+def test_a_claim_that_is_none_is_refused(option, value, tmp_path):
+    rng = stream(0, "claims")
+    member = np.arange(200) % 2
+    np.savez(tmp_path / "s.npz", score=rng.normal(size=200) + member, member=member, run=np.arange(200))
+    done = CliRunner().invoke(app, ["epsilon", str(tmp_path / "s.npz"), f"{option}={value}"])
+    assert done.exit_code == 2, done.output
+    assert option in done.output
+
+
+@pytest.mark.parametrize("option", CLAIMS)
+@pytest.mark.parametrize("delta", ["nan", "inf", "1", "2", "-1e-5"])
+def test_scores_with_a_delta_that_is_no_probability(option, delta, tmp_path):
+    member = np.arange(200) % 2
+    np.savez(tmp_path / "s.npz", score=member + 0.0, member=member, run=np.arange(200))
+    done = CliRunner().invoke(app, ["epsilon", str(tmp_path / "s.npz"), option, "1", f"--delta={delta}"])
+    assert done.exit_code == 2, done.output
+    assert "delta" in done.output
+
+
 def test_a_configuration_can_be_written_and_read(tmp_path):
     done = CliRunner().invoke(app, ["init-config", "dp"])
     assert done.exit_code == 0

@@ -4,12 +4,16 @@ import logging
 import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from undertow.metrics.epsilon import subsampled_gaussian_epsilon
+from undertow.metrics.epsilon import check_number, check_whole, subsampled_gaussian_epsilon
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, MissingExtra, setting
 
+LEAST, MOST = 0.1, 1000.0  # noise multipliers that are tried
+MISSED = 3.0  # times the slack of the noise that epsilon may fall short of the target
+FINEST = 1 + 1e-9  # factor between two noise multipliers that are not told apart
 ACCOUNTANTS = ("scipy", "dp-accounting", "opacus")  # whose code calibrates noise
 
 
@@ -25,11 +29,9 @@ class Privacy:
     )
 
     def __post_init__(self) -> None:
-        if self.epsilon < 0 or not 0 < self.delta < 1 or self.clip <= 0:
-            raise ConfigError(
-                f"privacy.epsilon = {self.epsilon}, delta = {self.delta}, clip = {self.clip}: epsilon is not negative, "
-                "delta is between 0 and 1, clip is positive"
-            )
+        check_number("privacy.epsilon", self.epsilon, 0, math.inf, "[)", "8 (0: not private)")
+        check_number("privacy.delta", self.delta, 0, 1, "()", "1e-5")
+        check_number("privacy.clip", self.clip, 0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,36 @@ def calibrate(privacy: Privacy, records: int, fit: Fit) -> Noise:
 
 
 def least_noise(privacy: Privacy, rate: float, steps: int, slack: float = 1.01) -> Noise:
-    """The smallest noise, to a factor of `slack`, that meets `privacy` at this sampling rate in so many steps."""
-    epsilon_of = _by_pld if privacy.trainer == "closed-form" else _by_prv
-    low, high = 0.1, 1000.0
-    if epsilon_of(high, rate, steps, privacy.delta) > privacy.epsilon:
-        raise ConfigError(f"privacy.epsilon = {privacy.epsilon} cannot be met in {steps} steps; train for fewer epochs")
-    while high / low > slack:
+    """The smallest noise, to a factor of `slack`, that meets `privacy` at this sampling rate in so many steps.
+
+    Its epsilon is at most the target, and below it by at most MISSED times `slack` - 1: the search goes on until it is.
+    Raises ConfigError where no noise from LEAST to MOST does that.
+    """
+    check_number("the sampling rate", rate, 0, 1, "(]", "0.05")
+    check_whole("steps", steps)
+    target, asked = privacy.epsilon, f"epsilon = {privacy.epsilon:g} at delta = {privacy.delta:g}"
+    epsilon_of = partial(
+        _by_pld if privacy.trainer == "closed-form" else _by_prv, rate=rate, steps=steps, delta=privacy.delta
+    )
+    low, high, claimed = LEAST, MOST, epsilon_of(MOST)
+    if claimed > target:
+        raise ConfigError(
+            f"{asked} cannot be met in {steps} steps at rate {rate:g}, even by a noise multiplier of {MOST:g}; "
+            "train for fewer steps, or claim a larger epsilon"
+        )
+    enough = target * (1 - MISSED * (slack - 1))
+    while high / low > slack or (claimed < enough and high / low > FINEST and low > LEAST):
         middle = math.sqrt(low * high)
-        if epsilon_of(middle, rate, steps, privacy.delta) <= privacy.epsilon:
-            high = middle
+        found = epsilon_of(middle)
+        if found <= target:
+            high, claimed = middle, found
         else:
             low = middle
-    claimed = epsilon_of(high, rate, steps, privacy.delta)
+    if claimed < enough:
+        raise ConfigError(
+            f"{asked} is not what any noise multiplier from {LEAST:g} to {MOST:g} gives in {steps} steps at rate "
+            f"{rate:g}: the nearest below it is epsilon {claimed:.4g}; claim that, or change the steps"
+        )
     return Noise(high, claimed, privacy.delta, privacy.clip, rate, steps, privacy.trainer)
 
 

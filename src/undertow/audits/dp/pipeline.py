@@ -19,7 +19,7 @@ from undertow.audits.dp.settings import ACCESSES, DpConfig, DpData, DpRecipe
 from undertow.audits.dp.source import calls
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.engine.key import fingerprint
-from undertow.metrics.epsilon import Trials, approximate_dp_curve
+from undertow.metrics.epsilon import Trials, approximate_dp_curve, check_number, check_whole
 from undertow.rng import seed_for
 from undertow.training.privacy import Noise, Privacy, least_noise
 from undertow.types import Array, AuditResult, BadInput, ConfigError, Examples, Params, Progress, Scores
@@ -41,6 +41,10 @@ class Mechanism:
 
     rate: float  # share of the records in a step; 1: all of them
     steps: int
+
+    def __post_init__(self) -> None:
+        check_number("Mechanism: rate", self.rate, 0, 1, "(]", "0.05")
+        check_whole("Mechanism: steps", self.steps)
 
 
 def move_along(direction: Params) -> Score:
