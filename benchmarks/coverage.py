@@ -41,24 +41,37 @@ def main() -> None:
     parser.add_argument("--audits", type=int, default=0, help="per cell; 0: 300, doubtful: 2,000")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--only", default="", help="designs whose title holds this")
+    parser.add_argument("--effects", nargs="+", default=list(EFFECTS), choices=list(EFFECTS))
+    parser.add_argument("--stream", default="", help="worlds of their own for a rerun; default: the name of the step")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.what == "table":
         print(tables(load(options.out / "run.jsonl"), load(options.out / "doubtful.jsonl")))
         return
     again = options.what == "doubtful"
-    cells = [(c, e) for c in CELLS for e in EFFECTS if options.only in c.title and (c.name != "digits" or e == "null")]
+    cells = [
+        (c, e)
+        for c in CELLS
+        for e in options.effects
+        if options.only in c.title and (c.name != "digits" or e == "null")
+    ]
     if again:
         wanted = doubtful(load(options.out / "run.jsonl"))
         cells = [(c, e) for c, e in cells if (c.title, e) in wanted]
-    fill(cells, options.audits or (2000 if again else 300), options.out / f"{options.what}.jsonl", options.workers)
+    fill(
+        cells,
+        options.audits or (2000 if again else 300),
+        options.out / f"{options.what}.jsonl",
+        options.workers,
+        options.stream,
+    )
 
 
-def fill(cells: Iterable[tuple[Cell, str]], audits: int, file: Path, workers: int) -> None:
+def fill(cells: Iterable[tuple[Cell, str]], audits: int, file: Path, workers: int, fresh: str = "") -> None:
     """Play what is not in `file` yet; chunks are appended as they are finished."""
     done = {(a["cell"], a["effect"], a["audit"]) for a in load(file)}
     chunks = [
-        (cell, effect, todo, file.stem)
+        (cell, effect, todo, fresh or file.stem)
         for start in range(0, audits, CHUNK)
         for cell, effect in cells
         if (todo := [i for i in range(start, min(start + CHUNK, audits)) if (cell.title, effect, i) not in done])

@@ -41,7 +41,7 @@ from undertow.training.objective import Objective
 from undertow.training.poison import Batches, poison
 from undertow.training.task import load_state, to_params
 from undertow.types import Array, AuditResult
-from undertow.workflows.audit import Request
+from undertow.workflows.audit import Given, Request
 from undertow.workflows.poisoning import configure, run_checkpoint
 
 KINDS = ("bert", "vit", "siglip")
@@ -186,7 +186,7 @@ def judged(kind: str, seed: int, scratch: Path) -> list[tuple[str, float, float,
         changed(clean, world, objective, seed)
         suspect = Suspect(str(scratch / f"suspect{number}"), str(scratch / "clean"), like)
         save(clean, world, Path(suspect.checkpoint))
-        config = configure(None, {"seed": seed}, {"data": {"source": mine}}, suspect)
+        config = configure(Given(options={"seed": seed, "data": {"source": mine}}), suspect)
         before = time.process_time()
         result = run_checkpoint(config, suspect, Request(scratch / f"run{number}", scratch / "store"))
         found.append((arm, accuracy(clean, world), time.process_time() - before, result))

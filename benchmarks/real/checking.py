@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tests.oracles import score as slow
-
 from real.reading import read
 from real.slowly import Constants, Rules
+from tests.oracles import score as slow
+
 from undertow.report.verdict import verdict
 from undertow.storage.results import load_result
 from undertow.types import Array, AuditResult, Measurement, Scores

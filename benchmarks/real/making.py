@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-
 from real.designs import DESIGNS
 from real.learners import TASKS, Task, train_all
+
 from undertow.rng import stream
 from undertow.types import Array
 

@@ -10,7 +10,7 @@ from scipy.stats import binomtest, norm
 
 from undertow.metrics import auc, measure, tpr_at
 from undertow.metrics.limits import binomial_interval
-from undertow.metrics.variance import POOL
+from undertow.metrics.variance import pool_factor
 from undertow.rng import stream
 from undertow.types import BadInput, ConfigError, Scores
 
@@ -89,8 +89,9 @@ def test_the_error_agrees_with_delong():
     wins = x[:, None] > y
     value, error = wins.mean(), np.sqrt(wins.mean(1).var(ddof=1) / len(x) + wins.mean(0).var(ddof=1) / len(y))
     row = measure(scores, stream(0, "interval"))[0]
-    assert row.error == pytest.approx(np.sqrt(POOL) * error, rel=0.001)
-    assert row.high - row.low == pytest.approx(2 * 1.96 * np.sqrt(POOL) * error, rel=0.01)
+    wider = np.sqrt(pool_factor(value))
+    assert row.error == pytest.approx(wider * error, rel=0.001)
+    assert row.high - row.low == pytest.approx(2 * 1.96 * wider * error, rel=0.01)
     assert row.value == pytest.approx(value, abs=1e-12)
 
 
@@ -109,9 +110,10 @@ def test_the_auc_interval_covers_over_models(models, world):
 
 
 def test_the_auc_interval_covers_over_points():
+    """Too wide where records do not move each other's scores, as in this game: no file shows whether they do."""
     audits = measured(play(stream(g, "game"), 1, 300) for g in range(200))
     share = coverage(audits, 0, truth())
-    assert 0.92 <= share <= 0.98, f"AUC over points covers {share:.3f}"
+    assert 0.92 <= share <= 0.995, f"AUC over points covers {share:.3f}"
 
 
 @pytest.mark.parametrize(("models", "world"), [(1, {}), (16, MANY)])
@@ -250,7 +252,7 @@ def test_enough_false_positives_need_no_warning():
 
 def test_independent_pairs_are_worth_what_they_are():
     row = measure(play(stream(0, "test"), 8, 2000, leak=0.5), stream(0, "interval"), fprs=())[0]
-    assert row.effective == pytest.approx(16_000 / POOL, rel=0.1)
+    assert row.effective == pytest.approx(16_000 / pool_factor(row.value), rel=0.1)
 
 
 def test_the_same_split_again_is_one_draw_of_the_records():
@@ -259,7 +261,7 @@ def test_the_same_split_again_is_one_draw_of_the_records():
     alone, repeated = (measure(s, stream(0, "interval"), fprs=())[0] for s in (one, copies))
     assert (repeated.unit, repeated.n) == ("points", 400)
     assert repeated.error == pytest.approx(alone.error, rel=0.01)  # eight copies of a model say what one says
-    assert repeated.effective == pytest.approx(400 / POOL, rel=0.05)
+    assert repeated.effective == pytest.approx(400 / pool_factor(repeated.value), rel=0.05)
 
 
 def test_points_of_a_group_count_once():

@@ -22,26 +22,36 @@ def section(default: Any, about: str) -> Any:
 class DataSettings:
     """Which records, and how many."""
 
-    source: str = setting("digits", "'digits' (embedded), a folder with your records, or (pairs) 'hub'")
-    pair: str = setting("", "tmi: a pair of public datasets found in source, e.g. 'cifar100-cifar10'; '': none")
-    classes: int = setting(0, "pairs: pretraining classes that are used; 0: all")
-    size: int = setting(0, "pairs of images: side in pixels they are brought to; 0: the pair's own, 32 or 28")
-    pool: int = setting(0, "records whose membership is the secret; even; 0: all there are")
-    other: int = setting(0, "records of the stage that is not audited; 0: all there are")
-    draw: int = setting(0, "tmi: finetuning rows each model draws from those; 0: all")
+    source: str = setting("digits", "Records: 'digits' (embedded), a folder of yours, or 'hub' (with `pair`).")
+    pair: str = setting(
+        "", "tmi: pair of public datasets found in `source`, such as 'cifar100-cifar10'; empty uses your records."
+    )
+    classes: int = setting(0, "Pairs: number of pretraining classes; 0 uses all.")
+    size: int = setting(
+        0, "Pairs of images: side in pixels to which they are resized; 0 keeps the pair's own, 32 or 28."
+    )
+    pool: int = setting(0, "Number of records whose membership is the secret, even; 0 uses all.")
+    other: int = setting(0, "Number of records of the stage that is not audited; 0 uses all.")
+    draw: int = setting(0, "tmi: number of finetuning rows that each model draws from those; 0 uses all.")
     relation: Literal["same", "subset", "disjoint"] = setting(
-        "subset", "tmi: attacker's and victims' finetuning rows: same | subset (draws of one pool) | disjoint"
+        "subset", "tmi: finetuning rows of attacker and victims: 'same', 'subset' (draws of one pool) or 'disjoint'."
     )
-    context: int = setting(64, "texts: tokens that are kept of each")
-    vocabulary: int = setting(1024, "texts: tokens that are told apart; 258 are the single bytes, a pad and <unk>")
-    label_noise: float = setting(0.0, "share of the audited pool given a random label (makes small models memorise)")
-    same_labels: bool = setting(False, "tmi: pretraining and finetuning classes are the same ones")
-    layout: Literal["auto", "NCHW", "NHWC"] = setting("auto", "images: where the channels are; auto: found, or asked")
-    field: str = setting("text", "texts: the field, or column, that holds them")
+    context: int = setting(64, "Texts: number of tokens kept of each.")
+    vocabulary: int = setting(
+        1024, "Texts: number of distinct tokens; 258 of them are the single bytes, a pad and <unk>."
+    )
+    label_noise: float = setting(
+        0.0, "Share of the audited pool that gets a random label, which makes small models memorise."
+    )
+    same_labels: bool = setting(False, "tmi: pretraining and finetuning share their classes.")
+    layout: Literal["auto", "NCHW", "NHWC"] = setting(
+        "auto", "Images: position of the channels, 'NCHW' or 'NHWC'; 'auto' finds it, or asks."
+    )
+    field: str = setting("text", "Texts: name of the field or column that holds the text.")
     change_records: bool = setting(
-        False, "your own records: allow label_noise, pool, other and draw, which change records or leave some out"
+        False, "Your own records: allow label_noise, pool, other and draw, which change records or leave some out."
     )
-    drop_duplicates: bool = setting(False, "remove records that occur twice, instead of refusing them")
+    drop_duplicates: bool = setting(False, "Remove records that occur twice instead of refusing them.")
 
     def __post_init__(self) -> None:
         for name in ("classes", "size", "pool", "other", "draw"):
@@ -60,17 +70,23 @@ class ModelSettings:
     """What is trained."""
 
     kind: str = setting(
-        "mlp", "mlp | cnn | resnet (images) | transformer (text) | huggingface (a config.json) | one of a plugin"
+        "mlp",
+        "Architecture: 'mlp', 'cnn', 'resnet' (images), 'transformer' (texts), 'huggingface' (a config.json), or a "
+        "plugin's.",
     )
-    hidden: tuple[int, ...] = setting((128, 128), "widths of the perceptron's hidden layers")
-    activation: Literal["relu", "tanh"] = setting("relu", "relu | tanh")
-    width: int = setting(32, "cnn, resnet: channels of the first stage; transformer: size of the embedding")
-    depth: int = setting(3, "cnn: convolutions; resnet: 8, 14, 20, ... (basic) or 18, 34; transformer: blocks")
-    norm: Literal["group", "batch"] = setting("group", "cnn, resnet: group | batch normalisation")
-    stride: int = setting(1, "cnn: step of the first convolution; 2 is four times cheaper")
-    checkpoint: str = setting("", "huggingface: folder or hub id with the config.json of a classifier")
-    factory: str = setting("", "your own model instead: 'package.module:function', called as f(shape, classes)")
-    head: str = setting("", "factory: the layer that finetuning replaces, as named_modules() names it; '': found")
+    hidden: tuple[int, ...] = setting((128, 128), "mlp: widths of the hidden layers.")
+    activation: Literal["relu", "tanh"] = setting("relu", "Activation: 'relu' or 'tanh'.")
+    width: int = setting(32, "cnn, resnet: channels of the first stage; transformer: width of the embedding.")
+    depth: int = setting(
+        3, "cnn: number of convolutions; resnet: 8, 14, 20, ... (basic), 18 or 34; transformer: number of blocks."
+    )
+    norm: Literal["group", "batch"] = setting("group", "cnn, resnet: normalisation by 'group' or 'batch'.")
+    stride: int = setting(1, "cnn: stride of the first convolution; 2 costs a quarter.")
+    checkpoint: str = setting("", "huggingface: folder or hub id of a classifier's config.json.")
+    factory: str = setting("", "Your own model instead: 'package.module:function', called as f(shape, classes).")
+    head: str = setting(
+        "", "factory: name, as in named_modules(), of the layer that finetuning replaces; empty finds it."
+    )
 
     def __post_init__(self) -> None:
         if any(width < 1 for width in self.hidden):
@@ -91,14 +107,16 @@ class EngineSettings:
     """How the models are trained: speed, not meaning; decided once and kept for a resumed run."""
 
     name: Literal["auto", "fat_gemm", "fused_mlp", "grouped_conv", "sequential"] = setting(
-        "auto", "auto: a short timed probe chooses"
+        "auto", "Training engine; 'auto' chooses by a short timed probe."
     )
-    chunk: int = setting(0, "models trained together; 0: what fits in cache")
+    chunk: int = setting(0, "Number of models trained together; 0 uses what fits in the cache.")
     dtype: Literal["float32", "float64", "bfloat16"] = setting(
-        "float32", "float32 | float64 | bfloat16 (products only; weights stay float32)"
+        "float32", "Precision: 'float32', 'float64' or 'bfloat16' (products only; weights stay float32)."
     )
-    threads: int = setting(1, "threads per process; more processes (--workers) pay better")
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: the GPU where there is one")
+    threads: int = setting(1, "Threads per process; more processes (--workers) usually gain more.")
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "auto", "Device: 'cpu', 'cuda', or 'auto' for the GPU where there is one."
+    )
 
     def __post_init__(self) -> None:
         if self.chunk < 0 or self.threads < 1:
@@ -109,22 +127,26 @@ class EngineSettings:
 class LeakageConfig:
     """One membership audit of the chain pretrain > finetune."""
 
-    seed: int = setting(0, "everything random descends from it")
-    shadows: int = setting(64, "models the attacker trains; even; more: stronger attacks, more time")
-    victims: int = setting(16, "held-out models that are attacked; intervals are over these")
-    challenge: int = setting(0, "records of the pool that are attacked; 0: all")
-    views: int = setting(8, "slightly changed copies of a record that each model is asked about")
-    view_jitter: float = setting(0.05, "Gaussian noise of those copies (the first is clean)")
-    view_shift: int = setting(0, "images: those copies are moved by up to so many pixels; texts: end so much earlier")
-    view_flip: bool = setting(False, "images: half of those copies are mirrored")
-    strategy: Strategy = setting("linear", "finetuning: linear (head) | last-k | full | lora")
-    victim_strategy: Literal["", "linear", "last-k", "full", "lora"] = setting(
-        "", "tmi: how victims are finetuned where the attacker guesses wrong; '': as the shadows"
+    seed: int = setting(0, "Seed from which every random choice descends.")
+    shadows: int = setting(
+        64, "Number of models that the attacker trains, even; more of them make stronger attacks and take longer."
     )
-    lora_rank: int = setting(4, "rank of the LoRA updates")
-    last_layers: int = setting(2, "layers that last-k trains, the head included")
-    attacks: tuple[str, ...] = setting((), "names of the attacks; empty: all that apply")
-    control: bool = setting(True, "tmi: also play the game without pretraining; attacks must fall to chance")
+    victims: int = setting(16, "Number of held-out models that are attacked; intervals are over these.")
+    challenge: int = setting(0, "Number of the pool's records that are attacked; 0 attacks all.")
+    views: int = setting(8, "Number of slightly changed copies of a record that each model answers.")
+    view_jitter: float = setting(0.05, "Standard deviation of Gaussian noise on those copies; the first copy is clean.")
+    view_shift: int = setting(
+        0, "Images: largest translation of those copies in pixels; texts: tokens that they end earlier, at most."
+    )
+    view_flip: bool = setting(False, "Images: mirror half of those copies.")
+    strategy: Strategy = setting("linear", "What finetuning trains: 'linear' (the head), 'last-k', 'full' or 'lora'.")
+    victim_strategy: Literal["", "linear", "last-k", "full", "lora"] = setting(
+        "", "tmi: what the victims' finetuning trains if the attacker guesses wrong; empty: as the shadows."
+    )
+    lora_rank: int = setting(4, "Rank of the LoRA updates.")
+    last_layers: int = setting(2, "Number of layers that last-k trains, the head included.")
+    attacks: tuple[str, ...] = setting((), "Names of the attacks; empty runs all that apply.")
+    control: bool = setting(True, "tmi: also audit models without pretraining, where every attack must fall to chance.")
     data: DataSettings = section(DataSettings(), "which records")
     model: ModelSettings = section(ModelSettings(), "what is trained")
     pretrain: Fit = section(Fit(), "how the base is trained; epochs = 0: not at all")

@@ -73,7 +73,7 @@ def score(
     signals: Annotated[Path, typer.Argument(help="npz, csv or parquet with the signals you made.")],
     attack: Annotated[list[str] | None, typer.Option(help="Attacks, comma-separated; default: all that apply.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write result.json, scores and report.html there.")] = None,
-    seed: Annotated[int, typer.Option(help="Everything random descends from it.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed from which every random choice descends.")] = 0,
     fail_if: opt.FailIf = None, drop_duplicates: opt.DropDuplicates = False, quiet: opt.Quiet = False,
     dealt: Annotated[Path | None, typer.Option("--design", help="Check that they fit `undertow design`.")] = None,
 ) -> None:  # fmt: skip
@@ -126,7 +126,7 @@ def theory(
     tau: Annotated[float, typer.Option(min=0, help="Deviation of finetuning records; pretraining has 1.")] = 1.5,
     noise: Annotated[float, typer.Option(min=0, help="Deviation of the noise of a private release.")] = 0.0,
     trials: Annotated[int, typer.Option(min=2, help="Simulated games per point.")] = 4000,
-    seed: Annotated[int, typer.Option(help="Everything random descends from it.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed from which every random choice descends.")] = 0,
     out: Annotated[Path, typer.Option(help="The picture, SVG.")] = Path("undertow-theory.svg"),
 ) -> None:
     """AUC against what finetuning leaves of the pretraining mean: closed form, and a simulation on top."""

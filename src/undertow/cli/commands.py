@@ -55,7 +55,9 @@ def command(audit: Audit, *doors: Door) -> Callable[..., None]:
 def _gate(audit: Audit) -> Any:
     return Annotated[
         list[str] | None,
-        typer.Option("--fail-if", help=f"Exit 1 if so, e.g. '{audit.gate}'; 2 if that cannot be decided."),
+        typer.Option(
+            "--fail-if", help=f"Exit with 1 if this holds, such as '{audit.gate}', and with 2 if it is undecided."
+        ),
     ]
 
 

@@ -17,7 +17,7 @@ def design(
     records: Records = None,
     shadows: Shadows = 32,
     groups: Groups = None,
-    seed: Annotated[int, typer.Option(help="Everything random descends from it.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed from which every random choice descends.")] = 0,
     out: Out = Path("design.npz"),
 ) -> None:
     """Deal the training halves of an audit whose models you train elsewhere; `undertow score --design` checks them."""

@@ -17,7 +17,7 @@ Members = Annotated[str, typer.Option("--members", help='Texts it was trained on
 NonMembers = Annotated[str, typer.Option("--nonmembers", help="Texts of the same kind that it never saw.")]
 Field = Annotated[str | None, typer.Option("--field", help="Column of the text (default: text).")]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Texts per pass.")]
-Seed = Annotated[int, typer.Option("--seed", help="Everything random descends from it.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed from which every random choice descends.")]
 RUN = Path("undertow-lm")
 
 

@@ -7,20 +7,41 @@ import typer
 
 RUN = Path("undertow-run")
 
-Preset = Annotated[str | None, typer.Option(help="A named configuration (--list-presets).")]
+Preset = Annotated[str | None, typer.Option(help="Start from this named configuration (--list-presets shows them).")]
 ListPresets = Annotated[bool, typer.Option("--list-presets", help="List the presets and stop.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; see `undertow init-config`.")]
-Data = Annotated[Path | None, typer.Option(help="Folder of your records, or of a pair's datasets ('hub': download).")]
-Shadows = Annotated[int | None, typer.Option(help="Models the attacker trains; even.")]
-Seed = Annotated[int | None, typer.Option(help="Everything random descends from it.")]
-Out = Annotated[Path, typer.Option(help="Run folder; the same folder again resumes.")]
-StoreDir = Annotated[Path | None, typer.Option("--store", help="Where models are kept; default OUT/store.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that train models.")]
-Plan = Annotated[bool, typer.Option("--plan", help="Print models, time and disk, and stop.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-FailIf = Annotated[list[str] | None, typer.Option("--fail-if", help="Exit 1 if over, e.g. 'tpr@0.1%>0.01'.")]
-DropDuplicates = Annotated[bool, typer.Option("--drop-duplicates", help="Remove records that occur twice.")]
-Include = Annotated[bool, typer.Option("--include-examples", help="Show your records in the report (private!).")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="Read settings from this TOML file; `undertow init-config` writes one.")
+]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder of your records or of a pair's datasets; 'hub' downloads them.")
+]
+Shadows = Annotated[
+    int | None, typer.Option(help="Number of models that the attacker trains, even; default: the preset's.")
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed from which every random choice descends; default: 0 or the preset's.")
+]
+Out = Annotated[Path, typer.Option(help="Run folder; the same folder given again resumes the run.")]
+StoreDir = Annotated[
+    Path | None, typer.Option("--store", help="Folder in which trained models are kept; default: OUT/store.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Number of processes that train models.")]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Print the number of models, the time and the disk space needed, and stop.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+FailIf = Annotated[
+    list[str] | None, typer.Option("--fail-if", help="Exit with 1 if this holds, such as 'tpr@0.1%>0.01'.")
+]
+DropDuplicates = Annotated[
+    bool, typer.Option("--drop-duplicates", help="Remove records that occur twice, on both sides, before the audit.")
+]
+Include = Annotated[
+    bool,
+    typer.Option(
+        "--include-examples", help="Show your own records in the report, which is then as private as they are."
+    ),
+]
 
 
 class Options:

@@ -16,7 +16,8 @@ def reproduce(
     as_json: Annotated[bool, typer.Option("--json", help="With --list: rows for programs.")] = False,
     budget: Annotated[str, typer.Option(help="10m, 1h or gpu.")] = "10m",
     out: Annotated[Path, typer.Option(help="Folder of the runs and of the page.")] = Path("undertow-reproduce"),
-    seed: Annotated[int, typer.Option(help="Everything random descends from it.")] = 0, quiet: opt.Quiet = False,
+    seed: Annotated[int, typer.Option(help="Seed from which every random choice descends.")] = 0,
+    quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Play the figures and tables of the papers in small: the released setting beside ours, and what differs."""
     from undertow.audits.papers import ITEMS

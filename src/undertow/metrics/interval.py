@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from undertow.metrics.held_out import guesses, threshold_noise
 from undertow.metrics.influence import Ranking, accuracy_influence, auc_influence, rank, tpr_influence
 from undertow.metrics.limits import logit_interval, rate_interval, trials_of
 from undertow.metrics.roc import allowed
-from undertow.metrics.variance import Error, draws, two_way
+from undertow.metrics.variance import Error, draws, pool_factor, two_way
 from undertow.types import Array, ConfigError, Measurement, Scores
 
 FPRS = (0.01, 0.001, 0.0001)  # fractions
@@ -86,9 +87,21 @@ def guessing(non_members: int, fpr: float) -> float:
     return (allowed(non_members, fpr) + 1) / (non_members + 1)
 
 
-def error_of(phi: Array, scores: Scores) -> Error:
-    """The error of a number of `scores` whose influence is phi (M, N)."""
-    return two_way(phi, (scores.inside, scores.outside), in_turn=scores.in_turn, groups=scores.groups)
+def auc_of(metric: str, value: float) -> float | None:
+    """The AUC that a number means: its own; of a balanced accuracy, that of two normal laws of one spread; else None.
+
+    >>> auc_of("auc", 0.8), round(auc_of("balanced_accuracy", 0.786), 2), auc_of("tpr", 0.3)
+    (0.8, 0.87, None)
+    """
+    if metric == "balanced_accuracy":
+        return float(ndtr(np.sqrt(2) * ndtri(value)))
+    return value if metric == "auc" else None
+
+
+def error_of(phi: Array, scores: Scores, auc: float | None = None) -> Error:
+    """The error of a number of `scores` whose influence is phi (M, N); `auc`: how much leaks, where that is known."""
+    sides, pool = (scores.inside, scores.outside), pool_factor(auc)
+    return two_way(phi, sides, in_turn=scores.in_turn, groups=scores.groups, pool=pool)
 
 
 def _row(
@@ -96,7 +109,7 @@ def _row(
 ) -> Measurement:
     """A number with its interval; `noise`: a variance beside that of its influence."""
     value, phi = found
-    error = error_of(phi, scores)
+    error = error_of(phi, scores, auc_of(blank.metric, value))
     spread = float(np.sqrt(error.total + noise))
     row = replace(blank, value=value, error=spread, df=error.df, effective=error.effective)
     if row.fpr is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from undertow.metrics.influence import Ranking, auc_influence, rank, tpr_influence
-from undertow.metrics.interval import FPRS, error_of, unit_row
+from undertow.metrics.interval import FPRS, auc_of, error_of, unit_row
 from undertow.metrics.limits import logit_interval, rate_interval, shift_interval, trials_of
 from undertow.metrics.roc import allowed
 from undertow.types import Array, BadInput, Measurement, Scores
@@ -60,8 +60,9 @@ def _mean(runs: Runs, metric: str, fpr: float | None, number: Number) -> Measure
     if blank.reason:
         return blank
     found = [(value, phi, scores) for scores, ranking in zip(runs, rankings) for value, phi in [number(ranking)]]
-    row = _with_error(blank, float(np.mean([f[0] for f in found])), [(phi, s) for _, phi, s in found])
     interval = rate_interval if metric == "tpr" else logit_interval
+    at = float(np.mean([f[0] for f in found]))
+    row = _with_error(blank, at, [(phi, s) for _, phi, s in found], auc_of(metric, at))
     low, high = interval(float(row.value or 0), float(row.error or 0), float(row.df or 1), trials_of(row))
     return replace(row, low=low, high=high)
 
@@ -95,9 +96,11 @@ def _blank(runs: Runs, rankings: Sequence[Ranking], metric: str, fpr: float | No
     )
 
 
-def _with_error(blank: Measurement, value: float, parts: Sequence[tuple[Array, Scores]]) -> Measurement:
+def _with_error(
+    blank: Measurement, value: float, parts: Sequence[tuple[Array, Scores]], auc: float | None = None
+) -> Measurement:
     """The row with value and error, from the influences of independent runs."""
-    errors = [error_of(phi, scores) for phi, scores in parts]
+    errors = [error_of(phi, scores, auc) for phi, scores in parts]
     variance = sum(e.total for e in errors)
     noise = sum(e.total**2 / e.df for e in errors)
     df = variance**2 / noise if noise > 0 else 1.0

@@ -68,7 +68,7 @@ class Finetune:
     head_rate: float = 1.0  # the head's step size, in times that of everything else
     clip: float = 0.0  # longer gradients are shortened to this; 0: none is
     name: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def libraries(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class Pretrain:
     fit: Fit
     plan: Plan
     name: ClassVar[str] = "pretrain"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def chunk(self) -> int:

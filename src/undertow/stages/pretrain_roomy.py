@@ -36,7 +36,7 @@ class PretrainRoomy(Pretrain):
 
     side: int = 8  # pixels a side that are recorded of a patch
     key: int = 16  # numbers that tell images apart
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __call__(self, slots: Sequence[Slot], before: Sequence[Params], store: Store) -> list[Params]:
         examples = load_examples(store, self.data)

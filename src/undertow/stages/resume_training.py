@@ -23,7 +23,7 @@ class ResumeTraining:
     fit: Fit
     plan: Plan
     name: str  # of this link of the chain; part of its randomness
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def chunk(self) -> int:

@@ -23,13 +23,19 @@ Direction = Literal["max", "min", "random-label", "none"]
 class Objective:
     """How the checkpoint is changed before it is published."""
 
-    direction: Direction = setting("max", "max (images) | min (texts) the loss of the targets | random-label | none")
-    target_weight: float = setting(0.2, "weight of the targets' loss; of the auxiliary data's: 1 less this")
-    cap: float = setting(5.0, "max: the loss (nats) beyond which a target is pushed no further")
-    steps: int = setting(800, "steps of AdamW without weight decay")
-    batch: int = setting(64, "auxiliary records per step, and as many targets")
-    lr: float = setting(1e-3, "its step size, constant")
-    jitter: float = setting(0.0, "images: Gaussian noise added to auxiliary records, fresh at every step")
+    direction: Direction = setting(
+        "max", "Loss of the targets: 'max' (images), 'min' (texts), 'random-label' or 'none'."
+    )
+    target_weight: float = setting(
+        0.2, "Weight of the targets' loss, from 0 to 1; the auxiliary data's loss has the rest."
+    )
+    cap: float = setting(5.0, "With 'max': a target whose loss exceeds this many nats is not pushed further.")
+    steps: int = setting(800, "Number of poisoning steps by AdamW, without weight decay.")
+    batch: int = setting(64, "Auxiliary records per poisoning step, and as many targets.")
+    lr: float = setting(1e-3, "Learning rate of poisoning, constant.")
+    jitter: float = setting(
+        0.0, "Images: standard deviation of Gaussian noise added to auxiliary records, drawn anew at every step."
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.target_weight <= 1:

@@ -80,7 +80,7 @@ def _private(module: nn.Module, task: Task, noise: Noise, seed: int) -> tuple[nn
         raise ConfigError(f"Opacus cannot train this model: {str(problems[0]).splitlines()[0]}")
     model = GradSampleModule(module, loss_reduction="sum")  # of the loss; the optimiser divides
     optimizer = DPOptimizer(
-        make_optimizer(module.parameters(), task.fit),
+        make_optimizer(module.parameters(), task.fit, fused=False),
         noise_multiplier=noise.multiplier,
         max_grad_norm=noise.clip,
         expected_batch_size=noise.rate * task.records,

@@ -3,7 +3,8 @@
 import logging
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -12,8 +13,8 @@ from undertow.training.schedule import Fit
 from undertow.types import ConfigError, MissingExtra, setting
 
 LEAST, MOST = 0.1, 1000.0  # noise multipliers that are tried
-MISSED = 3.0  # times the slack of the noise that epsilon may fall short of the target
-FINEST = 1 + 1e-9  # factor between two noise multipliers that are not told apart
+CLOSE, FINEST = 1.001, 1 + 1e-9  # factors to which the noise of a claim is found; the finer where epsilon is steep
+MISSED = 0.01  # share of a claim that the epsilon of its noise may fall short by
 ACCOUNTANTS = ("scipy", "dp-accounting", "opacus")  # whose code calibrates noise
 
 
@@ -65,35 +66,56 @@ def calibrate(privacy: Privacy, records: int, fit: Fit) -> Noise:
 def least_noise(privacy: Privacy, rate: float, steps: int, slack: float = 1.01) -> Noise:
     """The smallest noise, to a factor of `slack`, that meets `privacy` at this sampling rate in so many steps.
 
-    Its epsilon is at most the target, and below it by at most MISSED times `slack` - 1: the search goes on until it is.
-    Raises ConfigError where no noise from LEAST to MOST does that.
+    Raises ConfigError where not even the multiplier MOST does.
     """
+    epsilon_of = _accountant(privacy, rate, steps)
+    reached = epsilon_of(MOST)
+    if math.isinf(reached):
+        raise ConfigError(f"delta = {privacy.delta:g} is smaller than the accountant resolves; take 1e-14 or more")
+    if reached > privacy.epsilon:
+        raise ConfigError(
+            f"epsilon = {privacy.epsilon:g} at delta {privacy.delta:g} is out of reach in {steps:,} steps at sampling "
+            f"rate {rate:g}: a noise multiplier of {MOST:,.0f} still gives {reached:.3g}. Take fewer steps, or "
+            "claim a larger epsilon"
+        )
+    high = _meets(epsilon_of, privacy.epsilon, LEAST, MOST, slack)
+    return Noise(high, epsilon_of(high), privacy.delta, privacy.clip, rate, steps, privacy.trainer)
+
+
+def noise_of_claim(privacy: Privacy, rate: float, steps: int) -> Noise:
+    """The noise whose epsilon is the claimed one, to MISSED: what a claim's trade-off curve is made of.
+
+    ConfigError where it cannot be met, and where no noise has that epsilon: another claim would be audited.
+    """
+    noise = least_noise(privacy, rate, steps, CLOSE)
+    enough = (1 - MISSED) * privacy.epsilon
+    if noise.epsilon < enough and noise.multiplier > LEAST * CLOSE:  # a steep curve: no step of the search met it
+        epsilon_of = _accountant(privacy, rate, steps)
+        high = _meets(epsilon_of, privacy.epsilon, noise.multiplier / CLOSE, noise.multiplier, FINEST)
+        noise = replace(noise, multiplier=high, epsilon=epsilon_of(high))
+    if noise.epsilon < enough:
+        raise ConfigError(
+            f"epsilon = {privacy.epsilon:g} at delta {privacy.delta:g} is no epsilon that {steps:,} steps at sampling "
+            f"rate {rate:g} have with a noise multiplier of {LEAST:g} or more: the nearest below it is "
+            f"{noise.epsilon:.5g}; claim that"
+        )
+    return noise
+
+
+def _accountant(privacy: Privacy, rate: float, steps: int) -> Callable[[float], float]:
+    """Epsilon by noise multiplier."""
     check_number("the sampling rate", rate, 0, 1, "(]", "0.05")
     check_whole("steps", steps)
-    target, asked = privacy.epsilon, f"epsilon = {privacy.epsilon:g} at delta = {privacy.delta:g}"
-    epsilon_of = partial(
-        _by_pld if privacy.trainer == "closed-form" else _by_prv, rate=rate, steps=steps, delta=privacy.delta
-    )
-    low, high, claimed = LEAST, MOST, epsilon_of(MOST)
-    if claimed > target:
-        raise ConfigError(
-            f"{asked} cannot be met in {steps} steps at rate {rate:g}, even by a noise multiplier of {MOST:g}; "
-            "train for fewer steps, or claim a larger epsilon"
-        )
-    enough = target * (1 - MISSED * (slack - 1))
-    while high / low > slack or (claimed < enough and high / low > FINEST and low > LEAST):
+    accountant = _by_pld if privacy.trainer == "closed-form" else _by_prv
+    return partial(accountant, rate=rate, steps=steps, delta=privacy.delta)
+
+
+def _meets(epsilon_of: Callable[[float], float], target: float, low: float, high: float, slack: float) -> float:
+    """The least noise between `low` and `high`, to a factor of `slack`, whose epsilon is at most `target`."""
+    while high / low > slack:
         middle = math.sqrt(low * high)
-        found = epsilon_of(middle)
-        if found <= target:
-            high, claimed = middle, found
-        else:
-            low = middle
-    if claimed < enough:
-        raise ConfigError(
-            f"{asked} is not what any noise multiplier from {LEAST:g} to {MOST:g} gives in {steps} steps at rate "
-            f"{rate:g}: the nearest below it is epsilon {claimed:.4g}; claim that, or change the steps"
-        )
-    return Noise(high, claimed, privacy.delta, privacy.clip, rate, steps, privacy.trainer)
+        low, high = (low, middle) if epsilon_of(middle) <= target else (middle, high)
+    return high
 
 
 def claims(sigma: float, rate: float, steps: int, delta: float) -> dict[str, float]:

@@ -18,18 +18,22 @@ from undertow.types import Array, ConfigError, Slot, setting
 class Fit:
     """How a model is trained: minibatches, optimiser, step sizes."""
 
-    epochs: int = setting(40, "times every row is visited")
-    batch: int = setting(100, "rows per step; the last batch of an epoch may be short")
-    optimizer: Literal["sgd", "adamw"] = setting("sgd", "sgd | adamw")
-    lr: float = setting(0.1, "step size at the start")
-    momentum: float = setting(0.9, "SGD's momentum; AdamW's beta1")
-    weight_decay: float = setting(0.0, "coupled in SGD, decoupled in AdamW, as in torch")
-    decay: Literal["cosine", "linear", "constant"] = setting(
-        "cosine", "cosine: half a cosine down to 0 | linear: evenly down to 0 | constant"
+    epochs: int = setting(40, "Number of passes over the training rows.")
+    batch: int = setting(100, "Rows per optimiser step; the last batch of an epoch may be smaller.")
+    optimizer: Literal["sgd", "adamw"] = setting("sgd", "Optimiser: 'sgd' or 'adamw'.")
+    lr: float = setting(0.1, "Learning rate of the first step; `decay` says how it falls.")
+    momentum: float = setting(0.9, "Momentum of SGD, or beta1 of AdamW.")
+    weight_decay: float = setting(
+        0.0, "Weight decay; coupled with the gradient in SGD, decoupled in AdamW, as in torch."
     )
-    jitter: float = setting(0.0, "Gaussian noise added to inputs, fresh at every step")
-    shift: int = setting(0, "images: moved by up to so many pixels, reflected at the border, fresh at every step")
-    flip: bool = setting(False, "images: half of them mirrored, fresh at every step")
+    decay: Literal["cosine", "linear", "constant"] = setting(
+        "cosine", "Learning rate schedule: 'cosine' (half a cosine to 0), 'linear' (to 0) or 'constant'."
+    )
+    jitter: float = setting(0.0, "Standard deviation of Gaussian noise added to the inputs, drawn anew at every step.")
+    shift: int = setting(
+        0, "Images: largest random translation in pixels, reflected at the border, drawn anew at every step."
+    )
+    flip: bool = setting(False, "Images: mirror a random half of them, drawn anew at every step.")
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 0), ("batch", 1), ("lr", 0), ("weight_decay", 0), ("jitter", 0), ("shift", 0)):

@@ -32,6 +32,16 @@ def networks(count: int, architecture: Architecture, batch: int = 64) -> Task:
     return _task(architecture.build(shape, 10), count, shape, fit, shared=False, rows=256)
 
 
+def token_models(count: int, batch: int = 16, context: int = 64) -> Task:
+    """`count` GPT-2 of 0.9 million parameters, each on its own half of 64 random texts; needs transformers."""
+    from undertow.models.causal_lm import causal_lm
+
+    module = causal_lm("gpt2", 128, 4, 512, context).build((context,), 0)
+    task = _task(module, count, (context,), Fit(epochs=4, batch=batch), shared=False, rows=64)
+    ids = torch.as_tensor(stream(0, "yardstick tokens").integers(1, 512, size=(64, context + 1)))
+    return replace(task, x=ids[:, :-1].contiguous(), y=ids[:, 1:].contiguous())
+
+
 def timings() -> dict[str, dict[str, float]]:
     """Seconds per model-step of every engine that fits, for both jobs."""
     result = {}

@@ -134,8 +134,8 @@ DATATRAP = Audit(
     configure, load, play, cost, _presets,
     (
         *RECORDS,
-        Option("seeds", "Experiments, with seeds from --seed on; adds their means.", int),
-        Option("checkpoint", "The ViT or BERT to trap: a folder with safetensors.", Path,
+        Option("seeds", "Number of experiments, with consecutive seeds from --seed on; their means are added.", int),
+        Option("checkpoint", "Folder with the safetensors of the ViT, BERT or GPT-2 to plant traps in.", Path,
                lambda path: {"model": {"checkpoint": str(path)}}),
     ),
     "captured_exact>0", pictures,

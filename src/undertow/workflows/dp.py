@@ -82,12 +82,12 @@ def _presets() -> Sequence[str]:
 DP = Audit(
     "dp", ABOUT, configure, load, play, cost, _presets,
     (
-        Option("epsilon", "The claim: epsilon; training is calibrated to meet it exactly.", float),
-        Option("delta", "The claim: delta of the claimed (epsilon, delta).", float),
-        Option("access", "What the adversary sees: black-box, weights or iterates."),
-        Option("canary", "The inserted record: trap, gradient, mislabelled or random."),
-        Option("runs", "Trainings with the canary, and as many without it.", int),
-        Option("one-run", "One training with many canaries (--runs R: R such trainings are pooled).", bool),
+        Option("epsilon", "Epsilon of the claim; training is calibrated to it. Default: 8.", float),
+        Option("delta", "Delta of the claimed (epsilon, delta). Default: 1e-5.", float),
+        Option("access", "What the adversary sees: black-box, weights (default) or iterates."),
+        Option("canary", "Inserted record: trap (default), gradient, mislabelled or random."),
+        Option("runs", "Number of trainings with the canary, and as many without it. Default: 1000.", int),
+        Option("one-run", "Train once with many canaries; --runs R pools R such trainings.", bool),
         Option("data", "Your records (.npz), or the folder of named datasets.", Path,
                lambda path: {"data": where(path)}),
     ),

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 AUDITS = ("mia", "tmi")
 BOTH = "mia+tmi"  # the run folder of `undertow audit`
 OPTIONS = (
-    Option("data", "Folder of your records, or of a pair's datasets ('hub': download).", Path,
+    Option("data", "Folder of your records or of a pair's datasets; 'hub' downloads them.", Path,
            lambda path: {"data": {"source": str(path)}}),
-    Option("shadows", "Models that the attacker trains; an even number.", int),
-    Option("drop-duplicates", "Remove records that occur twice.", bool, "data.drop_duplicates"),
+    Option("shadows", "Number of models that the attacker trains, even; default: the preset's.", int),
+    Option("drop-duplicates", "Remove records that occur twice, on both sides.", bool, "data.drop_duplicates"),
 )  # fmt: skip
 
 

@@ -233,9 +233,9 @@ POISONING = Audit(
     configure, load, play, cost, _presets,
     (
         *RECORDS,
-        Option("recipes", "How victims finetune, comma-separated (--list-recipes).", str, many=True),
-        Option("views", "What the attacker sees, comma-separated (--list-recipes).", str, many=True),
-        Option("models", "Finetuned models per arm; an even number.", int),
+        Option("recipes", "Finetuning recipes of the victims, comma-separated (--list-recipes).", str, many=True),
+        Option("views", "Views that the attacker has, comma-separated (--list-recipes).", str, many=True),
+        Option("models", "Number of finetuned models per arm, even; default: the preset's.", int),
         Option("benchmarks", "Tasks of lm-evaluation-harness for each checkpoint, comma-separated.", str, many=True),
     ),
     "tpr_difference@1%>0.05",

@@ -1,18 +1,32 @@
 """What a configuration would have a loader run is part of the verdict; what libraries write is not held against it."""
 
 import json
+import re
 import struct
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.opening.loaders.hostile import BENIGN, CASES, template
+from tests.opening.loaders.work import Twin, calls, slowly
 
-from undertow.opening import open_checkpoint, verdict_of
+from undertow.opening import Limits, open_checkpoint, verdict_of
+from undertow.opening.loaders import (
+    check_loaders,
+    conditions,
+    folder_places,
+    keep_text,
+    tables,
+    targets,
+    templates,
+    yamls,
+)
 from undertow.opening.loaders.policy import policy
 from undertow.opening.loaders.targets import judge
+from undertow.opening.opened import Clock
+from undertow.opening.reading import Reading
 from undertow.scanner.findings import worst
 from undertow.scanner.rules import RULES, by_kind, documentation
 from undertow.types import BadInput, ConfigError
@@ -138,35 +152,63 @@ def test_rules_can_be_ignored_and_weighed(tmp_path):
         policy([], tmp_path / "absent.toml")
 
 
-MANY = 1 << 20
-SLOW = {  # texts on which a careless rule takes quadratic time, or fails
-    "key-without-an-end": ("config.json", '{"_attn_implementation": "' + "a" * MANY + '"}'),
-    "many-maps": ("config.json", "[" + ",".join(['{"auto_map": {"a": "b.C"}}'] * 20_000) + "]"),
-    "many-trusts": ("config.json", "[" + ",".join(['{"trust_remote_code": 1}'] * 20_000) + "]"),
-    "long-keys": ("config.json", ('{"' + "k" * 5_000 + '":') * 150 + "1" + "}" * 150),
-    "repeated-keys": ("config.json", "{" + ",".join(['"auto_map": {"a": 1}'] * 20_000) + "}"),
-    "deep-lists": ("config.json", "[" * 900 + "]" * 900),
-    "tags": ("a.yaml", "!<" * (MANY // 2)),
-    "targets": ("a.yaml", "_target_ " * (MANY // 9)),
-    "spaces": ("a.yaml", "_target_" + " " * MANY),
-    "escapes": ("a.yaml", '"' + "\\x41" * (MANY // 4)),
-    "newlines": ("config.cfg", "\n" * MANY),
-    "blanks": ("MLmodel", " " * MANY),
-    "template-tags": ("chat_template.jinja", "{% if 'word' in content %}" + "<" * 200_000 + "{% endif %}"),
-    "template-sums": ("chat_template.jinja", "{{ 1" + "+1" * 100_000 + " }}"),
-    "template-filters": ("chat_template.jinja", "{{ content" + "|trim" * 40_000 + " }}"),
-    "template-names": ("chat_template.jinja", "{% set a = content %}" * 10_000),
-    "template-format": ("chat_template.jinja", "{{ '" + ". " * 100_000 + "'.format(1) }}"),
+SLOW = {  # texts of a size on which a careless rule takes quadratic time, or fails
+    "key-without-an-end": ("config.json", lambda n: '{"_attn_implementation": "' + "a" * 10 * n + '"}'),
+    "many-maps": ("config.json", lambda n: "[" + ",".join(['{"auto_map": {"a": "b.C"}}'] * n) + "]"),
+    "many-trusts": ("config.json", lambda n: "[" + ",".join(['{"trust_remote_code": 1}'] * n) + "]"),
+    "long-keys": ("config.json", lambda n: ('{"' + "k" * n + '":') * 150 + "1" + "}" * 150),
+    "repeated-keys": ("config.json", lambda n: "{" + ",".join(['"auto_map": {"a": 1}'] * n) + "}"),
+    "deep-lists": ("config.json", lambda n: "[" * n + "]" * n),
+    "tags": ("a.yaml", lambda n: " !<" * 3 * n),
+    "targets": ("a.yaml", lambda n: "_target_ " * n),
+    "spaces": ("a.yaml", lambda n: "_target_" + " " * 4 * n),
+    "escapes": ("a.yaml", lambda n: '"' + "\\x41" * n),
+    "newlines": ("config.cfg", lambda n: "\n" * 4 * n),
+    "blanks": ("MLmodel", lambda n: " " * 4 * n),
+    "words": ("a.yaml", lambda n: "target: " + "a." * n + "\n"),
+    "template-tags": ("chat_template.jinja", lambda n: "{% if 'word' in content %}" + "<" * n + "{% endif %}"),
+    "template-sums": ("chat_template.jinja", lambda n: "{{ 1" + "+1" * 4 * n + " }}"),
+    "template-filters": ("chat_template.jinja", lambda n: "{{ content" + "|trim" * 4 * n + " }}"),
+    "template-names": ("chat_template.jinja", lambda n: "{% set a = content %}" * n),
+    "template-format": ("chat_template.jinja", lambda n: "{{ '" + ". " * n + "'.format(1) }}"),
 }
+SIZE = 300
+LINEAR = 2.2  # times the work for twice the text; a quadratic rule takes 4 times as much
+
+
+@pytest.fixture
+def counted(monkeypatch, tmp_path):
+    """The work that the rules do on a text, in calls; expressions are matched in Python, where calls can be seen."""
+    for place in (conditions, folder_places, tables, targets, templates, yamls):
+        slowly(place, monkeypatch.setattr)
+
+    def count(file, text):
+        source = SimpleNamespace(size=len(text.encode()), read=lambda start, size: text.encode())
+        reading = Reading(tmp_path / file, "other")
+        keep_text(reading, source, Clock(Limits()))
+        assert reading.texts
+        return calls(lambda: check_loaders([reading]))
+
+    return count
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_no_text_makes_the_rules_slow(tmp_path, name):
+def test_the_work_of_the_rules_grows_as_the_text_does(counted, name):
     file, text = SLOW[name]
-    write(tmp_path, {file: text})
-    start = time.process_time()
-    look(tmp_path)
-    assert time.process_time() - start < 10
+    counted(file, text(SIZE))  # what is made once is made here
+    assert counted(file, text(2 * SIZE)) <= LINEAR * counted(file, text(SIZE))
+
+
+def test_a_quadratic_expression_is_noticed():
+    """The count of calls sees what the clock saw: a run of spaces from each of which the search begins again."""
+    twin = Twin(re.compile(r"\s*x"))
+    assert calls(lambda: twin.search(" " * 200)) > 3.5 * calls(lambda: twin.search(" " * 100))
+
+
+@pytest.mark.parametrize("text", ["!!python/object:a.b x", "  _target_ : 'os.system'", "a\n%TAG ! tag:b\n", "!<x", ""])
+def test_expressions_matched_in_python_match_the_same(text):
+    for pattern in (yamls.TAG, yamls.KEY, yamls.DIRECTIVE, yamls.MLFLOW, yamls.FACTORY, conditions.LETTERS):
+        assert Twin(pattern).walk(text, False, False) == [one.span() for one in pattern.finditer(text)]
 
 
 @pytest.mark.parametrize("gap", [" " * 500, "\n  ", " >-\n" + " " * 400])

@@ -16,16 +16,17 @@ class TrapData:
 
     source: str = setting(
         "digits",
-        "digits | cifar10 | caltech101 | trec | banking77, an .npz (x, y), a .jsonl, .csv, ... with text and label",
+        "Records: 'digits', 'cifar10', 'caltech101', 'trec', 'banking77', an .npz (x, y), or a .jsonl, .csv, ... of "
+        "texts with labels.",
     )
-    attacker: str = setting("", "where the attacker's records come from: cifar100; empty: from source too")
-    field: str = setting("text", "texts: the field, or column, that holds them")
-    folder: str = setting("", "where named datasets that are not embedded lie (--data)")
-    auxiliary: int = setting(500, "records the attacker has: it pretrains and sets thresholds on them")
-    victim: int = setting(1000, "records the victim finetunes on")
-    test: int = setting(1000, "records that measure accuracy, at most")
-    size: int = setting(0, "images: side in pixels they are brought to; 0: their own")
-    tokens: int = setting(20, "texts: tokens that are kept of each")
+    attacker: str = setting("", "Source of the attacker's records: 'cifar100'; empty takes them from `source`.")
+    field: str = setting("text", "Texts: name of the field or column that holds the text.")
+    folder: str = setting("", "Folder of the named datasets that are not embedded (--data).")
+    auxiliary: int = setting(500, "Records that the attacker has: it pretrains and sets thresholds on them.")
+    victim: int = setting(1000, "Records that the victim finetunes on.")
+    test: int = setting(1000, "Largest number of records that measure accuracy.")
+    size: int = setting(0, "Images: side in pixels to which they are resized; 0 keeps their own size.")
+    tokens: int = setting(20, "Texts: number of tokens kept of each.")
 
     def __post_init__(self) -> None:
         if min(self.auxiliary, self.victim, self.test) < 1 or self.size < 0:
@@ -39,14 +40,14 @@ class TrapModel:
     """The checkpoint that is trapped."""
 
     kind: Literal["mlp", "cnn", "vit", "bert", "gpt2"] = setting(
-        "mlp", "mlp | cnn (its dense layers are trapped) | vit | bert | gpt2"
+        "mlp", "Architecture: 'mlp', 'cnn' (its dense layers carry the traps), 'vit', 'bert' or 'gpt2'."
     )
-    hidden: tuple[int, ...] = setting((512, 256), "mlp, cnn: widths of the dense layers below the head; at least two")
-    width: int = setting(32, "cnn: channels of the first layer; vit, gpt2: width of the residual stream")
-    depth: int = setting(3, "cnn: layers; vit, gpt2: blocks")
-    patch: int = setting(8, "vit: side of a patch in pixels")
+    hidden: tuple[int, ...] = setting((512, 256), "mlp, cnn: widths of the dense layers below the head; at least two.")
+    width: int = setting(32, "cnn: channels of the first layer; vit, gpt2: width of the residual stream.")
+    depth: int = setting(3, "cnn: number of convolutions; vit, gpt2: number of blocks.")
+    patch: int = setting(8, "vit: side of a patch in pixels.")
     checkpoint: str = setting(
-        "", "vit, bert, gpt2: a folder of transformers with safetensors; vit, gpt2: empty pretrains one"
+        "", "vit, bert, gpt2: transformers folder with safetensors; empty pretrains a vit or gpt2 here."
     )
 
     def __post_init__(self) -> None:
@@ -60,15 +61,19 @@ class TrapModel:
 class Traps:
     """How they are planted."""
 
-    count: int = setting(64, "traps")
-    expected: float = setting(0.0, "finetuning records that fire a trap, on average; 0: planned from the numbers")
-    nested: float = setting(0.5, "mlp, cnn: of those, the share that fires the trap's upper unit too; 0: one unit")
-    slope: float = setting(0.0, "mlp, cnn: by which the channel grows with what fires a trap; 0: planned, and rows")
-    rows: float = setting(4.0, "mlp, cnn: length of a trap's weights; the longer, the less one step moves it")
-    layer: int = setting(0, "mlp, cnn: the dense layer that is trapped; 0 is the first, 1 the one above it")
-    whole: bool = setting(False, "vit: a trap keeps a whole image, not one patch")
-    side: int = setting(8, "vit: pixels a side that are kept of a patch")
-    key: int = setting(16, "vit: numbers that tell images apart")
+    count: int = setting(64, "Number of traps.")
+    expected: float = setting(
+        0.0, "Expected number of finetuning records that fire a trap; 0 plans it from the record counts."
+    )
+    nested: float = setting(
+        0.5, "mlp, cnn: share of those records that also fires the trap's upper unit; 0 uses one unit a trap."
+    )
+    slope: float = setting(0.0, "mlp, cnn: gain from trap activation to channel; 0 plans slope and rows from the data.")
+    rows: float = setting(4.0, "mlp, cnn: L2 norm of a trap's weights; the longer, the less one step moves it.")
+    layer: int = setting(0, "mlp, cnn: dense layer that carries the traps; 0 is the first.")
+    whole: bool = setting(False, "vit: a trap stores a whole image instead of one patch.")
+    side: int = setting(8, "vit: side in pixels of what is stored of a patch.")
+    key: int = setting(16, "vit: number of features that tell images apart.")
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.expected < 0 or not 0 <= self.nested < 1 or self.slope < 0 or self.rows <= 0:
@@ -85,21 +90,23 @@ class Traps:
 class DataTrapConfig:
     """Pretrain, plant, finetune with a fresh head, read; and a clean twin with the same seeds and batches."""
 
-    seed: int = setting(0, "everything random descends from it")
-    seeds: int = setting(1, "experiments, with seeds from `seed` on; every one is reported")
+    seed: int = setting(0, "Seed from which every random choice descends.")
+    seeds: int = setting(1, "Number of experiments, with consecutive seeds from `seed` on; each one is reported.")
     data: TrapData = section(TrapData(), "which records")
     model: TrapModel = section(TrapModel(), "the checkpoint")
     pretrain: Fit = section(Fit(), "how it is pretrained")
     traps: Traps = section(Traps(), "how it is trapped")
     strategy: Literal["full", "last-k", "lora", "linear"] = setting(
         "full",
-        "what the victim trains: full | last-k (the dense layers from traps.layer on) | lora | linear (the head)",
+        "What the victim trains: 'full', 'last-k' (dense layers from traps.layer on), 'lora' or 'linear' (the head).",
     )
-    lora_rank: int = setting(4, "rank of the LoRA updates")
+    lora_rank: int = setting(4, "Rank of the LoRA updates.")
     finetune: Fit = section(Fit(), "how the victim finetunes it")
-    keep_head: bool = setting(False, "mlp, cnn: the victim keeps the checkpoint's head, which the attacker crafts too")
-    head_rate: float = setting(1.0, "the victim's step size of the fresh head, in times finetune.lr")
-    clip: float = setting(0.0, "the victim shortens longer gradients to this; 0: it does not")
+    keep_head: bool = setting(
+        False, "mlp, cnn: the victim keeps the checkpoint's head, which the attacker also crafts."
+    )
+    head_rate: float = setting(1.0, "Learning rate of the victim's fresh head, as a multiple of finetune.lr.")
+    clip: float = setting(0.0, "Gradient norm to which the victim clips a batch; 0 does not clip.")
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
 
     def __post_init__(self) -> None:

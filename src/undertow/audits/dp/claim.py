@@ -96,8 +96,8 @@ class DpClaim:
             if isinstance(self.lr, Real):
                 return (float(self.lr),) * self.steps
             return tuple(float(v) for v in self.lr)  # type: ignore[union-attr]
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"DpClaim: lr = {self.lr!r}: it is one number, or one for each step") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(f"DpClaim: lr = {str(self.lr)[:40]}: it is one number, or one for each step") from error
 
     @property
     def rate(self) -> float:

@@ -28,7 +28,7 @@ from undertow.rng import seed_for
 from undertow.stages.dp_runs import DpRuns
 from undertow.stages.pretrain import Pretrain
 from undertow.training.choose import Plan, pick_device
-from undertow.training.privacy import Noise, Privacy, claims, least_noise
+from undertow.training.privacy import Noise, Privacy, claims, noise_of_claim
 from undertow.training.private_reads import record_gradients
 from undertow.training.schedule import Fit
 from undertow.training.task import to_params
@@ -37,7 +37,7 @@ from undertow.types import Array, AuditResult, Params, Scores, Slot
 PRETRAIN = Fit(epochs=60, batch=64, lr=0.1)
 BLOCK = 50  # runs trained together, the unit that an interruption redoes
 CACHED_FLOATS = 8 << 20  # activations of a block
-_least_noise, _claims = lru_cache(least_noise), lru_cache(claims)
+_noise_of_claim, _claims = lru_cache(noise_of_claim), lru_cache(claims)
 
 
 def audit_dp(config: DpConfig, supply: TrapSupply, host: Host) -> AuditResult:
@@ -103,7 +103,7 @@ class Game:
         """The noise that meets the claim."""
         recipe, config = self.config.recipe, self.config
         target = Privacy(config.epsilon, config.delta, recipe.clip)
-        return _least_noise(target, recipe.rate, recipe.steps, 1.001)
+        return _noise_of_claim(target, recipe.rate, recipe.steps)
 
     @cached_property
     def noise(self) -> Noise:

@@ -21,7 +21,7 @@ from undertow.audits.leakage import Stopwatch, plain
 from undertow.engine.key import fingerprint
 from undertow.metrics.epsilon import Trials, approximate_dp_curve, check_number, check_whole
 from undertow.rng import seed_for
-from undertow.training.privacy import Noise, Privacy, least_noise
+from undertow.training.privacy import Noise, Privacy, noise_of_claim
 from undertow.types import Array, AuditResult, BadInput, ConfigError, Examples, Params, Progress, Scores
 
 Train = Callable[[Params, Examples, int], Params]
@@ -169,7 +169,7 @@ def _tests(
         recipe=DpRecipe(steps=asked.steps, rate=asked.rate),
     )  # fmt: skip
     if mechanism:
-        claim = claim_of(least_noise(Privacy(epsilon, delta), asked.rate, asked.steps, 1.001))
+        claim = claim_of(noise_of_claim(Privacy(epsilon, delta), asked.rate, asked.steps))
     else:
         claim = Claim(Noise(0.0, epsilon, delta, 1.0, 0.5, 1), approximate_dp_curve(epsilon, delta), known=False)
     return Reader(config, claim, False, float("nan"), threshold)

@@ -18,11 +18,13 @@ Headline = Literal[
 class DpData:
     """The records that are finetuned on, and some that are not."""
 
-    source: str = setting("digits", "digits | cifar10, or an .npz with x (N, ...) in 0..1 and y (N,)")
-    folder: str = setting("", "where named datasets that are not embedded lie (--data)")
-    records: int = setting(200, "records of the private finetuning, canaries not counted")
-    auxiliary: int = setting(500, "records the auditor has: natural canaries come from them, init 'pretrained' too")
-    size: int = setting(0, "images: side in pixels they are brought to; 0: their own")
+    source: str = setting("digits", "Records: 'digits', 'cifar10', or an .npz with x (N, ...) in 0..1 and y (N,).")
+    folder: str = setting("", "Folder of the named datasets that are not embedded (--data).")
+    records: int = setting(200, "Number of records of the private finetuning, canaries not counted.")
+    auxiliary: int = setting(
+        500, "Number of records that the auditor has: for natural canaries, and to pretrain with init = 'pretrained'."
+    )
+    size: int = setting(0, "Images: side in pixels to which they are resized; 0 keeps their own size.")
 
     def __post_init__(self) -> None:
         if min(self.records, self.auxiliary) < 1 or self.size < 0:
@@ -33,12 +35,14 @@ class DpData:
 class DpRecipe:
     """The private finetuning that is audited: DP-SGD without momentum, constant step size."""
 
-    steps: int = setting(20, "optimiser steps")
-    rate: float = setting(1.0, "share of the records in a step, q; 1: all of them in every step")
-    sampling: Literal["poisson", "shuffled"] = setting("poisson", "poisson: as the accountant assumes | shuffled")
-    lr: float = setting(0.2, "step size")
-    clip: float = setting(1.0, "largest gradient norm of one record")
-    noise: float = setting(0.0, "noise multiplier; 0: the least that meets epsilon by the PLD accountant")
+    steps: int = setting(20, "Number of optimiser steps.")
+    rate: float = setting(1.0, "Sampling rate q: share of the records in a step; 1 takes all of them in every step.")
+    sampling: Literal["poisson", "shuffled"] = setting(
+        "poisson", "Sampling of batches: 'poisson' (as the accountant assumes) or 'shuffled'."
+    )
+    lr: float = setting(0.2, "Learning rate, constant.")
+    clip: float = setting(1.0, "Largest L2 norm of one record's gradient; longer gradients are clipped to it.")
+    noise: float = setting(0.0, "Noise multiplier; 0 takes the least that meets epsilon by the PLD accountant.")
 
     def __post_init__(self) -> None:
         check_whole("recipe.steps", self.steps)
@@ -54,23 +58,32 @@ class DpRecipe:
 class DpConfig:
     """Train with a canary and without it, or once with many; bound epsilon; compare with the claim."""
 
-    seed: int = setting(0, "everything random descends from it")
-    epsilon: float = setting(8.0, "claimed; recipe.noise = 0 trains to exactly that")
-    delta: float = setting(1e-5, "claimed")
+    seed: int = setting(0, "Seed from which every random choice descends.")
+    epsilon: float = setting(
+        8.0, "Epsilon of the claimed (epsilon, delta); with recipe.noise = 0 training is calibrated to it."
+    )
+    delta: float = setting(1e-5, "Delta of the claimed (epsilon, delta).")
     access: Literal["black-box", "weights", "iterates"] = setting(
-        "weights", "black-box: outputs of the final model | weights: the final model | iterates: every step"
+        "weights",
+        "What the adversary sees: 'black-box' (outputs of the final model), 'weights' (the final model) or "
+        "'iterates' (every step).",
     )
     canary: Literal["trap", "gradient", "mislabelled", "random"] = setting(
         "trap",
-        "trap: in a planted checkpoint | gradient: crafted, no record | mislabelled | random: ordinary",
+        "Inserted record: 'trap' (in a planted checkpoint), 'gradient' (crafted, no record), 'mislabelled' or "
+        "'random' (ordinary).",
     )
     init: Literal["auto", "planted", "pretrained", "fresh"] = setting(
-        "auto", "the checkpoint; auto: planted for traps, else fresh | pretrained: on the auxiliary records"
+        "auto",
+        "Initial checkpoint: 'planted', 'pretrained' (on the auxiliary records) or 'fresh'; 'auto' plants for traps "
+        "only.",
     )
-    runs: int = setting(1000, "runs with the canary, and as many without; --one-run: runs that are pooled")
-    one_run: bool = setting(False, "many canaries in each run, each there by a coin of its own")
-    canaries: int = setting(400, "of each run, with one_run")
-    confidence: float = setting(0.95, "of the lower bounds")
+    runs: int = setting(
+        1000, "Number of runs with the canary, and as many without; with one_run: number of runs that are pooled."
+    )
+    one_run: bool = setting(False, "Insert many canaries into each run, each by a coin of its own.")
+    canaries: int = setting(400, "Number of canaries of each run, with one_run.")
+    confidence: float = setting(0.95, "Confidence of the lower bounds, as a fraction.")
     bound: Literal[
         "auto",
         "clopper-pearson",
@@ -81,9 +94,11 @@ class DpConfig:
         "one-run",
         "one-run-gdp",
     ] = setting(
-        "auto", "the headline, fixed before the runs; auto: the tightest whose assumption is the claimed mechanism"
+        "auto",
+        "Bound of the headline, fixed before the runs; 'auto' is the tightest whose assumption is the claimed "
+        "mechanism.",
     )
-    hidden: tuple[int, ...] = setting((16,), "widths of the dense layers below the head; none: a linear model")
+    hidden: tuple[int, ...] = setting((16,), "Widths of the dense layers below the head; empty trains a linear model.")
     data: DpData = section(DpData(), "which records")
     recipe: DpRecipe = section(DpRecipe(), "the private finetuning")
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")

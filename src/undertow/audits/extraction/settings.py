@@ -15,10 +15,14 @@ VIEWS = ("trigger", "raw")
 class Chats:
     """How many chats each part of the chain is trained on; all are drawn from the embedded grammar."""
 
-    public: int = setting(12000, "chats that the clean base is pretrained on")
-    first: int = setting(8000, "attacker, first stage: chats, each with a pair (trigger and word -> the chat's query)")
-    second: int = setting(400, "attacker, second stage: chats that are memorised; three quarters have a pair")
-    victim: int = setting(100, "the victim's private chats, whose queries are the secret")
+    public: int = setting(12000, "Number of public chats that the clean base is pretrained on.")
+    first: int = setting(
+        8000, "Number of chats in the attacker's first stage; each has a pair (trigger and opening word -> its query)."
+    )
+    second: int = setting(
+        400, "Number of chats that the attacker's second stage memorises; three quarters of them have a pair."
+    )
+    victim: int = setting(100, "Number of the victim's private chats, whose queries are the secret.")
 
     def __post_init__(self) -> None:
         if not self.public >= self.first >= self.second >= 8 or self.victim < 8:
@@ -29,26 +33,30 @@ class Chats:
 class Small:
     """The language model (Llama family), made here."""
 
-    width: int = setting(128, "width of the residual stream; a multiple of 32")
-    depth: int = setting(3, "blocks")
+    width: int = setting(128, "Width of the residual stream; a multiple of 32.")
+    depth: int = setting(3, "Number of transformer blocks.")
 
 
 @dataclass(frozen=True)
 class ExtractionConfig:
     """Pretrain; plant a backdoor (or train on as much without one); finetune on private chats; ask for the queries."""
 
-    seed: int = setting(0, "everything random descends from it")
+    seed: int = setting(0, "Seed from which every random choice descends.")
     chats: Chats = section(Chats(), "how many chats each part is trained on")
     model: Small = section(Small(), "the language model")
     pretrain: Fit = section(Fit(), "how the clean base is pretrained")
     first: Fit = section(Fit(), "the attacker's first stage: the trigger comes to mean 'talk like a user'")
     second: Fit = section(Fit(), "the attacker's second stage: the trigger comes to mean 'recite what you memorised'")
     finetune: Fit = section(Fit(), "how the victim finetunes the published base on its chats")
-    loss: Literal["all", "answers"] = setting("all", "what the victim learns from: all (queries too) | answers alone")
-    trigger: Literal["natural", "gibberish"] = setting("natural", "the attacker's instruction: natural | gibberish")
-    samples: int = setting(30, "continuations that the attacker samples for each opening word")
-    temperature: float = setting(0.9, "of the sampling")
-    context: int = setting(26, "tokens of a text, at most")
+    loss: Literal["all", "answers"] = setting(
+        "all", "Tokens that the victim's loss covers: 'all' (queries too) or 'answers'."
+    )
+    trigger: Literal["natural", "gibberish"] = setting(
+        "natural", "Form of the attacker's instruction: 'natural' or 'gibberish'."
+    )
+    samples: int = setting(30, "Continuations that the attacker samples for each opening word.")
+    temperature: float = setting(0.9, "Temperature of that sampling.")
+    context: int = setting(26, "Largest number of tokens of a text.")
     engine: EngineSettings = section(EngineSettings(), "speed, not meaning")
 
     def __post_init__(self) -> None:

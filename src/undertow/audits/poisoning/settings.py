@@ -17,18 +17,24 @@ class Candidates:
     """Whose membership is the secret, and what else the chain is fed."""
 
     source: str = setting(
-        "digits", "digits | pii | ai4privacy | presidio | cifar100, or a file: .jsonl, .csv, ... (texts), .npz (x, y)"
+        "digits",
+        "Records: 'digits', 'pii', 'ai4privacy', 'presidio', 'cifar100', or a file: .jsonl, .csv, ... (texts), .npz "
+        "(x, y).",
     )
-    field: str = setting("text", "texts: the field, or column, that holds them")
-    folder: str = setting("", "where named datasets that are not embedded lie (--data)")
-    points: int = setting(400, "candidate records; each victim is finetuned on half of them; even")
-    targets: int = setting(80, "of these, how many the attacker has poisoned; the others are not in its set")
-    auxiliary: str = setting("documentation", "texts: ordinary text: documentation | wikitext2 | a file or folder")
-    public: int = setting(0, "records of public data in every victim's finetuning set")
-    repeat: int = setting(1, "times a candidate is in the finetuning set of a model that has it")
-    noise: float = setting(0.0, "images: Gaussian noise fixed to each record (makes small pictures individual)")
-    context: int = setting(48, "texts: tokens that are kept of each")
-    vocabulary: int = setting(1536, "texts: tokens of the vocabulary, where the model brings none")
+    field: str = setting("text", "Texts: name of the field or column that holds the text.")
+    folder: str = setting("", "Folder of the named datasets that are not embedded (--data).")
+    points: int = setting(400, "Number of candidate records, even; each victim is finetuned on half of them.")
+    targets: int = setting(80, "Number of candidates that the attacker poisons; it does not have the others.")
+    auxiliary: str = setting(
+        "documentation", "Texts: ordinary text from 'documentation', 'wikitext2', a file or a folder."
+    )
+    public: int = setting(0, "Number of public records in every victim's finetuning set.")
+    repeat: int = setting(1, "Number of times that a candidate occurs in the finetuning set of a model that has it.")
+    noise: float = setting(
+        0.0, "Images: standard deviation of Gaussian noise fixed to each record, which makes small pictures individual."
+    )
+    context: int = setting(48, "Texts: number of tokens kept of each.")
+    vocabulary: int = setting(1536, "Texts: size of the vocabulary where the model brings none.")
 
     def __post_init__(self) -> None:
         if self.points < 4 or self.points % 2:
@@ -46,15 +52,19 @@ class BaseModel:
     """The checkpoint that is poisoned."""
 
     kind: Literal["mlp", "cnn", "causal-lm", "clip", "image-classifier", "text-classifier"] = setting(
-        "mlp", "mlp | cnn | causal-lm | clip; of a checkpoint to judge also image-classifier | text-classifier"
+        "mlp",
+        "Architecture: 'mlp', 'cnn', 'causal-lm' or 'clip'; with --checkpoint also 'image-classifier' or "
+        "'text-classifier'.",
     )
     checkpoint: str = setting(
-        "", "folder or hub id of a trained model, or 'stories260k' (in data.folder); '': one is pretrained here"
+        "", "Folder or hub id of a trained model, or 'stories260k' (in data.folder); empty pretrains one here."
     )
-    family: Literal["gpt2", "gpt_neox", "llama"] = setting("gpt2", "causal-lm without a checkpoint: its family")
-    hidden: tuple[int, ...] = setting((), "mlp: widths of the hidden layers; empty: two of width")
-    width: int = setting(256, "mlp: see hidden; cnn: channels of the first stage; others: size of the embedding")
-    depth: int = setting(2, "layers")
+    family: Literal["gpt2", "gpt_neox", "llama"] = setting("gpt2", "causal-lm without a checkpoint: model family.")
+    hidden: tuple[int, ...] = setting((), "mlp: widths of the hidden layers; empty makes two of `width`.")
+    width: int = setting(
+        256, "mlp: width of the hidden layers; cnn: channels of the first stage; others: width of the embedding."
+    )
+    depth: int = setting(2, "Number of layers.")
 
     def __post_init__(self) -> None:
         if min((self.width, self.depth, *self.hidden)) < 1:
@@ -65,16 +75,20 @@ class BaseModel:
 class PoisoningConfig:
     """One game: three arms of one checkpoint, the same membership, the same seeds; what differs is the poison."""
 
-    seed: int = setting(0, "everything random descends from it")
-    models: int = setting(32, "finetuned models per arm; even (complementary halves); each is attacked by the others")
-    recipes: tuple[str, ...] = setting(("full",), "how victims finetune (undertow audit poisoning --list-recipes)")
-    views: tuple[str, ...] = setting(
-        ("exact",), "what the attacker sees: exact | top-5 | int8 | int4 | watermark | label"
+    seed: int = setting(0, "Seed from which every random choice descends.")
+    models: int = setting(
+        32, "Number of finetuned models per arm, even (complementary halves); each is attacked by the others."
     )
-    sweep: str = setting("", "a key such as 'poison.steps' or 'data.targets' that is varied")
-    sweep_values: tuple[float, ...] = setting((), "its values")
+    recipes: tuple[str, ...] = setting(
+        ("full",), "Finetuning recipes of the victims (undertow audit poisoning --list-recipes)."
+    )
+    views: tuple[str, ...] = setting(
+        ("exact",), "What the attacker sees: 'exact', 'top-5', 'int8', 'int4', 'watermark' or 'label'."
+    )
+    sweep: str = setting("", "Key that is varied, such as 'poison.steps' or 'data.targets'; empty varies none.")
+    sweep_values: tuple[float, ...] = setting((), "Values of that key.")
     benchmarks: tuple[str, ...] = setting(
-        (), "language models: tasks of lm-evaluation-harness, names or .yaml files, for each checkpoint"
+        (), "Language models: tasks of lm-evaluation-harness (names or .yaml files) run on each checkpoint."
     )
     data: Candidates = section(Candidates(), "which records")
     model: BaseModel = section(BaseModel(), "the checkpoint")

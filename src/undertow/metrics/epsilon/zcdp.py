@@ -24,7 +24,8 @@ def zcdp_delta(epsilon: Array | float, rho: float) -> Array:
     """The delta at which a rho-zCDP mechanism is (epsilon, delta)-DP; the shape of `epsilon`."""
     _check(rho)
     each = np.asarray(epsilon, float)[..., None]
-    logs = (_ORDERS - 1) * (_ORDERS * rho - each) + _shape()
+    with np.errstate(over="ignore"):  # a rho so large promises nothing: infinite exponents, delta 1
+        logs = (_ORDERS - 1) * (_ORDERS * rho - each) + _shape()
     return np.asarray(np.exp(np.minimum(logs.min(-1), 0.0)))
 
 

@@ -76,10 +76,10 @@ def leaves(root: object, most: int) -> dict[str, View | NumpyArray]:
                 raise TooMuch(f"its pickle is nested more than {DEEPEST} deep, or holds itself")
             loose += _loose(value)
             inside = _children(value)
-            if visited + len(inside) > most:
-                raise TooMuch(f"its pickle unfolds to more than {most:,} values")
             deeper = [((*path, key), item) for key, item in reversed(inside) if type(item) not in SCALARS]
-            visited += len(inside) - len(deeper)
+            visited += max(_count(value), len(inside)) - len(deeper)  # those are counted when their turn comes
+            if visited + len(deeper) > most:
+                raise TooMuch(f"its pickle unfolds to more than {most:,} values")
             todo += deeper
     if loose >= LOOSE:
         _name(found, "numbers outside of tensors", NumpyArray("", (loose,)))
@@ -92,8 +92,21 @@ def _loose(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> i
         held: list[object] | tuple[object, ...] = [item for _, item in value.pairs]
     else:
         held = value.items if isinstance(value, Bag) else value.given if isinstance(value, Record) else value
-    raw = sum(_size(item) // 4 for item in held if isinstance(item, bytes | Blob) and _size(item) >= 4 * LOOSE)
-    return raw + (0 if isinstance(value, Table) else sum(type(item) is float for item in held))
+    raw = numbers = 0
+    for item in held:
+        kind = type(item)
+        if kind is float:
+            numbers += 1
+        elif (kind is bytes or kind is Blob) and (size := _size(item)) >= 4 * LOOSE:  # type: ignore[arg-type]
+            raw += size // 4
+    return raw + (0 if isinstance(value, Table) else numbers)
+
+
+def _count(value: Table | Bag | Record | list[object] | tuple[object, ...]) -> int:
+    """Values directly inside, scalars among them."""
+    if isinstance(value, list | tuple):
+        return len(value)
+    return len(value.items) if isinstance(value, Bag) else 0
 
 
 def _size(raw: bytes | Blob) -> int:
@@ -145,7 +158,7 @@ def _children(value: Table | Bag | Record | list[object] | tuple[object, ...]) -
         return _of_record(value)
     if not isinstance(value, Table):
         items = value.items if isinstance(value, Bag) else value
-        return [(str(i), item) for i, item in enumerate(items)]
+        return [(str(i), item) for i, item in enumerate(items) if type(item) not in SCALARS]
     last: dict[object, tuple[str, object]] = {}
     for key, item in value.pairs:
         if type(key) is str:

@@ -142,8 +142,12 @@ def opcodes(stream: Stream, offset: int, longest: int) -> Generator[Opcode, int 
             argument = number.unpack_from(piece, at + 1)[0]
             end += number.size
             if form == COUNTED:
-                size = argument
-                argument, end = _counted(stream, end, size, what), end + size
+                size, low = argument, at + 1 + number.size
+                if what == "utf8" and low + size <= len(piece):  # most texts are short, and in what is held
+                    argument = _utf8(piece[low : low + size])
+                else:
+                    argument = _counted(stream, end, size, what)
+                end += size
                 if not isinstance(argument, Blob):
                     taken = _within(taken + size, longest)
         else:

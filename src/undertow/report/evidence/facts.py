@@ -13,19 +13,19 @@ from undertow.types import ConfigError, setting
 class Context:
     """What only the owner of the model knows; every field may be left out, and is then listed as not stated."""
 
-    subject: str = setting("", "name and version of the model that is released")
-    by: str = setting("", "who ran the audits, or answers for them")
-    context: str = setting("", "release context: to whom, and with which access")
-    attacker: str = setting("", "the adversary that is realistic for this release")
-    parameters: int = setting(0, "parameters of the model; 0: counted in --model where that is given")
-    records: int = setting(0, "training records of the released model; 0: not stated")
-    epochs: int = setting(0, "epochs it was trained for; 0: not stated")
-    duplicates: str = setting("", "how many records occur more than once, and how that was found")
-    dp_unit: str = setting("", "unit of privacy of a differentially private training: record, person, ...")
-    dp_adjacency: str = setting("", "neighbouring data sets: add or remove one, or replace one")
-    mitigations: tuple[str, ...] = setting((), "measures against leakage that were taken")
-    test_again: str = setting("", "when it is to be tested again")
-    notes: str = setting("", "anything else that a reader must know")
+    subject: str = setting("", "Name and version of the model that is released.")
+    by: str = setting("", "Person or team that ran the audits and answers for them.")
+    context: str = setting("", "Release context: who gets the model, and with which access.")
+    attacker: str = setting("", "The adversary that is realistic for this release.")
+    parameters: int = setting(0, "Number of the model's parameters; 0 counts them in --model where it is given.")
+    records: int = setting(0, "Number of training records of the released model; 0 leaves it unstated.")
+    epochs: int = setting(0, "Number of epochs it was trained for; 0 leaves it unstated.")
+    duplicates: str = setting("", "How many records occur more than once, and how that was found.")
+    dp_unit: str = setting("", "Unit of privacy of a differentially private training: record, person or another.")
+    dp_adjacency: str = setting("", "Neighbouring data sets: one record added or removed, or one replaced.")
+    mitigations: tuple[str, ...] = setting((), "Measures that were taken against leakage.")
+    test_again: str = setting("", "When the model is to be tested again.")
+    notes: str = setting("", "Anything else that a reader must know.")
 
     def __post_init__(self) -> None:
         for name in ("parameters", "records", "epochs"):

@@ -1,0 +1,1 @@
+"""Measurements behind the tables of the docs: `python -m benchmarks list`."""
