@@ -124,7 +124,7 @@ def show(path: Path) -> None:
     for name, test, hits, n in table:
         low = beta.ppf(error / 2, hits, n - hits + 1) if hits else 0.0
         high = beta.ppf(1 - error / 2, hits + 1, n - hits) if hits < n else 1.0
-        mark = " **over**" if low > 1 - CONFIDENCE and name != SCALED else ""
+        mark = " **over**" if low > 1 - CONFIDENCE else ""
         print(f"| {name} | {test} | {hits} of {n}{mark} | {hits / n:.4f} [{low:.4f}, {high:.4f}] |")
 
 

@@ -28,6 +28,7 @@ HIDDEN = {s.name: s for s in (*rows(), *reports()) if s.hidden}
 CORRECT = {s.name: s for s in (*correct(), *styles())}
 QUICK_BUGS = ("no noise", "clip norm twice as large", "shuffled, declared Poisson", "one noise draw for all steps")
 QUICK = ("in NumPy", "Undertow, closed-form perceptron")
+QUICK_BUGS += ("tied, each use clipped by itself", "tied, head's use alone in the norm")
 QUICK_BUGS += ("noise missing on one head row", "ranks draw the same strided shard")
 
 
@@ -176,7 +177,7 @@ def test_another_scale_differs_and_less_noise_is_weaker(done, declared, weaker):
     result = check(replace(s, train=InNumpy(replace(s.claim, **done))), 0)
     assert bool(result.findings) == weaker
     assert bool(result.differences) != weaker
-    assert weaker or "privacy not weakened" in result.verdict
+    assert weaker or "privacy not weakened as far as was measured" in result.verdict
 
 
 def test_every_check_says_what_it_would_have_found():

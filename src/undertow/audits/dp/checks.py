@@ -22,7 +22,6 @@ from undertow.types import Array
 
 NOISE_TOLERANCE = 0.05  # of variance: a difference this small is not reported
 BLOCKS = 32  # of each tensor's numbers, in order
-NOT_WEAKER = "; a record's reach over the noise is within what was declared: the privacy is not weakened"
 Row = tuple[float, str, float]  # p-value, tensor, variance over the declared
 
 
@@ -125,9 +124,9 @@ def _noise_low(b: Bench, rows: list[Row]) -> Check:
         return Check("noise", _names(bare), 0.0, p, True, means, fix)
     if bare:
         return Check("noise", "all", 0.0, p, True, "no noise is added", "add the noise before the optimiser's step")
-    scaled = p < b.level and b.only_scaled
+    scaled = p < b.level and b.only_scaled and b.reach_is_covered
     means = f"the noise has {np.sqrt(max(ratio, 0)):.3g} times the declared deviation"
-    means += NOT_WEAKER if scaled else ": the guarantee is weaker"
+    means += b.not_weaker if scaled else ": the guarantee is weaker"
     fix = "noise on the sum of gradients has deviation noise_multiplier * clip; divide sum and noise by batch, once"
     if scaled:
         fix = "declare the divisor, lr, clip_after, average or optimizer that is really used"
@@ -156,9 +155,9 @@ def _noise_high(b: Bench, rows: list[Row]) -> Check:
         means = "the same noise is added in every step: it cancels between iterates"
         fix = "draw new noise in each step; do not reset the generator's seed"
         return Check("excess noise", _names(hit or [name]), measured, p, p < b.level, means, fix, least)
-    weaker = not (p < b.level and b.reach_is_covered)
+    weaker = not (p < b.level and not b.reach_exceeds)
     means = f"movements without gradient have {measured:.3g} times the declared deviation"
-    means += ": not what was declared" if weaker else NOT_WEAKER
+    means += ": not what was declared" if weaker else b.not_weaker
     fix = "declare the batch, divisor, clip, lr and steps that are really used"
     return Check("excess noise", _names(hit or [name]), measured, p, p < b.level, means, fix, least, weaker)
 

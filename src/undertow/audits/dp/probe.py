@@ -5,7 +5,7 @@ records labelled 0 are fitted exactly: their gradient is 0 in floating point, wh
 1 or 2 then has the gradient of its logit, made as large as wanted by the head's weights.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ ALONG, ACROSS = 3e3, 2.4e4  # norms of rows 0 and 2, times clip, of a head witho
 WILD = 4.0  # times real records
 FAR = 50.0  # times a real record: louder records of a head with two classes
 SMALL = 0.02  # times the embeddings that are tied to a head with a bias
+GAIN = 30.0  # times what lies between the two uses of tied weights
 SHIFT = 1e-3  # between tensors that start alike: those that end alike nevertheless are one tensor
 
 
@@ -112,6 +113,22 @@ def make_probe(checkpoint: Params, data: Examples, claim: DpClaim, head: Head, s
     for name in _same(checkpoint, head.weight):
         crafted[name] = rows.astype(old.dtype)
     return Probe(crafted, data, claim, seed, head, classes)
+
+
+def amplified(probe: Probe) -> Probe:
+    """The same with everything below the head times GAIN, for trainings in which every record is loud.
+
+    The gradient that weights tied to the head get as an embedding grows with what lies between the two uses, as does
+    that of the head with its inputs; the gradients in between do not. No record is silent there.
+    """
+    apart = {*_same(probe.checkpoint, probe.head.weight), probe.head.bias}
+    grown = {
+        name: value
+        if name in apart or value.dtype.kind != "f" or ".running_" in f".{name}"
+        else value * value.dtype.type(GAIN)
+        for name, value in probe.checkpoint.items()
+    }
+    return replace(probe, checkpoint=grown)
 
 
 def _same(checkpoint: Params, name: str) -> list[str]:
