@@ -210,7 +210,9 @@ def crowding_check(b: Bench) -> Check | str:
     alone, beside, rest = (b.of(m) @ along for m in (b.few, b.crowd, b.louder))
     grown = np.mean([h.mean() for h in along_own_mean(full)]) / max(alone.mean(), 1e-300) * b.some / b.claim.records
     if not 0.4 <= grown <= 2.5:
-        return f"crowding: {b.claim.records // b.some} times the loud records move it {grown:.2g} times as far each"
+        doubt = " (is the gradient of the whole batch clipped as one?)" if grown < 0.4 else ""
+        times = b.claim.records // b.some
+        return f"crowding: {times} times the loud records move it {grown:.2g} times as far each{doubt}"
     low = sum_below((beside, -rest, -alone / CROWD))
     high = sum_below((-beside, rest, alone * CROWD))
     p = b.corrected(min(low, high), 2)
