@@ -67,6 +67,8 @@ class DpClaim:
         check_number("DpClaim: delta", self.delta, 0, 1, "()", "1e-5")
         if self.epsilon is not None:
             check_number("DpClaim: epsilon", self.epsilon, 0, math.inf, "()", "8")
+        if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
+            raise ConfigError(f"DpClaim: betas = {self.betas!r}: they are two numbers, such as (0.9, 0.999)")
         for name, value in (("momentum", self.momentum), ("alpha", self.alpha), *(("betas", b) for b in self.betas)):
             check_number(f"DpClaim: {name}", value, 0, 1, "[)", "0.9")
         for name in ("divisor", "clip_after", "sample_rate"):

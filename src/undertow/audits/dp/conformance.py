@@ -20,6 +20,7 @@ from undertow.audits.dp.bench import FAMILIES, Bench, Check, fine
 from undertow.audits.dp.checks import independence_checks, never_moved, noise_checks
 from undertow.audits.dp.claim import DpClaim
 from undertow.audits.dp.head import Train, find_head
+from undertow.audits.dp.odd import check_given
 from undertow.audits.dp.probe import Movements, Probe, amplified, make_probe, movements, tied
 from undertow.audits.dp.record_checks import (
     EVEN,
@@ -35,6 +36,7 @@ from undertow.audits.dp.record_checks import (
 )
 from undertow.audits.dp.response import Response, response
 from undertow.metrics.conformance import least_count, least_count_high
+from undertow.metrics.epsilon import check_number, check_whole
 from undertow.types import BadInput, ConfigError, Examples, MissingExtra, Params
 
 BLIND = (
@@ -115,8 +117,11 @@ def check_pipeline(
 
     Raises ConfigError for a head that cannot be used, BadInput for records or returns that cannot.
     """
-    if runs < 8 or not 0.5 < confidence < 1:
-        raise ConfigError(f"runs = {runs}, confidence = {confidence}: at least 8 runs, confidence in (0.5, 1)")
+    check_given(train, data, seed)
+    if not isinstance(claim, DpClaim):
+        raise ConfigError(f"claim is a {type(claim).__name__}: give a DpClaim")
+    check_whole("runs", runs, 8)
+    check_number("confidence", confidence, 0.5, 1, "()", "0.999")
     found = find_head(train, checkpoint, data, claim, head, seed)
     probe = make_probe(checkpoint, data, claim, found, seed)
     bench, pairs = _train_all(train, probe, claim, runs, 1 - confidence)

@@ -8,10 +8,11 @@ another machine may be behind it. What is seen of it is up to `score`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 
-from undertow.audits.dp.odd import number_of, odd_notes
+from undertow.audits.dp.odd import check_given, number_of, odd_notes
 from undertow.audits.dp.plan import Claim, claim_of
 from undertow.audits.dp.reader import Reader
 from undertow.audits.dp.rows import bound_rows, claim_rows, control_rows, growth_rows, quoted
@@ -86,13 +87,18 @@ def audit_dp_pipeline(
     Raises ConfigError for an access that is none, BadInput for a canary that is not one record or a score that is no
     number.
     """
+    check_given(train, data, seed, score=score)
+    if not isinstance(canary, Examples):
+        raise ConfigError(f"canary is a {type(canary).__name__}: give Examples(x, y, name) with one record")
+    if mechanism is not None and not isinstance(mechanism, Mechanism):
+        raise ConfigError(f"mechanism = {mechanism!r}: give Mechanism(rate, steps), or None")
     if access not in ACCESSES:
         raise ConfigError(f"access = {access!r}; allowed: {', '.join(ACCESSES)}")
     if len(canary) != 1:
         raise BadInput(f"{len(canary)} canaries: give one record")
     if canary.x.shape[1:] != data.x.shape[1:]:
         raise BadInput(f"the canary is {canary.x.shape[1:]}, the records are {data.x.shape[1:]}: give one like them")
-    if threshold is not None and not np.isfinite(threshold):
+    if threshold is not None and (not isinstance(threshold, Real) or not np.isfinite(threshold)):
         raise ConfigError(f"threshold = {threshold}: give a number, or None to choose it on half of the runs")
     tests = _tests(epsilon, delta, mechanism, runs, seed, threshold, confidence, access, len(data))
     clock = Stopwatch()

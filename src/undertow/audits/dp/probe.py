@@ -11,6 +11,7 @@ import numpy as np
 
 from undertow.audits.dp.claim import DpClaim
 from undertow.audits.dp.head import Head, Train, labelled, still_input
+from undertow.audits.dp.odd import parameters_of
 from undertow.rng import seed_for, stream
 from undertow.types import Array, BadInput, Examples, Params
 
@@ -176,7 +177,8 @@ def movements(train: Train, probe: Probe, sets: list[Examples], purpose: str) ->
     values = np.empty((len(sets), int(sizes[-1])))
     for r, data in enumerate(sets):
         start = {name: value.copy() for name, value in probe.checkpoint.items()}
-        after = train(start, data, seed_for(probe.seed, "conformance", purpose, r) % 2**31)
+        returned = train(start, data, seed_for(probe.seed, "conformance", purpose, r) % 2**31)
+        after = parameters_of(returned, f"{purpose} training {r}")
         for name in names:
             before = probe.checkpoint[name]
             if name not in after or after[name].shape != before.shape:

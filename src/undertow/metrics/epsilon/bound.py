@@ -9,7 +9,7 @@ import numpy as np
 
 from undertow.types import Array, BadInput, ConfigError
 
-_WHOLE = 2**53  # beyond, floats skip whole numbers
+_WHOLE = 1e100  # what is larger counts nothing
 Assumes = Literal["none", "gdp", "claimed-pld", "gaussian-scores", "final-iterate"]
 
 
