@@ -274,7 +274,10 @@ def _why_drift(b: Bench) -> str:
     if float(rest @ rest) < 0.5 * float(mean[use] @ mean[use]):
         rate = -math.log1p(-min(share, 0.999)) / sum(b.claim.rates)
         return f"weights decay by {share:.3g} of their value: declare weight_decay={rate:.2g}, or turn off weight decay"
-    return "records made to have no gradient move the model: turn off weight decay and label smoothing for this check"
+    return (
+        "records made to have no gradient move the model: turn off weight decay, label smoothing and labels drawn anew "
+        "(label DP: give scores of your trainings to undertow epsilon) for this check"
+    )
 
 
 def _accounting(claim: DpClaim) -> tuple[list[Check], list[str]]:
