@@ -118,6 +118,43 @@ def test_what_is_refused_is_one_line_and_leaves_nothing(arguments, why, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "line", ["rate = nan", "rate = 0.0", "rate = 1.5", "noise = nan", "noise = inf", "noise = -1.0", "noise = 1e-4",
+             "lr = nan", "clip = inf", "steps = 0"]
+)  # fmt: skip
+def test_a_recipe_that_cannot_be_is_refused(line, tmp_path):
+    text = QUICK.replace("steps = 6", "") if line.startswith("steps") else QUICK
+    (tmp_path / "odd.toml").write_text(text + line + "\n")
+    done = call("--config", tmp_path / "odd.toml", "--runs", 2, "--out", tmp_path / "run")
+    assert done.exit_code == 2, done.output
+    assert line.split()[0] in done.output
+    assert not (tmp_path / "run").exists()
+
+
+CLAIMS = ("--claim-epsilon", "--claim-gdp", "--claim-zcdp")
+
+
+@pytest.mark.parametrize("option", CLAIMS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "abc"])
+def test_a_claim_that_is_none_is_refused(option, value, tmp_path):
+    rng = stream(0, "claims")
+    member = np.arange(200) % 2
+    np.savez(tmp_path / "s.npz", score=rng.normal(size=200) + member, member=member, run=np.arange(200))
+    done = CliRunner().invoke(app, ["epsilon", str(tmp_path / "s.npz"), f"{option}={value}"])
+    assert done.exit_code == 2, done.output
+    assert option in done.output
+
+
+@pytest.mark.parametrize("option", CLAIMS)
+@pytest.mark.parametrize("delta", ["nan", "inf", "1", "2", "-1e-5"])
+def test_scores_with_a_delta_that_is_no_probability(option, delta, tmp_path):
+    member = np.arange(200) % 2
+    np.savez(tmp_path / "s.npz", score=member + 0.0, member=member, run=np.arange(200))
+    done = CliRunner().invoke(app, ["epsilon", str(tmp_path / "s.npz"), option, "1", f"--delta={delta}"])
+    assert done.exit_code == 2, done.output
+    assert "delta" in done.output
+
+
 def test_a_configuration_can_be_written_and_read(tmp_path):
     done = CliRunner().invoke(app, ["init-config", "dp"])
     assert done.exit_code == 0
@@ -181,14 +218,14 @@ def test_small_data_is_used_whole_or_refused_in_one_line(tabular, records):
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        (("--epsilon", "1e9"), "claim at most that"), (("--epsilon", "1300"), "have epsilon 1189.5"),
+        (("--epsilon", "1e9"), "claim that"), (("--epsilon", "1300"), "nearest below it is 1189.5"),
         (("--epsilon", "1e-9"), "out of reach in 20 steps"), (("--epsilon", "0.01"), "still gives 0.012"),
-        (("--epsilon", "0"), "positive and finite"), (("--epsilon", "-3"), "positive and finite"),
-        (("--epsilon", "nan"), "positive and finite"), (("--epsilon", "inf"), "claims nothing"),
+        (("--epsilon", "0"), "above 0 and finite"), (("--epsilon", "-3"), "above 0 and finite"),
+        (("--epsilon", "nan"), "above 0 and finite"), (("--epsilon", "inf"), "above 0 and finite"),
         (("--delta", "0"), "above 0 and below 1"), (("--delta", "1"), "above 0 and below 1"),
         (("--delta", "2"), "above 0 and below 1"), (("--delta", "-1e-5"), "above 0 and below 1"),
         (("--delta", "nan"), "above 0 and below 1"), (("--delta", "1e-300"), "than the accountant resolves"),
-        (("--runs", "0"), "at least 2"), (("--runs", "1"), "at least 2"),
+        (("--runs", "0"), "2 or more"), (("--runs", "1"), "2 or more"),
     ],
 )  # fmt: skip
 def test_a_claim_that_cannot_be_audited_is_one_line_and_leaves_no_run(tmp_path, given, why):

@@ -3,14 +3,18 @@
 import logging
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
-from undertow.metrics.epsilon import subsampled_gaussian_epsilon
+from undertow.metrics.epsilon import check_number, check_whole, subsampled_gaussian_epsilon
 from undertow.training.schedule import Fit
 from undertow.types import ConfigError, MissingExtra, setting
 
-LEAST, MOST = 0.1, 1000.0  # noise multipliers between which the one that meets a target is looked for
+LEAST, MOST = 0.1, 1000.0  # noise multipliers that are tried
+CLOSE, FINEST = 1.001, 1 + 1e-9  # factors to which the noise of a claim is found; the finer where epsilon is steep
+MISSED = 0.01  # share of a claim that the epsilon of its noise may fall short by
 ACCOUNTANTS = ("scipy", "dp-accounting", "opacus")  # whose code calibrates noise
 
 
@@ -18,23 +22,17 @@ ACCOUNTANTS = ("scipy", "dp-accounting", "opacus")  # whose code calibrates nois
 class Privacy:
     """The guarantee a finetuning run is trained to; the unit is one record, added or removed."""
 
-    epsilon: float = setting(
-        0.0, "Epsilon of the (epsilon, delta)-DP that finetuning is trained to; 0 trains without privacy."
-    )
-    delta: float = setting(1e-5, "Delta of that guarantee; choose it below one over the number of finetuning records.")
-    clip: float = setting(1.0, "Largest L2 norm of one record's gradient; longer gradients are clipped to it.")
+    epsilon: float = setting(0.0, "target of (epsilon, delta)-DP finetuning; 0: not private")
+    delta: float = setting(1e-5, "smaller than one over the finetuning records")
+    clip: float = setting(1.0, "largest gradient norm of one record")
     trainer: Literal["closed-form", "opacus"] = setting(
-        "closed-form",
-        "DP-SGD by 'closed-form' (our engine, linear heads only) or 'opacus' (any strategy, its own accountant).",
+        "closed-form", "closed-form: our engine, heads only | opacus: any strategy, with Opacus's own accountant"
     )
 
     def __post_init__(self) -> None:
-        fits = 0 <= self.epsilon < math.inf and 0 < self.delta < 1 and 0 < self.clip < math.inf  # no nan either
-        if not fits:
-            raise ConfigError(
-                f"privacy.epsilon = {self.epsilon}, delta = {self.delta}, clip = {self.clip}: epsilon is 0 or more, "
-                "delta between 0 and 1, clip above 0, and all are finite"
-            )
+        check_number("privacy.epsilon", self.epsilon, 0, math.inf, "[)", "8 (0: not private)")
+        check_number("privacy.delta", self.delta, 0, 1, "()", "1e-5")
+        check_number("privacy.clip", self.clip, 0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,12 @@ def calibrate(privacy: Privacy, records: int, fit: Fit) -> Noise:
 
 
 def least_noise(privacy: Privacy, rate: float, steps: int, slack: float = 1.01) -> Noise:
-    """The smallest noise, to a factor of `slack`, that meets `privacy` at this sampling rate in so many steps."""
-    epsilon_of = _by_pld if privacy.trainer == "closed-form" else _by_prv
-    low, high = LEAST, MOST
-    reached = epsilon_of(high, rate, steps, privacy.delta)
+    """The smallest noise, to a factor of `slack`, that meets `privacy` at this sampling rate in so many steps.
+
+    Raises ConfigError where not even the multiplier MOST does.
+    """
+    epsilon_of = _accountant(privacy, rate, steps)
+    reached = epsilon_of(MOST)
     if math.isinf(reached):
         raise ConfigError(f"delta = {privacy.delta:g} is smaller than the accountant resolves; take 1e-14 or more")
     if reached > privacy.epsilon:
@@ -78,29 +78,44 @@ def least_noise(privacy: Privacy, rate: float, steps: int, slack: float = 1.01) 
             f"rate {rate:g}: a noise multiplier of {MOST:,.0f} still gives {reached:.3g}. Take fewer steps, or "
             "claim a larger epsilon"
         )
-    while high / low > slack:
-        middle = math.sqrt(low * high)
-        if epsilon_of(middle, rate, steps, privacy.delta) <= privacy.epsilon:
-            high = middle
-        else:
-            low = middle
-    claimed = epsilon_of(high, rate, steps, privacy.delta)
-    return Noise(high, claimed, privacy.delta, privacy.clip, rate, steps, privacy.trainer)
+    high = _meets(epsilon_of, privacy.epsilon, LEAST, MOST, slack)
+    return Noise(high, epsilon_of(high), privacy.delta, privacy.clip, rate, steps, privacy.trainer)
 
 
 def noise_of_claim(privacy: Privacy, rate: float, steps: int) -> Noise:
-    """The noise whose epsilon is the claimed one, to 1 %: what a claim's trade-off curve is made of.
+    """The noise whose epsilon is the claimed one, to MISSED: what a claim's trade-off curve is made of.
 
-    ConfigError where it cannot be met, and where even the least noise gives less: another claim would be audited.
+    ConfigError where it cannot be met, and where no noise has that epsilon: another claim would be audited.
     """
-    noise = least_noise(privacy, rate, steps, 1.001)
-    if noise.epsilon < 0.99 * privacy.epsilon:
+    noise = least_noise(privacy, rate, steps, CLOSE)
+    enough = (1 - MISSED) * privacy.epsilon
+    if noise.epsilon < enough and noise.multiplier > LEAST * CLOSE:  # a steep curve: no step of the search met it
+        epsilon_of = _accountant(privacy, rate, steps)
+        high = _meets(epsilon_of, privacy.epsilon, noise.multiplier / CLOSE, noise.multiplier, FINEST)
+        noise = replace(noise, multiplier=high, epsilon=epsilon_of(high))
+    if noise.epsilon < enough:
         raise ConfigError(
-            f"epsilon = {privacy.epsilon:g}: with the least noise that is counted (multiplier {noise.multiplier:.3g}) "
-            f"{steps:,} steps at sampling rate {rate:g} have epsilon {noise.epsilon:.5g}; claim at most that. A larger "
-            "one promises nothing that an audit could refute"
+            f"epsilon = {privacy.epsilon:g} at delta {privacy.delta:g} is no epsilon that {steps:,} steps at sampling "
+            f"rate {rate:g} have with a noise multiplier of {LEAST:g} or more: the nearest below it is "
+            f"{noise.epsilon:.5g}; claim that"
         )
     return noise
+
+
+def _accountant(privacy: Privacy, rate: float, steps: int) -> Callable[[float], float]:
+    """Epsilon by noise multiplier."""
+    check_number("the sampling rate", rate, 0, 1, "(]", "0.05")
+    check_whole("steps", steps)
+    accountant = _by_pld if privacy.trainer == "closed-form" else _by_prv
+    return partial(accountant, rate=rate, steps=steps, delta=privacy.delta)
+
+
+def _meets(epsilon_of: Callable[[float], float], target: float, low: float, high: float, slack: float) -> float:
+    """The least noise between `low` and `high`, to a factor of `slack`, whose epsilon is at most `target`."""
+    while high / low > slack:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if epsilon_of(middle) <= target else (middle, high)
+    return high
 
 
 def claims(sigma: float, rate: float, steps: int, delta: float) -> dict[str, float]:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from undertow.audits.dp.claim import DpClaim
+from undertow.audits.dp.conformance import check_pipeline
 from undertow.audits.dp.pipeline import Mechanism, audit_dp_pipeline
 from undertow.report.dp.verdict import verdict
 from undertow.rng import stream
@@ -32,20 +34,18 @@ def audit(train=train, score=moved, canary=CANARY, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epsilon": 0}, "epsilon = 0 cannot be audited"),
-        ({"epsilon": -1}, "epsilon = -1 cannot be audited"),
-        ({"epsilon": float("nan")}, "epsilon = nan cannot be audited"),
-        ({"epsilon": float("inf")}, "epsilon = inf claims nothing"),
-        ({"epsilon": "8"}, "epsilon = '8': it must be a number"),
-        ({"delta": 0}, "delta = 0; it is above 0"),
-        ({"delta": 1}, "delta = 1; it is above 0 and below 1"),
+        ({"epsilon": 0}, "epsilon = 0: it is a number, above 0"),
+        ({"epsilon": -1}, "epsilon = -1: it is a number, above 0"),
+        ({"epsilon": float("nan")}, "epsilon = nan: it is a number"),
+        ({"epsilon": float("inf")}, "epsilon = inf: it is a number, above 0 and finite"),
+        ({"epsilon": "8"}, "epsilon = '8': it is a number"),
+        ({"delta": 0}, "delta = 0: it is a number, above 0"),
+        ({"delta": 1}, "delta = 1: it is a number, above 0 and below 1"),
         ({"delta": float("nan")}, "delta = nan"),
-        ({"confidence": 95}, "confidence = 95; it is a fraction"),
-        ({"runs": 0}, "runs is at least 2"),
-        ({"runs": 2.5}, "whole numbers are needed"),
+        ({"confidence": 95}, "confidence = 95: it is a number, 0.5 or more and below 1"),
+        ({"runs": 0}, "runs = 0: it is a whole number, 2 or more"),
+        ({"runs": 2.5}, "runs = 2.5: it is a whole number"),
         ({"threshold": float("nan")}, "threshold = nan"),
-        ({"mechanism": Mechanism(0, 1)}, "0 < rate <= 1"),
-        ({"mechanism": Mechanism(float("nan"), 1)}, "0 < rate <= 1"),
         ({"access": "everything"}, "allowed: black-box, weights, iterates"),
     ],
 )
@@ -102,3 +102,61 @@ def test_a_true_claim_stands_and_one_far_too_small_does_not():
     assert verdict(small).headline.startswith("Refuted")
     huge = audit(epsilon=1e6)
     assert "at least" in verdict(huge).headline
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": 3}, "train = 3: it must be a function"),
+        ({"score": None}, "score = None: it must be a function"),
+        ({"canary": (1, 2)}, "canary is a tuple"),
+        ({"mechanism": (1.0, 1)}, "give Mechanism"),
+        ({"threshold": "x"}, "threshold = x"),
+        ({"seed": -1}, "seed = -1: it is a whole number, 0 or more"),
+        ({"seed": 1.5}, "seed = 1.5"),
+        ({"epsilon": 1e9, "mechanism": Mechanism(1.0, 1)}, "the nearest below it"),
+        ({"epsilon": 1e-9, "mechanism": Mechanism(1.0, 1)}, "out of reach"),
+    ],
+)
+def test_arguments_of_another_kind_are_one_line(changes, message):
+    with pytest.raises(ConfigError) as error:
+        audit(**changes)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+CLAIM = DpClaim(noise_multiplier=1.0, clip=1.0, batch=8, records=32, steps=2, lr=0.1)
+HEAD = {"h.weight": np.eye(3, 4), "h.bias": np.zeros(3)}
+RECORDS = Examples(np.eye(32, 4), np.arange(32) % 3, "made-up")
+
+
+def noise_only(checkpoint, data, seed):
+    return {name: v + 0.0177 * stream(seed, name).standard_normal(v.shape) for name, v in checkpoint.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": lambda c, d, s: None}, "train returned None"),
+        ({"train": lambda c, d, s: [1]}, "train returned a list"),
+        ({"train": 3}, "it must be a function"),
+        ({"claim": {}}, "give a DpClaim"),
+        ({"data": np.zeros((3, 4))}, "data is a ndarray"),
+        ({"data": Examples(np.full((32, 4), np.nan), RECORDS.y, "n")}, "not finite"),
+        ({"runs": "16"}, "runs = '16'"),
+        ({"confidence": "x"}, "confidence = 'x'"),
+        ({"seed": -1}, "seed = -1"),
+    ],
+)
+def test_check_pipeline_refuses_in_one_line(changes, message):
+    given = {"train": noise_only, "checkpoint": HEAD, "data": RECORDS, "claim": CLAIM} | changes
+    with pytest.raises((ConfigError, BadInput)) as error:
+        check_pipeline(**given)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_trainer_that_learns_nothing_is_not_called_tested():
+    """Its records move nothing: what clipping would do is not seen, and said."""
+    result = check_pipeline(noise_only, HEAD, RECORDS, CLAIM)
+    assert "clipping beyond" in result.verdict.split("NOT TESTED")[1]

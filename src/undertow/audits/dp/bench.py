@@ -18,7 +18,7 @@ FAMILIES = 12
 DRIFT = 1e-3  # p-value under which silent records are taken to move the model after all; then little is tested
 ALIKE = 1.2  # of variance: tensors whose noise differs by less are scaled as one
 SPARE = 1.15  # times the declared reach over the noise: below, a trainer of another scale is not called weaker
-LOUDER = 1.25  # times the declared deviation of the noise, from which on it is clearly larger
+NO_SCALE = 1.05  # of the noise's deviation: below, it is as declared
 SURE = 2.0  # standard errors of the limit under which a trainer of another scale is not weaker
 
 
@@ -55,6 +55,7 @@ class Bench:
     halves: Mapping[str, Movements] = field(default_factory=dict)  # the records of one half are loud
     spread: Movements | None = None  # `some` are loud, others in each training
     faint: tuple[Movements, int] | None = None  # so few are loud that they move it as far as the noise; how many
+    tied: Movements | None = None  # every record is loud at a checkpoint where both uses of tied weights are large
     varied: Movements | None = None  # every record is loud in its own way
 
     def corrected(self, p: float, within: int = 1) -> float:
@@ -181,43 +182,50 @@ class Bench:
         if not large or min(large) <= 0 or max(large) / min(large) > ALIKE or self.louder is None:
             return False
         loud, louder = self.reaches[1][0], self.reaches[2][0]
-        return 0.75 <= loud / max(louder, 1e-300) <= 1.33 and self.within_reach
-
-    @cached_property
-    def reach_is_covered(self) -> bool:
-        """Whether a record's reach over the noise is below what the declared steps, rate and noise multiplier allow in
-        any schedule, with SURE standard errors to spare."""
-        if self.drift or self.one_noise:
-            return False
-        return max(m + SURE * e for m, e in self.reaches) <= self._allowed_reach
+        return 0.75 <= loud / max(louder, 1e-300) <= 1.33 and not self.reach_exceeds
 
     @cached_property
     def reach_exceeds(self) -> bool:
-        """Whether a record's reach over the noise is surely above that, or cannot be measured."""
+        """Whether a record's reach over the noise is above what the declared steps, rate and noise multiplier allow in
+        any schedule: its lower limit, SURE standard errors below what is measured. True where none can be measured."""
         if self.drift or self.one_noise:
             return True
-        return max(m - SURE * e for m, e in self.reaches) > self._allowed_reach
+        return bool(max(m - SURE * e for m, e in self.reaches) > self._allowed)
 
     @cached_property
-    def within_reach(self) -> bool:
-        """Whether a record's reach is covered; where the noise is clearly larger than declared: whether it is not shown
-        to exceed what is allowed, for noise alone weakens nothing."""
-        return self.reach_is_covered or (self.level_of_noise > LOUDER and not self.reach_exceeds)
+    def reach_is_covered(self) -> bool:
+        """Whether it is below that with SURE standard errors to spare: this acquits a trainer with too little noise."""
+        return not self.reach_exceeds and self.largest_reach * self.answer.most <= self._allowed
 
     @property
-    def _allowed_reach(self) -> float:
+    def _allowed(self) -> float:
         level = max(self.level_of_noise, 1e-9)
         return float(self.answer.most * min(SPARE, max(level, 1 / level) ** 0.5))
+
+    @cached_property
+    def largest_reach(self) -> float:
+        """Upper limit, of SURE standard errors, of a record's reach over the noise; times what is declared."""
+        return max(m + SURE * e for m, e in self.reaches) / self.answer.most
+
+    @property
+    def not_weaker(self) -> str:
+        """The end of a sentence about a trainer that differs, and is not shown to be weaker."""
+        if self.drift or self.one_noise:
+            return ""
+        return f"; a record's reach over the noise is at most {self.largest_reach:.2f} times the declared"
 
     @cached_property
     def level_of_noise(self) -> float:
         """Deviation of the noise over the declared: the median tensor's."""
         return float(np.sqrt(np.median([r for r, _ in self.ratios.values()])))
 
-    def scaled_with_noise(self, measured: float) -> bool:
-        """Whether what was `measured` over the declared is explained by a scale that the noise has too."""
+    def scaled_with_noise(self, measured: float, error: float) -> bool:
+        """Whether what was `measured` over the declared is explained by a scale that the noise has too: `SURE` standard
+        errors (`error`) below it, it is no larger. Where the noise is as declared, there is no such scale."""
+        if self.level_of_noise <= NO_SCALE or not self.only_scaled:
+            return False
         slack = 1.05 + SURE * max(e / max(m, 1e-300) for m, e in self.reaches)
-        return self.only_scaled and measured <= slack * self.level_of_noise
+        return bool(measured - SURE * error <= slack * self.level_of_noise)
 
     @cached_property
     def grows_with_noise(self) -> bool:

@@ -22,8 +22,6 @@ from undertow.types import Array
 
 NOISE_TOLERANCE = 0.05  # of variance: a difference this small is not reported
 BLOCKS = 32  # of each tensor's numbers, in order
-NOT_WEAKER = "; a record's reach over the noise is within what was declared: the privacy is not weakened"
-UNDECIDED = "; that a record reaches farther over the noise than was declared was not shown"
 Row = tuple[float, str, float]  # p-value, tensor, variance over the declared
 
 
@@ -126,9 +124,9 @@ def _noise_low(b: Bench, rows: list[Row]) -> Check:
         return Check("noise", _names(bare), 0.0, p, True, means, fix)
     if bare:
         return Check("noise", "all", 0.0, p, True, "no noise is added", "add the noise before the optimiser's step")
-    scaled = p < b.level and b.only_scaled
+    scaled = p < b.level and b.only_scaled and b.reach_is_covered
     means = f"the noise has {np.sqrt(max(ratio, 0)):.3g} times the declared deviation"
-    means += same_privacy(b) if scaled else ": the guarantee is weaker"
+    means += b.not_weaker if scaled else ": the guarantee is weaker"
     fix = "noise on the sum of gradients has deviation noise_multiplier * clip; divide sum and noise by batch, once"
     if scaled:
         fix = "declare the divisor, lr, clip_after, average or optimizer that is really used"
@@ -137,11 +135,6 @@ def _noise_low(b: Bench, rows: list[Row]) -> Check:
     least = f"{find[0]:.2f} of the noise, {find[1]:.2f} in the smallest tensor alone"
     about = _names([row[1] for row in hit] or [name])
     return Check("noise", about, float(np.sqrt(ratio)), p, p < b.level, means, fix, least, not scaled)
-
-
-def same_privacy(b: Bench) -> str:
-    """What is said of a trainer that differs by a common scale of noise and records."""
-    return NOT_WEAKER if b.reach_is_covered else UNDECIDED
 
 
 def _smallest(b: Bench) -> int:
@@ -162,9 +155,9 @@ def _noise_high(b: Bench, rows: list[Row]) -> Check:
         means = "the same noise is added in every step: it cancels between iterates"
         fix = "draw new noise in each step; do not reset the generator's seed"
         return Check("excess noise", _names(hit or [name]), measured, p, p < b.level, means, fix, least)
-    weaker = p >= b.level or not b.within_reach
+    weaker = not (p < b.level and not b.reach_exceeds)
     means = f"movements without gradient have {measured:.3g} times the declared deviation"
-    means += ": not what was declared" if weaker else same_privacy(b)
+    means += ": not what was declared" if weaker else b.not_weaker
     fix = "declare the batch, divisor, clip, lr and steps that are really used"
     return Check("excess noise", _names(hit or [name]), measured, p, p < b.level, means, fix, least, weaker)
 

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 import numpy as np
 
-from undertow.metrics.epsilon import subsampled_gaussian_epsilon
+from undertow.metrics.epsilon import check_number, check_whole, subsampled_gaussian_epsilon
 from undertow.types import Array, ConfigError
 
 Sampling = Literal["poisson", "shuffle", "full"]
@@ -45,34 +46,44 @@ class DpClaim:
     correlation: Sequence[Sequence[float]] | None = None  # (T, T): step t's noise is its row times independent draws
 
     def __post_init__(self) -> None:
-        positive = (self.noise_multiplier, self.clip, self.batch, self.steps)
-        if not all(0 < value < math.inf for value in positive) or not 0 < self.delta < 1:
-            raise ConfigError(
-                "a DP claim needs noise_multiplier, clip, batch and steps above 0 and finite, delta in (0, 1)"
-            )
-        if self.epsilon is not None and not 0 < self.epsilon < math.inf:
-            raise ConfigError(f"epsilon = {self.epsilon}; a claim is a positive, finite number, or None: none is made")
+        self._check_numbers()
         if not 0 < self.batch <= self.records:
             raise ConfigError(f"batch = {self.batch} of records = {self.records}; a batch is at most all records")
         if self.sampling == "full" and self.batch != self.records:
             raise ConfigError("sampling = 'full' uses every record in every step: set batch = records")
-        known = len(self.rates) == self.steps and all(0 <= rate < math.inf for rate in self.rates)
-        if not known or max(self.rates) <= 0:
-            raise ConfigError(f"lr must be 0 or more, not 0 throughout: one number, or {self.steps} of them")
-        if not 0 <= self.momentum < 1 or not all(0 <= b < 1 for b in (*self.betas, self.alpha)):
-            raise ConfigError("momentum, betas and alpha are at least 0 and below 1")
+        rates = self.rates
+        if len(rates) != self.steps or not all(0 <= r < math.inf for r in rates) or max(rates) <= 0:
+            raise ConfigError(f"lr must be 0 or more and finite, not 0 throughout: one number, or {self.steps} of them")
         if not callable(self.optimizer) and self.optimizer not in OPTIMIZERS:
             raise ConfigError(f"optimizer = {self.optimizer!r}: one of {', '.join(OPTIMIZERS)}, or a function")
         self._check_rest()
 
-    def _check_rest(self) -> None:
+    def _check_numbers(self) -> None:
+        """NaN, infinities and texts are refused with the name of the field."""
+        for name in ("noise_multiplier", "clip", "batch"):
+            check_number(f"DpClaim: {name}", getattr(self, name), 0, math.inf)
+        for name in ("records", "steps"):
+            check_whole(f"DpClaim: {name}", getattr(self, name))
+        check_number("DpClaim: delta", self.delta, 0, 1, "()", "1e-5")
+        if self.epsilon is not None:
+            check_number("DpClaim: epsilon", self.epsilon, 0, math.inf, "()", "8")
+        if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
+            raise ConfigError(f"DpClaim: betas = {self.betas!r}: they are two numbers, such as (0.9, 0.999)")
+        for name, value in (("momentum", self.momentum), ("alpha", self.alpha), *(("betas", b) for b in self.betas)):
+            check_number(f"DpClaim: {name}", value, 0, 1, "[)", "0.9")
         for name in ("divisor", "clip_after", "sample_rate"):
-            value = getattr(self, name)
-            if value is not None and not (0 < value < math.inf and (name != "sample_rate" or value <= 1)):
-                raise ConfigError(f"{name} = {value}: it must be above 0" + ", at most 1" * (name == "sample_rate"))
-        if not 0 <= self.weight_decay < math.inf or (self.weight_decay and self.optimizer not in ("sgd", "adamw")):
+            if getattr(self, name) is not None:
+                most = 1.0 if name == "sample_rate" else math.inf
+                check_number(f"DpClaim: {name}", getattr(self, name), 0, most, "(]" if most == 1 else "()")
+        check_number("DpClaim: weight_decay", self.weight_decay, 0, math.inf, "[)", "0.01")
+        check_number("DpClaim: dampening", self.dampening, 0, 1, "[]", "0")
+        if self.sampling not in ("poisson", "shuffle", "full"):
+            raise ConfigError(f"DpClaim: sampling = {self.sampling!r}; allowed: poisson, shuffle, full")
+
+    def _check_rest(self) -> None:
+        if self.weight_decay and self.optimizer not in ("sgd", "adamw"):
             raise ConfigError(
-                "weight_decay is 0 or more, with optimizer 'sgd' or 'adamw' (decoupled): torch's Adam and RMSprop mix "
+                "weight_decay goes with optimizer 'sgd' or 'adamw' (decoupled): torch's Adam and RMSprop mix "
                 "their decay into the gradient's square; turn it off for this check"
             )
         if self.correlation is not None:
@@ -83,9 +94,12 @@ class DpClaim:
     @property
     def rates(self) -> tuple[float, ...]:
         """The learning rate of each step."""
-        if isinstance(self.lr, int | float):
-            return (float(self.lr),) * self.steps
-        return tuple(float(v) for v in self.lr)
+        try:
+            if isinstance(self.lr, Real):
+                return (float(self.lr),) * self.steps
+            return tuple(float(v) for v in self.lr)  # type: ignore[union-attr]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(f"DpClaim: lr = {str(self.lr)[:40]}: it is one number, or one for each step") from error
 
     @property
     def rate(self) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from undertow.metrics.epsilon import (
     Curve,
     approximate_dp_curve,
+    check_number,
     curve_of_deltas,
     gaussian_curve,
     gdp_epsilon,
@@ -31,16 +32,15 @@ class Claimed:
 
 def claimed_epsilon(epsilon: float, delta: float) -> Claimed:
     """(epsilon, delta)-DP."""
-    if not 0 <= epsilon < float("inf"):
-        raise ConfigError(f"--claim-epsilon {epsilon}: a claimed epsilon is a finite number that is not negative")
+    check_number("--claim-epsilon", epsilon, 0, float("inf"), "[)", "8")
+    check_number("--delta", delta, 0, 1, "[)", "1e-5")
     said = f"epsilon {epsilon:g} at delta {delta:g}"
     return Claimed("epsilon", said, approximate_dp_curve(epsilon, delta), epsilon, delta)
 
 
 def claimed_gdp(mu: float, delta: float) -> Claimed:
     """mu-GDP: no easier to tell apart than N(0, 1) and N(mu, 1)."""
-    if not 0 <= mu < float("inf"):
-        raise ConfigError(f"--claim-gdp {mu}: mu is finite and not negative")
+    check_number("--claim-gdp", mu, 0, float("inf"), "[)", "1")
     _positive(delta, "--claim-gdp")
     epsilon = float(gdp_epsilon(mu, delta)) if mu > 0 else 0.0
     return Claimed("gdp", f"{mu:g}-GDP (epsilon {epsilon:.3g} at delta {delta:g})", gaussian_curve(mu), epsilon, delta)
@@ -48,6 +48,7 @@ def claimed_gdp(mu: float, delta: float) -> Claimed:
 
 def claimed_zcdp(rho: float, delta: float) -> Claimed:
     """rho-zCDP, by the conversion that takes the best Renyi order."""
+    check_number("--claim-zcdp", rho, 0, float("inf"), "[)", "0.5")
     _positive(delta, "--claim-zcdp")
     epsilon = zcdp_epsilon(rho, delta)
     return Claimed("zcdp", f"{rho:g}-zCDP (epsilon {epsilon:.3g} at delta {delta:g})", zcdp_curve(rho), epsilon, delta)
@@ -55,6 +56,7 @@ def claimed_zcdp(rho: float, delta: float) -> Claimed:
 
 def claimed_curve(epsilons: Array, deltas: Array, delta: float, name: str) -> Claimed:
     """(epsilons[i], deltas[i])-DP for every i, as an accountant prints it. BadInput where a row cannot be a claim."""
+    check_number("--delta", delta, 0, 1, "[)", "1e-5")
     bad = np.flatnonzero(~(np.isfinite(epsilons) & (epsilons >= 0) & (deltas >= 0) & (deltas < 1)))
     if epsilons.size == 0 or bad.size:
         where = f"row {bad[0] + 1}: epsilon {epsilons[bad[0]]:g}, delta {deltas[bad[0]]:g}" if bad.size else "no rows"
@@ -73,5 +75,6 @@ def _epsilon_at(points: tuple[tuple[float, float], ...], delta: float) -> float:
 
 
 def _positive(delta: float, option: str) -> None:
+    check_number("--delta", delta, 0, 1, "[)", "1e-5")
     if delta == 0:
         raise ConfigError(f"{option} with --delta 0: such a claim has a finite epsilon at a delta above 0 only")

@@ -211,6 +211,8 @@ class Game:
     def check(self) -> None:
         """BadInput, ConfigError or MissingExtra for what cannot be audited, before anything is trained."""
         _ = self.promised, self.canaries if self.config.checkpoint != "pretrained" else None
+        if self.config.recipe.noise:  # that it can be accounted
+            _claims(self.noise.multiplier, self.noise.rate, self.noise.steps, self.config.delta)
 
     def play(self) -> dict[str, Array]:
         """Scores of every access (runs, K) and who was there (runs, K): with the canary first, or by coins."""

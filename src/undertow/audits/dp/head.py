@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from undertow.audits.dp.claim import DpClaim
+from undertow.audits.dp.odd import parameters_of
 from undertow.rng import seed_for
 from undertow.types import IGNORED, Array, BadInput, ConfigError, Examples, Params
 
@@ -114,7 +115,8 @@ def _answer(
         for label, sign in ((0, -1.0), (1, 1.0)):
             records = Examples(x, labelled(data, rows, np.full(claim.records, label)), "records of one label")
             start = {name: value.copy() for name, value in checkpoint.items()}
-            after = train(start, records, seed_for(seed, "conformance", "head", pair) % 2**31)
+            returned = train(start, records, seed_for(seed, "conformance", "head", pair) % 2**31)
+            after = parameters_of(returned, "search of the head")
             for name in names:
                 if name in after and after[name].shape == checkpoint[name].shape:
                     total[name] += sign * after[name].astype(float)

@@ -1,12 +1,12 @@
 """What is odd about scores, before anything is concluded: swapped signs, ties, no randomness, a large delta."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from undertow.metrics.epsilon import Trials
-from undertow.types import Array, BadInput
+from undertow.metrics.epsilon import Trials, check_whole
+from undertow.types import Array, BadInput, ConfigError, Examples, Params
 
 SWAPPED = 1e-4  # p-value of "members do not score lower" below which signs look swapped
 FEW = 8  # scores of a world, below which nothing is called odd
@@ -55,3 +55,26 @@ def _still(scores: Array) -> bool:
 
 def _auc(inside: Array, outside: Array) -> float:
     return float(mannwhitneyu(inside, outside).statistic) / (inside.size * outside.size)
+
+
+def check_given(train: object, data: object, seed: object, **others: object) -> None:
+    """ConfigError, in one line, for a trainer that cannot be called, records that are none, or a seed that is none."""
+    for name, value in {"train": train, **others}.items():
+        if not callable(value):
+            raise ConfigError(f"{name} = {repr(value)[:40]}: it must be a function")
+    if not isinstance(data, Examples):
+        raise ConfigError(f"data is a {type(data).__name__}: give Examples(x, y, name) of undertow.types")
+    if data.x.dtype.kind == "f" and not np.isfinite(data.x).all():
+        raise BadInput(f"{data.name}: values that are not finite; fill or remove them")
+    check_whole("seed", seed, 0)
+
+
+def parameters_of(returned: object, what: str) -> Params:
+    """What a trainer returned, if it holds parameters by name: NumPy arrays, or what becomes one. BadInput if not."""
+    if not isinstance(returned, Mapping):
+        kind = "None" if returned is None else f"a {type(returned).__name__}"
+        raise BadInput(f"{what}: train returned {kind}; it must return the parameters after training, arrays by name")
+    try:
+        return {name: np.asarray(value) for name, value in returned.items()}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"{what}: train returned what is no array ({str(error)[:80]}); detach and copy it") from error

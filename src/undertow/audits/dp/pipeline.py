@@ -8,10 +8,11 @@ another machine may be behind it. What is seen of it is up to `score`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 
-from undertow.audits.dp.odd import number_of, odd_notes
+from undertow.audits.dp.odd import check_given, number_of, odd_notes
 from undertow.audits.dp.plan import Claim, claim_of
 from undertow.audits.dp.reader import Reader
 from undertow.audits.dp.rows import bound_rows, claim_rows, control_rows, growth_rows, quoted
@@ -19,7 +20,7 @@ from undertow.audits.dp.settings import ACCESSES, DpConfig, DpData, DpRecipe
 from undertow.audits.dp.source import calls
 from undertow.audits.leakage import Stopwatch, plain
 from undertow.engine.key import fingerprint
-from undertow.metrics.epsilon import Trials, approximate_dp_curve
+from undertow.metrics.epsilon import Trials, approximate_dp_curve, check_number, check_whole
 from undertow.rng import seed_for
 from undertow.training.privacy import Noise, Privacy, noise_of_claim
 from undertow.types import Array, AuditResult, BadInput, ConfigError, Examples, Params, Progress, Scores
@@ -43,10 +44,8 @@ class Mechanism:
     steps: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise ConfigError(f"Mechanism: rate = {self.rate}; it is a share of the records, above 0 and at most 1")
-        if isinstance(self.steps, bool) or self.steps != int(self.steps) or self.steps < 1:
-            raise ConfigError(f"Mechanism: steps = {self.steps}; it is a whole number of at least 1")
+        check_number("Mechanism: rate", self.rate, 0, 1, "(]", "0.05")
+        check_whole("Mechanism: steps", self.steps)
 
 
 def move_along(direction: Params) -> Score:
@@ -88,13 +87,18 @@ def audit_dp_pipeline(
     Raises ConfigError for an access that is none, BadInput for a canary that is not one record or a score that is no
     number.
     """
+    check_given(train, data, seed, score=score)
+    if not isinstance(canary, Examples):
+        raise ConfigError(f"canary is a {type(canary).__name__}: give Examples(x, y, name) with one record")
+    if mechanism is not None and not isinstance(mechanism, Mechanism):
+        raise ConfigError(f"mechanism = {mechanism!r}: give Mechanism(rate, steps), or None")
     if access not in ACCESSES:
         raise ConfigError(f"access = {access!r}; allowed: {', '.join(ACCESSES)}")
     if len(canary) != 1:
         raise BadInput(f"{len(canary)} canaries: give one record")
     if canary.x.shape[1:] != data.x.shape[1:]:
         raise BadInput(f"the canary is {canary.x.shape[1:]}, the records are {data.x.shape[1:]}: give one like them")
-    if threshold is not None and not np.isfinite(threshold):
+    if threshold is not None and (not isinstance(threshold, Real) or not np.isfinite(threshold)):
         raise ConfigError(f"threshold = {threshold}: give a number, or None to choose it on half of the runs")
     tests = _tests(epsilon, delta, mechanism, runs, seed, threshold, confidence, access, len(data))
     clock = Stopwatch()

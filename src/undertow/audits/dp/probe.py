@@ -5,12 +5,13 @@ records labelled 0 are fitted exactly: their gradient is 0 in floating point, wh
 1 or 2 then has the gradient of its logit, made as large as wanted by the head's weights.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from undertow.audits.dp.claim import DpClaim
 from undertow.audits.dp.head import Head, Train, labelled, still_input
+from undertow.audits.dp.odd import parameters_of
 from undertow.rng import seed_for, stream
 from undertow.types import Array, BadInput, Examples, Params
 
@@ -20,6 +21,7 @@ ALONG, ACROSS = 3e3, 2.4e4  # norms of rows 0 and 2, times clip, of a head witho
 WILD = 4.0  # times real records
 FAR = 50.0  # times a real record: louder records of a head with two classes
 SMALL = 0.02  # times the embeddings that are tied to a head with a bias
+GAIN = 30.0  # times what lies between the two uses of tied weights
 SHIFT = 1e-3  # between tensors that start alike: those that end alike nevertheless are one tensor
 
 
@@ -114,6 +116,22 @@ def make_probe(checkpoint: Params, data: Examples, claim: DpClaim, head: Head, s
     return Probe(crafted, data, claim, seed, head, classes)
 
 
+def amplified(probe: Probe) -> Probe:
+    """The same with everything below the head times GAIN, for trainings in which every record is loud.
+
+    The gradient that weights tied to the head get as an embedding grows with what lies between the two uses, as does
+    that of the head with its inputs; the gradients in between do not. No record is silent there.
+    """
+    apart = {*_same(probe.checkpoint, probe.head.weight), probe.head.bias}
+    grown = {
+        name: value
+        if name in apart or value.dtype.kind != "f" or ".running_" in f".{name}"
+        else value * value.dtype.type(GAIN)
+        for name, value in probe.checkpoint.items()
+    }
+    return replace(probe, checkpoint=grown)
+
+
 def _same(checkpoint: Params, name: str) -> list[str]:
     """Names of tensors with the values of `name`: it, and what it is tied to."""
     value = checkpoint[name]
@@ -159,7 +177,8 @@ def movements(train: Train, probe: Probe, sets: list[Examples], purpose: str) ->
     values = np.empty((len(sets), int(sizes[-1])))
     for r, data in enumerate(sets):
         start = {name: value.copy() for name, value in probe.checkpoint.items()}
-        after = train(start, data, seed_for(probe.seed, "conformance", purpose, r) % 2**31)
+        returned = train(start, data, seed_for(probe.seed, "conformance", purpose, r) % 2**31)
+        after = parameters_of(returned, f"{purpose} training {r}")
         for name in names:
             before = probe.checkpoint[name]
             if name not in after or after[name].shape != before.shape:

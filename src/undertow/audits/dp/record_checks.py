@@ -1,11 +1,8 @@
 """What one record may do to a private trainer: how far, how often, and whether other records change it."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from undertow.audits.dp.bench import FAMILIES, Bench, Check
-from undertow.audits.dp.checks import same_privacy
 from undertow.metrics.conformance import (
     along_own_mean,
     least_count,
@@ -24,6 +21,7 @@ from undertow.metrics.conformance import (
 from undertow.rng import stream
 from undertow.types import Array
 
+QUESTIONS = 9  # of the sensitivity: four sets of trainings in two halves, and a few faint records
 SPREAD_LOW, SPREAD_HIGH = 0.6, 1.7  # of the spread that coins give
 UNEVEN = 1.02  # of the declared reach of one half
 EVEN = 1.05  # of the declared spread of a few records
@@ -37,22 +35,28 @@ def sensitivity_check(b: Bench) -> Check:
         ("every record loud", b.full, b.claim.records),
         ("a few loud records", b.few, b.some),
         ("a few louder records", b.louder, b.some),
+        ("every record loud in both uses of tied weights", b.tied, b.claim.records),
     ):
         if which is None:
             continue
         bound = copies * b.answer.reach
         halves = along_own_mean(b.of(which))
         p = min(mean_above(half, bound) for half in halves)
-        least = min(1 + least_shift(half, b.single(7)) / bound for half in halves)
-        rows.append((b.corrected(p, 7), -float(np.mean([h.mean() for h in halves])) / bound, about, least))
+        least = min(1 + least_shift(half, b.single(QUESTIONS)) / bound for half in halves)
+        ratio = -float(np.mean([h.mean() for h in halves])) / bound
+        rows.append((b.corrected(p, QUESTIONS), ratio, about, least, mean_error(np.concatenate(halves)) / bound))
     if b.faint is not None:
         values, bound = b.of(b.faint[0]) @ unit(b.of(b.few).mean(0)), b.faint[1] * b.answer.reach
-        p, least = b.corrected(mean_above(values, bound), 7), 1 + least_shift(values, b.single(7)) / bound
-        rows.append((p, -float(values.mean()) / bound, f"{b.faint[1]} loud records", least))
-    p, ratio, about, _ = min(rows)
-    scaled = p < b.level and b.scaled_with_noise(-ratio)
+        p, least = (
+            b.corrected(mean_above(values, bound), QUESTIONS),
+            1 + least_shift(values, b.single(QUESTIONS)) / bound,
+        )
+        ratio = -float(values.mean()) / bound
+        rows.append((p, ratio, f"{b.faint[1]} loud records", least, mean_error(values) / bound))
+    p, ratio, about, _, error = min(rows)
+    scaled = p < b.level and b.scaled_with_noise(-ratio, error)
     means = f"records move the model {-ratio:.3g} times as far as clipping and sampling as declared allow"
-    means += same_privacy(b) if scaled else ""
+    means += b.not_weaker if scaled else ""
     fix = "clip the gradient of each record to norm clip over all parameters together, before any sum or mean"
     fix = "declare the divisor and lr that are really used" if scaled else fix
     size = f"{min(row[3] for row in rows):.2f} times the clip norm or the rate"
@@ -61,30 +65,25 @@ def sensitivity_check(b: Bench) -> Check:
 
 def rates_check(b: Bench) -> Check:
     """Do the first and the last, the even and the odd records move the model alike, and none more than its share?"""
-    along, rows = unit(b.of(b.full).mean(0)), []
+    along, rows, errors = unit(b.of(b.full).mean(0)), [], {}
     means = {about: b.of(which) @ along / half(about, b.claim.records).sum() for about, which in b.halves.items()}
     for about, other in (("first", "last"), ("last", "first"), ("even", "odd"), ("odd", "even")):
         share = float(means[about].mean()) / b.answer.reach
+        errors[share] = mean_error(means[about]) / b.answer.reach
         bound = UNEVEN * b.answer.reach
         rows.append((mean_above(means[about], bound), f"{about} records", share))
         slack = (2 - UNEVEN) * means[about]
         rows.append((sum_below((-slack, means[other])), f"{about} records, beside the {other}", share))
     p, about, ratio = min((b.corrected(p, len(rows)), about, ratio) for p, about, ratio in rows)
     large = max(row[2] for row in rows)
-    weaker = large > UNEVEN and not (b.only_scaled and _even_in_scale(b, means.values(), len(rows)))
+    weaker = large > UNEVEN and not b.scaled_with_noise(large, errors[large])
     text = f"the {about.split()[0]} records move the model {ratio:.3g} times as far as their declared share"
-    text += ": they take part more often, or count more than once" if weaker else same_privacy(b)
+    text += ": they take part more often, or count more than once" if weaker else b.not_weaker
     fix = "give every record the same rate and weight 1: shards that do not overlap, each microbatch added once"
     find = min(least_sum((means[x], -means[y]), b.single(len(rows))) for x, y in (("first", "last"), ("even", "odd")))
     level = float(np.mean([v.mean() for v in means.values()]))
     least = f"{1 + find / level / 2:.2f} times the share in one half, the rest in the other" if level > 0 else ""
     return Check("rates", about, ratio, p, p < b.level, text, fix, least, weaker)
-
-
-def _even_in_scale(b: Bench, means: Iterable[Array], questions: int) -> bool:
-    """Whether no half is shown to have more than its share of a movement that is scaled as the noise is."""
-    bound = UNEVEN * b.answer.reach * b.level_of_noise
-    return all(b.corrected(mean_above(values, bound), questions) >= b.level for values in means)
 
 
 def half(about: str, records: int) -> Array:
@@ -97,6 +96,11 @@ def half(about: str, records: int) -> Array:
         "odd": rows % 2 == 1,
     }[about]
     return found
+
+
+def mean_error(values: Array) -> float:
+    """Standard error of the mean."""
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def spread_check(b: Bench) -> Check | str:
@@ -121,9 +125,9 @@ def spread_check(b: Bench) -> Check | str:
         return "records that count twice in some steps and never in others: the noise hides them at this size"
     excess = (find * (signal + noise) - noise) / (more / doubled(b)) if more else np.inf
     measured = squares / degrees / (signal + noise)
-    scaled = p < b.level and b.scaled_with_noise(np.sqrt(measured))
+    scaled = p < b.level and b.scaled_with_noise(np.sqrt(measured), np.sqrt(measured / (2 * degrees)))
     means = "which records take part changes more than coins do: some count more than once, others are lost"
-    means += same_privacy(b) if scaled else ""
+    means += b.not_weaker if scaled else ""
     fix = "give every record that is drawn the weight 1 in its step; add each microbatch once"
     least = f"{excess:.2f} times the spread of one record's part (a weight of 0 or 2 by chance has {doubled(b):.2f})"
     return Check("spread", "changing records", measured, p, p < b.level, means, fix, least, not scaled)
@@ -206,7 +210,9 @@ def crowding_check(b: Bench) -> Check | str:
     alone, beside, rest = (b.of(m) @ along for m in (b.few, b.crowd, b.louder))
     grown = np.mean([h.mean() for h in along_own_mean(full)]) / max(alone.mean(), 1e-300) * b.some / b.claim.records
     if not 0.4 <= grown <= 2.5:
-        return f"crowding: {b.claim.records // b.some} times the loud records move it {grown:.2g} times as far each"
+        doubt = " (is the gradient of the whole batch clipped as one?)" if grown < 0.4 else ""
+        times = b.claim.records // b.some
+        return f"crowding: {times} times the loud records move it {grown:.2g} times as far each{doubt}"
     low = sum_below((beside, -rest, -alone / CROWD))
     high = sum_below((-beside, rest, alone * CROWD))
     p = b.corrected(min(low, high), 2)

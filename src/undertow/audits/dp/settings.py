@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Literal
 
 from undertow.audits.settings import EngineSettings, section
+from undertow.metrics.epsilon import check_number, check_whole
 from undertow.types import ConfigError, setting
 
 ACCESSES = ("black-box", "weights", "iterates")
@@ -45,11 +45,11 @@ class DpRecipe:
     noise: float = setting(0.0, "Noise multiplier; 0 takes the least that meets epsilon by the PLD accountant.")
 
     def __post_init__(self) -> None:
-        numbers = (self.rate, self.lr, self.clip, self.noise)
-        if not all(map(isfinite, numbers)) or self.steps < 1 or not 0 < self.rate <= 1 or min(numbers) < 0:
-            raise ConfigError("recipe: steps >= 1, 0 < rate <= 1, lr and clip positive, noise 0 or more, all finite")
-        if min(self.lr, self.clip) == 0:
-            raise ConfigError(f"recipe: lr = {self.lr:g}, clip = {self.clip:g}; both are above 0")
+        check_whole("recipe.steps", self.steps)
+        check_number("recipe.rate", self.rate, 0, 1, "(]", "0.05")
+        for name in ("lr", "clip"):
+            check_number(f"recipe.{name}", getattr(self, name), 0, float("inf"))
+        check_number("recipe.noise", self.noise, 0, float("inf"), "[)", "1 (0: the least that meets epsilon)")
         if self.sampling == "shuffled" and self.rate == 1:
             raise ConfigError("recipe.sampling = 'shuffled' needs rate < 1: at rate 1 every step sees every record")
 
@@ -105,23 +105,14 @@ class DpConfig:
 
     def __post_init__(self) -> None:
         self._check_claim()
-        if not isinstance(self.runs, int) or not isinstance(self.canaries, int):
-            raise ConfigError(f"runs = {self.runs}, canaries = {self.canaries}: whole numbers are needed")
-        if self.runs < (1 if self.one_run else 2) or self.canaries < 2:
-            raise ConfigError("runs is at least 2 (1 with one_run), canaries at least 2")
+        check_whole("runs", self.runs, 1 if self.one_run else 2)
+        check_whole("canaries", self.canaries, 2)
         self._check_canary()
 
     def _check_claim(self) -> None:
-        for name in ("epsilon", "delta", "confidence"):
-            if not isinstance(getattr(self, name), int | float):
-                raise ConfigError(f"{name} = {getattr(self, name)!r}: it must be a number")
-        if not 0 < self.epsilon < float("inf"):
-            said = "claims nothing" if self.epsilon == float("inf") else "cannot be audited"
-            raise ConfigError(f"epsilon = {self.epsilon:g} {said}; it is positive and finite, such as 8")
-        if not 0 < self.delta < 1:
-            raise ConfigError(f"delta = {self.delta:g}; it is above 0 and below 1, such as 1e-5")
-        if not 0.5 <= self.confidence < 1:
-            raise ConfigError(f"confidence = {self.confidence:g}; it is a fraction from 0.5 to below 1, such as 0.95")
+        check_number("epsilon", self.epsilon, 0, float("inf"), "()", "8")
+        check_number("delta", self.delta, 0, 1, "()", "1e-5")
+        check_number("confidence", self.confidence, 0.5, 1, "[)", "0.95")
 
     def _check_canary(self) -> None:
         if self.canary == "gradient" and self.access == "black-box":

@@ -1,7 +1,7 @@
 """Lower bounds on epsilon: each says its unit, what it assumes of the mechanism, and how its threshold was fixed."""
 
 from undertow.metrics.epsilon.accuracy import gdp_accuracy, refutes_by_accuracy
-from undertow.metrics.epsilon.bound import Bound, Counts, Trials
+from undertow.metrics.epsilon.bound import Bound, Counts, Trials, check_number, check_whole
 from undertow.metrics.epsilon.claim import Refutation, claimed_family, refutes, refutes_epsilon
 from undertow.metrics.epsilon.final_iterate import final_iterate
 from undertow.metrics.epsilon.gaussian_pairs import gaussian_pairs
@@ -49,6 +49,8 @@ __all__ = [
     "Refutation",
     "Trials",
     "approximate_dp_curve",
+    "check_number",
+    "check_whole",
     "claimed_family",
     "clopper_pearson",
     "curve_of_deltas",

@@ -1,12 +1,15 @@
 """What every epsilon bound is given and says: counts or scores in, a number with its assumption and unit out."""
 
+import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal
 
 import numpy as np
 
 from undertow.types import Array, BadInput, ConfigError
 
+_WHOLE = 1e100  # what is larger counts nothing
 Assumes = Literal["none", "gdp", "claimed-pld", "gaussian-scores", "final-iterate"]
 
 
@@ -123,3 +126,36 @@ def check(confidence: float, delta: float, *, positive: bool = False) -> None:
         raise ConfigError(f"delta = {delta:g}; it is a fraction from 0 to below 1, such as 1e-5")
     if positive and delta == 0:
         raise ConfigError("delta = 0: a Gaussian mechanism has no finite epsilon there; give the claimed delta")
+
+
+def check_number(name: str, value: object, least: float, most: float, ends: str = "()", such: str = "1") -> None:
+    """ConfigError, in one line, unless `value` is a number between `least` and `most`.
+
+    ends: "[" or "]" where that end is allowed, as intervals are written. NaN, infinities, truth values and texts are
+    refused wherever the interval is.
+    """
+    size = _float(value)
+    above = size >= least if ends[0] == "[" else size > least
+    if above and math.isfinite(size) and (size <= most if ends[1] == "]" else size < most):
+        return
+    low = f"{least:g} or more" if ends[0] == "[" else f"above {least:g}"
+    high = "finite" if most == math.inf else f"at most {most:g}" if ends[1] == "]" else f"below {most:g}"
+    raise ConfigError(f"{name} = {_short(value)}: it is a number, {low} and {high}, such as {such}")
+
+
+def check_whole(name: str, value: object, least: int = 1) -> None:
+    """ConfigError, in one line, unless `value` is a whole number of at least `least`."""
+    if not isinstance(value, Integral) or not least <= _float(value) <= _WHOLE:
+        raise ConfigError(f"{name} = {_short(value)}: it is a whole number, {least} or more")
+
+
+def _float(value: object) -> float:
+    """`value` as a float; NaN where it is no number."""
+    try:
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return math.inf
+
+
+def _short(value: object) -> str:
+    return repr(value)[:40]

@@ -13,12 +13,13 @@ import numpy as np
 from scipy import fft
 from scipy.special import log_ndtr, ndtr, ndtri
 
-from undertow.types import Array
+from undertow.types import Array, ConfigError
 
 STEP = 1e-3  # between two losses of the grid
 _LOST = math.exp(-50) / 2  # mass of the noise that is counted as an infinite loss
 _TAILS = 1e-15  # mass cut off by the composition, counted as an infinite loss too
 _ORDERS = 20  # of the Chernoff bounds of those tails
+_LARGEST = 20_000_000  # losses of a grid that are computed: epsilons of 1,000 and more
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,7 @@ def _one_step(noise: float, rate: float, removed: bool) -> Losses:
     ends = np.array([edge - 1, -edge]) if removed else np.array([edge, 1 - edge])
     high, low = _loss(ends, noise, rate, removed)
     first, last = math.floor(low / STEP), math.ceil(high / STEP)
+    _check_size(last - first, noise)
     grid = np.arange(first, last + 1) * STEP
     deltas = np.clip(_removed(grid, noise, rate) if removed else _added(grid, noise, rate), 0, 1)
     deltas = np.minimum.accumulate(deltas)
@@ -91,6 +93,13 @@ def _one_step(noise: float, rate: float, removed: bool) -> Losses:
     held[1:-1] = (fall[1:] - fall[:-1] * math.exp(STEP)) / math.expm1(STEP)
     held[-1] = fall[-1] / math.expm1(-STEP)
     return Losses(first, np.maximum(held, 0.0), float(deltas[-1]))
+
+
+def _check_size(losses: int, noise: float | None) -> None:
+    """ConfigError where the grid would fill the memory."""
+    if losses > _LARGEST:
+        cause = "the steps add up to" if noise is None else f"a noise multiplier of {noise:g} gives"
+        raise ConfigError(f"{cause} privacy losses in the thousands, which are not accounted: use more noise")
 
 
 def _loss(x: Array, noise: float, rate: float, removed: bool) -> Array:
@@ -107,7 +116,7 @@ def _log_outside(rate: float) -> float:
 
 
 def _removed(epsilons: Array, noise: float, rate: float) -> Array:
-    deltas = -np.expm1(epsilons)  # where every x has a larger loss
+    deltas = -np.expm1(np.minimum(epsilons, 0))  # where every x has a larger loss
     rows = epsilons > _log_outside(rate)
     x = -0.5 - noise**2 * _unmixed(epsilons[rows], rate)
     upper = (1 - rate) * ndtr(x / noise) + rate * ndtr((x + 1) / noise)
@@ -135,6 +144,7 @@ def _composed(one: Losses, steps: int) -> Losses:
     if steps == 1:
         return one
     low, high = _kept(one.probabilities, steps)
+    _check_size(high - low, None)
     size = fft.next_fast_len(max(high - low + 1, one.probabilities.size), real=True)
     whole = fft.irfft(fft.rfft(one.probabilities, size) ** steps, size)
     infinite = _TAILS - math.expm1(steps * math.log1p(-one.infinite))

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri
 
+from undertow.metrics.epsilon.bound import check_number, check_whole
 from undertow.metrics.epsilon.loss import subsampled_deltas, subsampled_epsilon
-from undertow.types import Array, ConfigError
+from undertow.types import Array
 
 Curve = Callable[[Array], Array]
 _MOST = 700.0  # e^it is a number; a claim this large allows every rate that is one
@@ -136,5 +137,6 @@ def subsampled_gaussian_family(rate: float, steps: int, delta: float, noises: Ar
 
 
 def _check(noise: float, rate: float, steps: int) -> None:
-    if noise <= 0 or not 0 < rate <= 1 or steps < 1:
-        raise ConfigError(f"noise = {noise}, rate = {rate}, steps = {steps}: noise > 0, 0 < rate <= 1, steps >= 1")
+    check_number("noise", noise, 0, np.inf)
+    check_number("rate", rate, 0, 1, "(]", "0.05")
+    check_whole("steps", steps)

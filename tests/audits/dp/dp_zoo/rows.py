@@ -229,10 +229,7 @@ def rows() -> list[Specimen]:
         bug("AdamW with decay, no clipping", ClipNothing, "sensitivity", **adamw),
         bug("AdamW with decay, noise at half", Scaled, "sensitivity", **adamw),
         bug("AdamW with decay, noise at a quarter", Quarter, "sensitivity", **adamw),
-        replace(
-            on("tied, each use clipped by itself", TiedEachUse, TiedText, texts(), "sensitivity"),
-            hidden="norms of tied weights",
-        ),
+        on("tied, each use clipped by itself", TiedEachUse, TiedText, texts(), "sensitivity"),
         bug("no bias in the head, noise at half", Scaled, *mixed, build=unbiased),
         bug("no bias in the head, no clipping", ClipNothing, "sensitivity", build=unbiased),
         bug("head first, no clipping", ClipNothing, "sensitivity", build=HeadFirst),
@@ -246,7 +243,7 @@ def rows() -> list[Specimen]:
     return [
         *found,
         replace(chance, hidden="random subset"),
-        replace(once, hidden="norms of tied weights"),
+        once,
         *small,
         replace(bug("noise at 0.97", Noise97), hidden="size"),
         replace(bug("AdamW with decay, shuffled", Shuffles, **adamw), hidden="sampling"),
