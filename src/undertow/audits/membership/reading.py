@@ -86,8 +86,8 @@ def _together(member: Array, worth: float, groups: Array | None) -> list[str]:
         return []
     return [
         f"Records share their membership in all models: {points} records have {patterns} different patterns. If "
-        "records that belong together, such as those of one person, were dealt together, give `group`: otherwise the intervals "
-        "take each record for an independent one, and are too narrow where such records are alike."
+        "records that belong together, such as those of one person, were dealt together, give `group`: otherwise the "
+        "intervals take each record for an independent one, and are too narrow where such records are alike."
     ]
 
 
