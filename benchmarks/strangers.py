@@ -11,16 +11,19 @@ import argparse
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from coverage_world import alike, fixed_halves, folds, halves, pairs, propensity
 
 from undertow.audits.membership.evidence import SignalSet
 from undertow.audits.membership.score import audit_score
-from undertow.metrics import tpr_at
+from undertow.metrics import difference, tpr_at
 from undertow.report.best import best_at
 from undertow.report.verdict import verdict
 from undertow.rng import stream
 from undertow.types import Array, AuditResult, BadInput
 
 Row = tuple[str, str]
+Deal = Callable[[int, int, np.random.Generator], Array]
+NULLS = 40  # files of each design without a leak
 
 
 def main() -> None:
@@ -43,12 +46,6 @@ def signals(member: Array, rng: np.random.Generator, leak: float) -> Array:
     return rng.normal(size=member.shape) + 2 * rng.normal(size=member.shape[1]) + leak * member
 
 
-def pairs(models: int, points: int, rng: np.random.Generator) -> Array:
-    """Complementary pairs of random halves."""
-    half = rng.random((models // 2, points)) < 0.5
-    return np.concatenate([half, ~half])
-
-
 def of(result: AuditResult, attack: str) -> str:
     """AUC of an attack."""
     m = result.find(attack, "auc")
@@ -63,6 +60,41 @@ def one_split(rng: np.random.Generator) -> Iterator[Row]:
         result = score(member=member, values=signals(member, rng, 0.0))
         shown += bool(result.leak and result.leak["shown"])
     yield "one split, 8 seeds, null, 100 files", f"Leak shown in {shown}; {of(result, 'threshold')}"
+
+
+def nulls(rng: np.random.Generator) -> Iterator[Row]:
+    """Designs of every kind, without a leak: 40 files each."""
+    deals: dict[str, tuple[Deal, int]] = {
+        "complementary pairs": (pairs, 16),
+        "rows 90 % alike": (alike, 16),
+        "a propensity for each record": (propensity, 16),
+        "5-fold, repeated": (folds, 20),
+        "four fixed halves": (fixed_halves, 16),
+        "random halves": (halves, 16),
+    }
+    for name, (deal, models) in deals.items():
+        found, shown, held = [], 0, 0
+        for _ in range(NULLS):
+            member = deal(models, 200, rng)
+            result = score(("lira",), member=member, values=signals(member, rng, 0.0))
+            m = result.find("lira", "auc")
+            found.append(m.value)
+            held += m.low <= (m.chance or 0.5) <= m.high
+            shown += bool(result.leak and result.leak["shown"])
+        said = f"mean {np.mean(found):.3f}, interval holds what guessing gives in {held}; Leak shown in {shown}"
+        yield f"{name}, {models} x 200, null, {NULLS} files: LiRA", said
+
+
+def arms(rng: np.random.Generator) -> Iterator[Row]:
+    """Two arms of 32 models each on the same membership, none of which leaks more than the other."""
+    held = 0
+    for _ in range(NULLS):
+        member = pairs(32, 200, rng)
+        hard = 2 * rng.normal(size=200)
+        both = [score(("lira",), member=member, values=hard + rng.normal(size=member.shape) + member) for _ in "ab"]
+        row = difference(*([s for s in r.scores if s.attack == "lira"] for r in both), fprs=())[0]
+        held += (row.low or 0.0) <= 0 <= (row.high or 0.0)
+    yield f"two arms of 32 x 200, no difference, {NULLS} games", f"interval of the difference in AUC holds 0 in {held}"
 
 
 def thin(rng: np.random.Generator) -> Iterator[Row]:
@@ -159,7 +191,7 @@ def encodings(rng: np.random.Generator) -> Iterator[Row]:
 
 
 ROWS: tuple[Callable[[np.random.Generator], Iterator[Row]], ...] = (
-    one_split, thin, forest, best_at_a_rate, whole_counts, few, flipped, encodings,
+    one_split, nulls, arms, thin, forest, best_at_a_rate, whole_counts, few, flipped, encodings,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -264,6 +264,16 @@ def test_the_same_split_again_is_one_draw_of_the_records():
     assert repeated.effective == pytest.approx(400 / pool_factor(repeated.value), rel=0.05)
 
 
+def test_models_on_the_same_records_differ_together():
+    """Three seeds of each of six models, which agree: 18 models say what the six say, and are no more draws."""
+    one = play(stream(0, "test"), 6, 4000, between=0.5, within=0.5)
+    copies = Scores("loss", np.repeat(one.values, 3, 0), np.repeat(one.member, 3, 0))
+    alone, repeated = (measure(s, stream(0, "interval"), fprs=(0.1,)) for s in (one, copies))
+    for i in (0, 2):
+        assert repeated[i].error == pytest.approx(alone[i].error, rel=0.05)
+        assert repeated[i].df == pytest.approx(alone[i].df, rel=0.1)
+
+
 def test_points_of_a_group_count_once():
     one = play(stream(0, "test"), 1, 400, leak=0.5)
     group = np.repeat(np.arange(400), 5)

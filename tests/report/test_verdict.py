@@ -241,6 +241,25 @@ def test_a_flipped_sign_is_suspected_below_chance(said):
     assert "the sign" not in whole(said("score", lira=(0.48, 0.46, 0.505)))
 
 
+def test_an_attack_that_takes_higher_for_member_did_not_learn_the_sign(said):
+    """Offline LiRA and RMIA see no direction: only attacks that learn from both sides are said to have learned it."""
+    assert "which learned from other models which way" not in whole(
+        said("score", **{"lira-offline": (0.3, 0.27, 0.33)})
+    )
+    assert "lower means member for lira-offline" in whole(said("score", **{"lira-offline": (0.3, 0.27, 0.33)}))
+    assert "lira (AUC 0.300), which learned from other models" in whole(said("score", lira=(0.3, 0.27, 0.33)))
+
+
+def test_a_handful_of_records_is_undecided_however_many_models_were_asked(said):
+    result = said("score", lira=(0.5, 0.45, 0.55))
+    row = replace(result.measurements[0], members=900, non_members=900)
+    for points, state in ((3, "undecided-records"), (300, "not-shown")):
+        design = {"name": "complementary pairs, in turn", "models": 600, "points": points}
+        found = verdict(replace(result, measurements=(row,), design=design))
+        assert found.state == state
+        assert ("the file has 3 records" in found.headline) is (points == 3)
+
+
 def test_points_of_one_model_say_nothing_about_another(said):
     result = said("score", lira=LEAK)
     result = replace(result, measurements=(replace(result.measurements[0], unit="points", n=400),))
@@ -294,4 +313,7 @@ def test_one_split_repeated_says_that_the_record_is_the_unit(said):
     result = replace(result, measurements=(row,), design={"name": "one split, repeated", "models": 8, "draws": 1.0})
     (found,) = (c for c in checks(result) if "training procedure" in c.name)
     assert found.passed is None
-    assert "all 8 models were trained on the same records, so the unit is the record (n = 200)" in found.text
+    assert (
+        "the 8 models were trained on the same records (or on exactly the others), so the unit is the record (n = 200)"
+        in found.text
+    )

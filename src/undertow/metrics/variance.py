@@ -67,10 +67,11 @@ def two_way(
         df       = V^2 / (V_points^2 / df_points + (sum_m R_m^2 / k)^2 / (M - 1) where V_models > 0)
         df_points = 2 S2^2 / (S4 - S2^2 / U), S_k = sum of (Phi_q - mean)^k: U for normal Phi, few where few count
 
-    An analysis of variance. r is IN_TURN where every model is also a shadow of the others, else 1. Rows of one size
-    (each model was given the same number of members) cannot be thrown by a shift of a whole model: there phi less its
-    mean over the row's own class goes into V_points. `groups` (N,): points that belong together. With fewer than two
-    points that carry members, or that carry non-members, nothing can be said: the variance is 0 and `effective` 2.
+    An analysis of variance; V_models takes the models of one row of membership as one. r is IN_TURN where every model
+    is also a shadow of the others, else 1. Rows of one size (each model was given the same number of members) cannot be
+    thrown by a shift of a whole model: there phi less its mean over the row's own class goes into V_points. `groups`
+    (N,): points that belong together. With fewer than two points that carry members, or that carry non-members, nothing
+    can be said: the variance is 0 and `effective` 2.
     """
     column, kind = _columns(_within_rows(phi, sides), groups), _kinds(sides, groups)
     carriers = [int((kind != other).sum()) for other in (OUT_ONLY, IN_ONLY)]
@@ -78,7 +79,7 @@ def two_way(
         return Error(0.0, 0.0, 1.0, 2.0 * min(carriers))
     visible, df_points = _between_columns(column, kind)
     points = pool * visible
-    models, noise = _between_models(phi, sides, IN_TURN if in_turn else 1.0)
+    models, noise = _between_models(*_units(phi, sides), IN_TURN if in_turn else 1.0)
     total, alone = points + models, float(np.square(phi).sum())
     df = total**2 / (points**2 / df_points + noise) if total > 0 else 1.0
     pairs = float(sum(side.sum() for side in sides))
@@ -153,6 +154,22 @@ def _between_models(phi: Array, sides: Sides, roles: float) -> tuple[float, floa
     raw = float(np.square(row).sum()) / share
     between = roles * max(0.0, raw - per_cell * freedom / share)
     return between, raw**2 / (models - 1) if between > 0 else 0.0
+
+
+def _units(phi: Array, sides: Sides) -> tuple[Array, Sides]:
+    """phi and sides by row of membership: models that were trained on the same records differ from others together.
+
+    The models themselves where all have one split (or its two halves): there they are all that was drawn anew.
+    """
+    rows = [tuple(row.tobytes() for row in both) for both in zip(*(np.packbits(side, axis=1) for side in sides))]
+    first = {row: m for m, row in reversed(list(enumerate(rows)))}
+    if len(first) == len(rows) or len({frozenset(row) for row in first}) < 2:
+        return phi, sides
+    chosen = sorted(first.values())
+    place = {m: i for i, m in enumerate(chosen)}
+    together = np.zeros((len(chosen), phi.shape[1]))
+    np.add.at(together, [place[first[row]] for row in rows], phi)
+    return together, (sides[0][chosen], sides[1][chosen])
 
 
 def draws(member: Array, points: int = 2000) -> float:

@@ -124,8 +124,8 @@ def unit(m: Measurement, result: AuditResult) -> Check:
     repeated = audited > 1 and design.get("name") not in ("held-out victims", "one model")
     if m.unit != "models" and repeated:
         text = (
-            f"The file has one membership draw: all {audited} models were trained on the same records, so the unit is "
-            f"the record (n = {m.n:,})"
+            f"The file has one membership draw: the {audited} models were trained on the same records (or on exactly "
+            f"the others), so the unit is the record (n = {m.n:,})"
         )
         then = "the intervals speak of other records of the same kind under this split, and say nothing about another"
         return Check(name, None, f"{text}; {then} draw.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from undertow.attacks.catalog import known
 from undertow.report.best import Best, best_at, rates, tail
 from undertow.report.checks import SURELY, upside_down
 from undertow.report.direct import against_direct
@@ -11,6 +12,7 @@ from undertow.report.spoken import accused, crowd, found, heads, listed, stated
 from undertow.report.together import about_together
 from undertow.types import AuditResult, Measurement
 
+BOTH_SIDES = 2  # models with the record, from which an attack learns which way signals point
 ACCESS = {
     "mia": "queries the finetuned models",
     "tmi": "queries only the finetuned models",
@@ -140,7 +142,7 @@ def _turned(m: Measurement) -> tuple[Measurement, bool]:
 def sign(result: AuditResult) -> Iterator[str]:
     """Attacks below chance, and what that means."""
     wrong = upside_down(result)
-    plain, learnt = ([row for row in wrong if (row.kind == "baseline") is kind] for kind in (True, False))
+    plain, learnt = ([row for row in wrong if _learns_the_sign(row) is learns] for learns in (False, True))
     if plain:
         names = listed([f"{row.attack} (AUC {row.known.value:.3f})" for row in plain])
         turned = listed([f"{flipped(row.known).value:.3f}" for row in plain])
@@ -156,6 +158,12 @@ def sign(result: AuditResult) -> Iterator[str]:
             f"leak does that. Check that membership is not swapped for some models, and that the sign of the signals "
             f"is the same in all."
         )
+
+
+def _learns_the_sign(row: Row) -> bool:
+    """Whether the attack learned from models with the record and without it which way the signals point."""
+    attack = known(row.attack)
+    return attack is not None and attack.shadows and attack.least_in >= BOTH_SIDES
 
 
 def _promised(result: AuditResult) -> Iterator[str]:

@@ -8,6 +8,7 @@ from undertow.types import AuditResult, Measurement
 
 WIDE = 0.1  # half-width of the best AUC's interval beyond which "no leak shown" would say nothing
 PAIRS = 64  # of each class: 1.96 sqrt((1/m + 1/n) / 12), the half-width at chance, is 0.1 at m = n = 64
+RECORDS = 10  # a variance over fewer records is hardly known
 VICTIMS = 3  # fewer audited models cannot speak for a training procedure
 ADVISED = 16  # audited models; the preset of the audits that train their own
 
@@ -18,7 +19,7 @@ def undecided(result: AuditResult) -> str | None:
     if best is None or best.m.low is None or best.m.high is None:
         return "undecided"
     wide = half_width(result) > WIDE
-    if wide and min(pairs(best.m)) < PAIRS:
+    if (wide and min(pairs(best.m)) < PAIRS) or few_records(result):
         return "undecided-records"
     if few_victims(result):
         return "undecided-models"
@@ -38,7 +39,12 @@ def _to_add(result: AuditResult) -> Iterator[str]:
         return
     members, non_members = pairs(best.m)
     victims = few_victims(result)
-    if half_width(result) > WIDE and (min(members, non_members) < PAIRS or (best.m.unit == "points" and not victims)):
+    if few_records(result):
+        yield (
+            f"Too few records: the file has {count(int(result.design['points']), 'records')}, whatever the number of "
+            "models; add records until both groups have at least 100."
+        )
+    elif half_width(result) > WIDE and (min(members, non_members) < PAIRS or (best.m.unit == "points" and not victims)):
         if min(members, non_members) < PAIRS:
             scored = f"{_pairs(members, 'member')} and {_pairs(non_members, 'non-member')}"
             have = f"{scored} could be scored by {best.row.attack}"
@@ -57,6 +63,12 @@ def _to_add(result: AuditResult) -> Iterator[str]:
             f"Too few models: {count(models(result), 'models')} were audited, and their numbers differ too much; "
             f"add models whose membership was drawn anew, to {max(ADVISED, 2 * models(result))} in all."
         )
+
+
+def few_records(result: AuditResult) -> bool:
+    """Whether the records are too few to stand for others, however often models were asked about them."""
+    points = result.design.get("points")
+    return points is not None and int(points) < RECORDS
 
 
 def half_width(result: AuditResult) -> float:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from undertow.audits.membership.evidence import SignalSet
+from undertow.audits.in_turn import attack_in_turn
+from undertow.audits.membership.evidence import SignalSet, check_evidence
+from undertow.audits.membership.leak import _replay
 from undertow.audits.membership.reading import reading
 from undertow.audits.membership.score import audit_score
 from undertow.rng import stream
@@ -117,3 +119,37 @@ def test_a_blind_guess_on_one_draw_is_as_unsure_as_random_halves_are():
         arrays = {"member": member, "values": stream(seed, "v").normal(size=member.shape), "features": records}
         low.append(audit_score(SignalSet("s", "", arrays), seed=seed).find("blind", "auc").low)
     assert np.mean(np.array(low) > 0.5) <= 0.1  # of 60 at 2.5 %: exceeded in 1 of 1,000 runs
+
+
+def test_records_that_were_dealt_together_are_named_unless_the_file_says_so():
+    rng = stream(4, "together")
+    person = np.arange(200) // 5
+    member = (rng.random((16, 40)) < 0.5)[:, person]
+    (said,) = reading(member)["warnings"]
+    assert "200 records have 40 different patterns" in said
+    assert reading(member, groups=person)["warnings"] == []
+
+
+@pytest.mark.parametrize("deal", [pairs, one_split, alike])
+def test_records_that_were_dealt_one_by_one_are_not_said_to_be_dealt_together(deal):
+    assert not any("patterns" in w for w in reading(deal(stream(5, "apart"), 16, 200))["warnings"])
+
+
+def test_records_that_nearly_all_models_hold_are_not_said_to_be_dealt_together():
+    member = stream(6, "apart").random((16, 300)) < 0.99
+    assert not any("patterns" in w for w in reading(member)["warnings"])
+
+
+@pytest.mark.parametrize("deal", [pairs, alike, propensity])
+def test_a_redraw_is_scored_as_the_audit_was(deal):
+    """Under the membership of the file itself, the test by randomisation finds the AUC that the audit found."""
+    rng = stream(7, "replay", deal.__name__)
+    member = deal(rng, 16, 200)
+    signals = SignalSet("s", "", {"member": member, "values": rng.normal(size=member.shape)})
+    evidence, ids, _ = check_evidence(signals)
+    for scores in attack_in_turn(evidence, ("lira", "lira-offline", "bavaria"), 0, ids=ids).scores:
+        replay = _replay(scores, evidence, None, ids)
+        values = replay.score(replay.member, rng)
+        scored = np.isfinite(values)
+        assert (scored == (np.ones(scored.shape, bool) if scores.scored is None else scores.scored)).all()
+        np.testing.assert_allclose(values[scored], scores.values[scored], rtol=1e-12)

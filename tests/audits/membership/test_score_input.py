@@ -395,3 +395,13 @@ def test_any_arrays_are_evidence_or_refused_in_one_line(right, odd, one, drop):
             assert outputs is None or (np.isfinite(outputs).all() and outputs.shape[:2] == found.member.shape)
     assert "\n" not in refusal
     assert len(refusal) < 400
+
+
+@pytest.mark.parametrize("unit", [1e300, 1e150, 1e-9, 1e-300])
+def test_the_unit_of_a_signal_changes_no_number(unit):
+    """Variances of tiny numbers vanish and those of huge ones overflow, unless the unit is changed first."""
+    plain, scaled = (audit_score(SignalSet("s", "", {"member": TRUTH, "values": v})) for v in (VALUES, VALUES * unit))
+    for a, b in zip(plain.measurements, scaled.measurements, strict=True):
+        assert (a.attack, a.metric, a.fpr) == (b.attack, b.metric, b.fpr)
+        assert a.value == pytest.approx(b.value, abs=1e-9)
+    assert scaled.warnings == plain.warnings

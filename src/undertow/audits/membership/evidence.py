@@ -21,6 +21,7 @@ MODELS_AXIS = (
 )
 RECORDS_AXIS = ("labels", "pretrained_labels", "features", "group", "hash")
 KEYS = ("member", *MODELS_AXIS, *RECORDS_AXIS, "id", "target", "design")
+SMALL, LARGE = 2.0**-10, 2.0**300  # of the largest value: the floor of variances, and squares that overflow
 _ASIDE = ("target", "design")  # not of every model or record
 _TRUTH = {
     **dict.fromkeys(("1", "1.0", "true", "member", "in", "yes"), True),
@@ -139,7 +140,7 @@ def _per_record(name: str, key: str, values: Array, count: int) -> Array:
 
 def _values(name: str, key: str, given: Array, shape: tuple[int, ...], told: list[str]) -> Array:
     """One number per model and record, (M, N)."""
-    values = numbers(name, key, aligned(name, key, given, shape))
+    values = _of_common_size(numbers(name, key, aligned(name, key, given, shape)))
     told.extend(lost_order(key, values, given))
     if len(values) > 1 and values.min() >= 0 and 0.5 < values.max() <= 1:
         told.append(
@@ -147,6 +148,19 @@ def _values(name: str, key: str, given: Array, shape: tuple[int, ...], told: lis
             "np.log(p / (1 - p)) of the label's probability p, from logits where there are any"
         )
     return values
+
+
+def _of_common_size(values: Array) -> Array:
+    """The same numbers in another unit where theirs is so small or large that variances would vanish or overflow.
+
+    Times a power of two, which rounds nothing; no attack depends on the unit.
+    """
+    largest = float(np.abs(values).max())
+    if largest == 0 or SMALL < largest < LARGE:
+        return values
+    exponent = int(np.frexp(largest)[1])
+    result: Array = np.ldexp(values.astype(float), (0 if largest <= SMALL else int(np.log2(LARGE))) - exponent)
+    return result
 
 
 def _features(name: str, features: Array) -> Array:

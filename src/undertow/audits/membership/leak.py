@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from undertow.attacks.catalog import attack_of
+from undertow.audits.in_turn import usable
 from undertow.audits.membership.reading import thick
 from undertow.engine.membership import balanced, held_out_targets, left_out, redraw, uneven
 from undertow.metrics import auc, lower_limit
@@ -149,10 +150,15 @@ def _replay(scores: Scores, evidence: Evidence, targets: Array | None, ids: Sequ
     if alone is None or attack.rule is None:
         return None
     values, rule = np.asarray(attack.read(evidence), float)[:, keep], attack.rule
-    if targets is None:
-        return Replay(attack.name, member, lambda m, g: alone(values, m, left_out(m, g)), rows, scores.groups)
-    if balanced(evidence.member):
-        return Replay(attack.name, member, lambda m, g: alone(values, m, left_out(m, g))[rows], rows, scores.groups)
+
+    def in_turn(m: Array, g: np.random.Generator) -> Array:
+        """The scores of the pairs that the audit would score under this membership, NaN elsewhere."""
+        out = left_out(m, g)
+        found: Array = np.where(usable(m, out, attack), alone(values, m, out), np.nan)[rows]
+        return found
+
+    if targets is None or balanced(evidence.member):
+        return Replay(attack.name, member, in_turn, rows, scores.groups)
     shadows = held_out_targets(rows.tolist(), evidence.member).shadows
 
     def held_out(m: Array, g: np.random.Generator) -> Array:

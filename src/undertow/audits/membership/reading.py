@@ -9,6 +9,7 @@ from undertow.metrics.variance import draws
 from undertow.types import Array
 
 ONE_DRAW, FEW_DRAWS = 1.5, 3.0  # effective number of independent membership draws
+CROWDED, TOGETHER = 10, 0.6  # columns that could be for each record; different columns for each record
 SHADOWS = 2  # IN and OUT models that must remain beside the attacked one
 
 
@@ -29,7 +30,7 @@ def reading(member: Array, targets: Array | None = None, groups: Array | None = 
         "draws": round(worth, 2),
         "in_turn": targets is None and len(member) > 1,
         "groups": None if groups is None else len(np.unique(groups)),
-        "warnings": _warnings(name, member, len(audited), worth),
+        "warnings": [*_warnings(name, member, len(audited), worth), *_together(member, worth, groups)],
     }
 
 
@@ -38,9 +39,9 @@ def _named(member: Array, audited: Array, targets: Array | None, worth: float) -
     if targets is not None:
         shadows = len(member) - count
         if balanced(member):
-            about = f"{count} named models are attacked, each by those of {len(member) - 1} others that may be told: "
+            about = f"{_are(count, 'named')} attacked, each by those of {len(member) - 1} others that may be told: "
             return "held-out victims", f"{about}each record is in the same number of models, so that all would tell."
-        return "held-out victims", f"{count} held-out models are attacked with {shadows} other models as shadows."
+        return "held-out victims", f"{_are(count, 'held-out')} attacked with {shadows} other models as shadows."
     if count == 1:
         return "one model", f"One model; {points} records, of which it was trained on {int(member.sum())}."
     if worth < ONE_DRAW:
@@ -63,6 +64,31 @@ def _named(member: Array, audited: Array, targets: Array | None, worth: float) -
     if uneven(thick(member)):
         return "uneven rows, in turn", f"{count} models; some records are members more often than others; {turn}."
     return "independent rows, in turn", f"{count} models, each with a draw of its own; {turn}."
+
+
+def _are(count: int, kind: str) -> str:
+    """The models, as the beginning of a sentence."""
+    return f"{count} {kind} model is" if count == 1 else f"{count} {kind} models are"
+
+
+def _together(member: Array, worth: float, groups: Array | None) -> list[str]:
+    """A sentence where far more records than by chance have one column, and no `group` says why.
+
+    Two records that are members with probability p have one column with (p^2 + (1 - p)^2)^worth in `worth` independent
+    draws. Folds have few columns, and two folds of one size are no sign of anything.
+    """
+    points, share = member.shape[1], float(member.mean())
+    alike = (share**2 + (1 - share) ** 2) ** worth
+    if groups is not None or CROWDED * points * alike > 1 or np.bincount(blocks(member)).max() > 2:
+        return []
+    patterns = len({column.tobytes() for column in np.packbits(member.T, axis=1)})
+    if patterns > TOGETHER * points:
+        return []
+    return [
+        f"Records share their membership in all models: {points} records have {patterns} different patterns. If "
+        "records that belong together, such as those of one person, were dealt together, give `group`: otherwise the "
+        "intervals take each record for an independent one, and are too narrow where such records are alike."
+    ]
 
 
 def thick(member: Array) -> Array:
