@@ -160,7 +160,7 @@ def test_files_that_cannot_be_read_are_one_line(write, text, message):
         (("--threshold", "1"), "give --guesses PLUS,MINUS"),
         (("--guesses", "9"), "two counts"),
         (("--guesses", "599,2"), "more guesses than canaries"),
-        (("--claim-epsilon", "nan"), "a claimed epsilon is a finite number that is not negative"),
+        (("--claim-epsilon", "nan"), "0 or more and finite"),
         (("--bound", "one-run-gdp", "--delta", 0), "no finite epsilon"),
     ],
 )
