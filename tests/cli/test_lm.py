@@ -385,3 +385,25 @@ def test_chats_are_read_by_the_models_template(place, tmp_path, form, loss, alon
     due = np.mean([float(logs[t - 1, ids[t]]) for t in range(start, len(ids))])
     loss_scores = next(s for s in result.scores if s.attack == "loss" and s.group is None)
     assert loss_scores.values[0, 0] == pytest.approx(due, abs=1e-5)
+
+
+def test_zlib_is_of_the_answers_where_they_alone_were_learnt(place, tmp_path, monkeypatch):
+    from undertow.workflows import lm as module
+
+    texts = [json.loads(line)["text"] for line in (place / "members.jsonl").read_text().splitlines()]
+    for name in ("members", "nonmembers"):
+        own = [json.loads(line)["text"] for line in (place / f"{name}.jsonl").read_text().splitlines()]
+        _chats(place, name, own, "prompt")
+    seen, audit = [], module.audit_lm
+    monkeypatch.setattr(module, "audit_lm", lambda one, seed: seen.append(one) or audit(one, seed))
+    model = place / "tuned"
+    (model / "chat_template.jinja").write_text(TEMPLATE)
+    try:
+        files = (str(place / f"{name}-prompt.jsonl") for name in ("members", "nonmembers"))
+        module.run_lm(module.LmRequest(str(model), *files))
+    finally:
+        (model / "chat_template.jinja").unlink()
+    answer = " ".join(texts[0].split()[4:])
+    (one,) = seen
+    assert one.learnt[0].startswith(answer)
+    assert len(one.learnt[0]) < len(one.both.x[0]) - len(" ".join(texts[0].split()[:4]))

@@ -74,7 +74,7 @@ def run_lm(request: LmRequest) -> AuditResult:
         if public:
             adapted, clock["adapt"] = _adapted(base[0], public, ids, starts, request)
     models = {"model": request.adapter or request.model, **({} if request.base is None else {"base": request.base})}
-    asked = {"model": model, **({} if base is None else {"base": base[0]})}
+    loaded = {"model": model, **({} if base is None else {"base": base[0]})}
     adapting = {} if request.adapt is None else {"adapt": request.adapt}
     one = LanguageModel(
         both=joined,
@@ -84,7 +84,7 @@ def run_lm(request: LmRequest) -> AuditResult:
         adapted=adapted,
         half=half,
         conditional=conditional,
-        about={role: f"{Path(models[role]).name} ({type(m).__name__})" for role, m in asked.items()},
+        about={role: f"{Path(models[role]).name} ({type(m).__name__})" for role, m in loaded.items()},
         sha256={role: file_hash(Path(place)) for role, place in {**models, **adapting}.items()},
         config={
             "batch": request.batch,
