@@ -60,8 +60,10 @@ def _check(place: Place, where: str, text: str) -> None:
     if len(text) > LONGEST:
         place.unknown("template-doubt", f"the chat template {where} has more than {LONGEST:,} characters")
         return
+    from jinja2.parser import Parser
+
     try:
-        tree = environment().parse(text)
+        tree = Parser(environment(), text).parse()  # Environment.parse compiles and runs a line to dress its errors
         for kind, line, what in _judge(tree):
             said = f"line {line} of the chat template {where} {what}"
             (place.unsafe if kind == "template-escape" else place.unknown)(kind, said)
