@@ -13,6 +13,7 @@ to `--executions` in all. With --atheris (if it is installed) the inputs come fr
 """
 
 import argparse
+import io
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ import signal
 import sys
 import sysconfig
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -34,7 +36,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.fuzz_seeds import good_files
+from benchmarks.fuzz_seeds import PACKERS, good_files
 from undertow.opening.inside.child import READERS, read
 from undertow.opening.inside.opcodes import OPCODES
 from undertow.opening.isolated import _tensor
@@ -136,7 +138,7 @@ class Bench:
             except Refused as refused:
                 return f"refused: {refused.kind}"
             except BadInput:
-                return "refused: unreadable"
+                return "unread"
         return "read" if found["complete"] else str((found["findings"] or [["doubt"]])[0][0])
 
     def text(self, raw: bytes) -> str:
@@ -168,7 +170,7 @@ def soup(rng: np.random.Generator) -> bytes:
 
 def mutated(rng: np.random.Generator, raw: bytes, other: bytes) -> bytes:
     """A good file after one to eight accidents."""
-    for _ in range(rng.integers(1, 9)):
+    for _ in range(rng.integers(1, 9) if rng.random() < 0.5 else 1):
         at, to = sorted(int(i) for i in rng.integers(0, len(raw) + 1, 2))
         kind = rng.integers(6)
         if kind == 0 and raw:
@@ -187,6 +189,21 @@ def mutated(rng: np.random.Generator, raw: bytes, other: bytes) -> bytes:
     return raw[: 1 << 16]
 
 
+def repacked(rng: np.random.Generator, kind: str, seeds: dict[str, list[bytes]]) -> bytes:
+    """A compressed file or an archive whose checksums are right, and whose content had accidents."""
+    if kind != "zip":
+        one, other = (seeds["plain"][rng.integers(len(seeds["plain"]))] for _ in range(2))
+        return PACKERS[kind](mutated(rng, one, other))
+    good, file = seeds["zip"][rng.integers(len(seeds["zip"]))], io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(good)) as old, zipfile.ZipFile(file, "w") as new:
+        names = old.namelist()
+        hit = names[rng.integers(len(names))]
+        for name in names:
+            raw = old.read(name)
+            new.writestr(name, mutated(rng, raw, raw) if name == hit else raw)
+    return file.getvalue()
+
+
 def inputs(rng: np.random.Generator, seeds: dict[str, list[bytes]]) -> Callable[[], tuple[str, bytes]]:
     """A source of (reader, input)."""
     every = [one for kind, files in seeds.items() if kind not in TEXTS for one in files]
@@ -198,6 +215,8 @@ def inputs(rng: np.random.Generator, seeds: dict[str, list[bytes]]) -> Callable[
             return kind, rng.bytes(int(rng.integers(0, 400)))
         if chance < 0.3 and kind in ("pickle", "probe", "torch-legacy"):
             return kind, soup(rng)
+        if chance > 0.5 and kind in (*PACKERS, "zip"):
+            return kind, repacked(rng, kind, seeds)
         if chance < 0.15 and kind not in TEXTS:
             good = every  # the file of another reader
         one, other = (good[rng.integers(len(good))] for _ in range(2))

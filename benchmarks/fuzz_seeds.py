@@ -18,6 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 CHAT = b"{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] | trim }}{% endif %}{{ ''.__class__ }}"
+PACKERS = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zlib": zlib.compress}
 CONFIGS = ".json", ".jsonl", ".yaml", ".yml", ".cfg", ".jinja", ".toml"
 
 
@@ -110,12 +111,7 @@ def good_files() -> dict[str, list[bytes]]:
         for kind, files in part.items():
             seeds.setdefault(kind, []).extend(files)
     seeds["probe"] = seeds["pickle"] = seeds["pickle"] + seeds["torch-legacy"]
-    plain = [*seeds["npy"][:2], *seeds["pickle"][:3], *seeds["tar"], *seeds["safetensors"], *seeds["onnx"][:1]]
-    for kind, pack in (
-        ("gzip", gzip.compress),
-        ("bzip2", bz2.compress),
-        ("xz", lzma.compress),
-        ("zlib", zlib.compress),
-    ):
-        seeds[kind] = [pack(raw) for raw in plain]
+    seeds["plain"] = [*seeds["npy"][:2], *seeds["pickle"], *seeds["tar"], *seeds["safetensors"], *seeds["onnx"][:1]]
+    for kind, pack in PACKERS.items():
+        seeds[kind] = [pack(raw) for raw in seeds["plain"]]
     return seeds
