@@ -15,8 +15,12 @@ NAMES = {  # short names beside the files' own
     "score": "score_speed",
     "scan": "scan_speed",
     "end-to-end": "end_to_end",
+    "scan-detect": "scan",
 }
-PARTS = {"coverage_tables", "coverage_world", "defaults_sets", "scan_corpus", "scan_forms", "__main__", "__init__"}
+PARTS = {
+    "__main__", "__init__", "command_cost", "coverage_tables", "coverage_world", "defaults_sets", "formats_storage",
+    "scan_corpus", "scan_forms", "scan_storage", "scan_training",
+}  # fmt: skip
 
 
 def tables() -> Iterator[tuple[str, Path, str]]:
@@ -30,7 +34,7 @@ def tables() -> Iterator[tuple[str, Path, str]]:
 
 def run(name: str, arguments: Sequence[str]) -> int:
     """Run one table with its own options, as `python benchmarks/FILE.py` does."""
-    known = {shown: path for shown, path, _ in tables()} | {path.stem: path for _, path, _ in tables()}
+    known = {path.stem: path for _, path, _ in tables()} | {shown: path for shown, path, _ in tables()}
     if name not in known:
         print(f"{name!r} is no table; `python -m benchmarks list` shows them", file=sys.stderr)
         return 2

@@ -194,7 +194,7 @@ CASES = {
     "no experiment": ("audit datatrap --seeds 0", "seeds = 0"),
     "an unknown access": ("audit dp --access root", "access"),
     "a canary nobody could ask about": ("audit dp --canary gradient --access black-box", "use access 'weights'"),
-    "a negative epsilon": ("audit dp --epsilon -1", "it is positive and finite"),
+    "a negative epsilon": ("audit dp --epsilon -1", "above 0 and finite"),
     # score
     "no signals": ("score @/absent.npz", "no such file"),
     "no membership": ("score @/no-member.npz", "member"),

@@ -102,7 +102,7 @@ def test_what_cannot_be_is_refused():
         with_canaries(texts(), 32, 0, VOCABULARY, length=2, tokens=[1, 2])
     with pytest.raises(ConfigError, match="or a tokenizer"):
         with_canaries(texts(), 32, 0, 1.5)
-    with pytest.raises(ConfigError, match="at least 16"):
+    with pytest.raises(ConfigError, match="16 or more"):
         with_canaries(texts(), 4, 0, VOCABULARY)
 
 

@@ -9,7 +9,7 @@ from undertow.integrations.canaries import CanaryKey
 from undertow.integrations.planner import guess_counts, largest_bound, needed_separation
 from undertow.metrics.epsilon import Bound, Trials, one_run_from_scores
 from undertow.metrics.roc import auc
-from undertow.types import Array
+from undertow.types import Array, BadInput
 
 _LEARNT = 0.05  # p-value below which members' loss fell more than that of the others
 
@@ -77,9 +77,19 @@ def audit_canaries(
     """The bound from every canary's loss before and after training, (m,) each; the score is how far it fell.
 
     Guessed are the highest and the lowest eighth of the scores, a number fixed before the run. BadInput where the
-    coins fell all alike or a loss is NaN.
+    coins fell all alike, a loss is not finite, or there is not one for each canary.
     """
-    fell = np.asarray(before, float) - np.asarray(after, float)
+    first, last = np.asarray(before, float), np.asarray(after, float)
+    if first.shape != key.member.shape or last.shape != key.member.shape:
+        raise BadInput(
+            f"the key holds {len(key.member)} canaries, and there are {first.shape} losses before and {last.shape} "
+            "after: give one loss for each canary, in the order of key.tokens"
+        )
+    if not (np.isfinite(first) & np.isfinite(last)).all():
+        raise BadInput(
+            "a loss of a canary is not finite; the model has diverged, or a canary has no token that is scored"
+        )
+    fell = first - last
     member = key.member
     trials = Trials(fell, member, np.zeros(len(fell), int))
     guesses = guess_counts(len(fell))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from undertow.integrations.rows import canary_rows, insert, split_of
+from undertow.metrics.epsilon import check_whole
 from undertow.rng import stream
 from undertow.types import IGNORED, Array, BadInput, ConfigError
 
@@ -59,8 +60,15 @@ def with_canaries(
 
     Raises ConfigError for sizes that cannot be, BadInput for rows that have no place for a canary.
     """
-    if count < 16 or length < 2 or repeats < 1:
-        raise ConfigError(f"count = {count}, length = {length}, repeats = {repeats}: at least 16, 2 and 1 are needed")
+    for name, value, least in (("count", count, 16), ("length", length, 2), ("repeats", repeats, 1), ("seed", seed, 0)):
+        check_whole(name, value, least)
+    if rows is not None:
+        check_whole("rows", rows)
+    if isinstance(vocabulary, int):
+        check_whole("vocabulary", vocabulary, 2)
+    tokens = _ids(tokens)
+    if model is not None and not hasattr(model, "get_input_embeddings"):
+        raise ConfigError(f"model = {model!r:.60} is no model of transformers; give the loaded base, not its name")
     split, others = split_of(dataset)
     tokenizer = None if isinstance(vocabulary, int) else vocabulary
     size = vocabulary if isinstance(vocabulary, int) else _size(vocabulary)
@@ -79,6 +87,21 @@ def with_canaries(
     inside = np.repeat(np.flatnonzero(key.member), repeats)
     added = [columns.row(ids[i], first, rng) for i in inside]
     return others(insert(split, added, rng, rows)), key
+
+
+def _ids(tokens: Any) -> Sequence[int] | None:
+    """The token ids that canaries are made of; ConfigError where they are none."""
+    if tokens is None:
+        return None
+    try:
+        found = list(tokens)
+    except TypeError:
+        found = []
+    if not found or isinstance(tokens, str | bytes):
+        raise ConfigError(f"tokens = {tokens!r:.60}: give a list of token ids, or leave it out")
+    for token in found:
+        check_whole("tokens: an id", token, 0)
+    return [int(token) for token in found]
 
 
 def _size(tokenizer: Any) -> int:

@@ -11,13 +11,14 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import bdtr, ndtr
 
-from undertow.metrics.epsilon import Guesses, one_run, one_run_p_value
+from undertow.metrics.epsilon import Guesses, check_number, check_whole, one_run, one_run_p_value
 from undertow.types import ConfigError
 
 # d' of one pass over a canary, linear in passes (copies x epochs): measured after three epochs of LoRA (r = 8, Adam at
 # 1e-3, one copy) on a decoder of 135 million parameters: 1.19, .86 and .36. Later epochs add more than the first, so
 # that at one pass this is too high.
 PER_PASS = {"sampled": 0.40, "random": 0.29, "new-token": 0.12}
+MOST_CANARIES = 100_000
 _FEWEST = 5  # guesses on each side: fewer cannot show anything
 _CANARIES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
 _COPIES = (1, 2, 4, 8, 16, 32)
@@ -99,10 +100,14 @@ def needed_separation(canaries: int, delta: float, confidence: float, power: flo
 def _least_right(epsilon: float, canaries: int, delta: float, confidence: float) -> int:
     """The fewest right guesses that show `epsilon`; one more than all where none do."""
     made = sum(guess_counts(canaries))
-    for right in range(made // 2, made + 1):
+    low, high = made // 2, made + 1  # more right guesses never have a larger p-value
+    while low < high:
+        right = (low + high) // 2
         if one_run_p_value(Guesses(canaries, made, right), epsilon, delta) <= 1 - confidence:
-            return right
-    return made + 1
+            high = right
+        else:
+            low = right + 1
+    return low
 
 
 def plan_canaries(
@@ -119,14 +124,21 @@ def plan_canaries(
 
     Raises ConfigError where no design reaches `epsilon`.
     """
-    if not 0 < epsilon < 64 or not 0 < power < 1:
-        raise ConfigError(f"epsilon = {epsilon:g}, power = {power:g}: above 0, and a fraction, are needed")
+    check_number("epsilon", epsilon, 0.0, 64.0)
+    check_number("power", power, 0.0, 1.0, such="0.8")
+    check_number("delta", delta, 0.0, 1.0, "[)", "1e-5")
+    check_number("confidence", confidence, 0.5, 1.0, "[)", "0.95")
+    for name, value, fewest in (("canaries", canaries, 16), ("copies", copies, 1), ("epochs", epochs, 1)):
+        if value is not None:
+            check_whole(name, value, fewest)
+    if canaries is not None and canaries > MOST_CANARIES:
+        raise ConfigError(f"canaries = {canaries:,}: the planner looks at {MOST_CANARIES:,} at most")
+    if per_pass is not None:
+        check_number("per_pass", per_pass, 0.0, float("inf"), such="0.3")
     if per_pass is None and kind not in PER_PASS:
         raise ConfigError(f"kind = {kind!r}: give one of {', '.join(PER_PASS)}, or per_pass from a pilot")
     gain = PER_PASS[kind] if per_pass is None else per_pass
     sizes = _CANARIES if canaries is None else (canaries,)
-    if min(sizes) < 16 or gain <= 0:
-        raise ConfigError(f"canaries = {canaries}, per_pass = {gain:g}: at least 16, and above 0, are needed")
     for n_copies in _COPIES if copies is None else (copies,):
         found = [
             _design(epsilon, size, n_copies, n_epochs, gain, delta, confidence)

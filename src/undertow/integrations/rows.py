@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -129,8 +130,23 @@ def canary_rows(dataset: Any, tokenizer: Any, fill: Mapping[str, Any] | None) ->
             raise BadInput(
                 f"rows of raw {known[0]!r} need the tokenizer: with_canaries(dataset, count, seed, tokenizer)"
             )
+    empty = next((n for n in ("input_ids", "text", "messages", "completion") if n in names and _lacks(n, first)), None)
+    if empty is not None:
+        raise BadInput(f"the first row has no {empty!r}; remove rows without content before canaries go in")
+    if fill is not None and not isinstance(fill, Mapping):
+        raise BadInput(f"fill = {fill!r:.40}: give a dictionary, column -> value")
+    for name in fill or {}:
+        if name not in names:
+            near = get_close_matches(str(name), names, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the rows have {', '.join(names)}"
+            raise BadInput(f"fill: the rows have no column {name!r}; {hint}")
     streamed = not hasattr(dataset, "__len__")
     return first, Columns(names, tokenizer, dict(fill or {}), None if streamed else dataset)
+
+
+def _lacks(name: str, row: Mapping[str, Any]) -> bool:
+    """Whether a row lacks what a canary is written like: None, or no message. Empty texts are common, and are rows."""
+    return row[name] is None or (name == "messages" and not row[name])
 
 
 def _first(dataset: Any) -> Mapping[str, Any]:

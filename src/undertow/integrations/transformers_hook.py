@@ -13,6 +13,7 @@ from undertow.integrations.audit import CanaryAudit, audit_canaries
 from undertow.integrations.canaries import CanaryKey
 from undertow.integrations.matching import CanaryMatcher
 from undertow.integrations.preflight import Delivered, common_prefix, deliver, fault, model_fault, observe
+from undertow.metrics.epsilon import check_number
 from undertow.types import IGNORED, Array, AuditError, BadInput, ConfigError, MissingExtra
 
 try:
@@ -41,6 +42,10 @@ class CanaryCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
                 "CanaryCallback needs the key of its canaries: dataset, key = undertow.integrations.with_canaries("
                 "dataset, 128, seed, tokenizer); train on that dataset with callbacks=[CanaryCallback(key)]"
             )
+        check_number("delta", delta, 0.0, 1.0, "[)", "1e-5")
+        check_number("confidence", confidence, 0.5, 1.0, "[)", "0.95")
+        if not callable(tell):
+            raise ConfigError(f"tell = {tell!r:.40}: give a function of one line of text, such as print")
         self.key, self.delta, self.confidence, self.tell, self.strict = key, delta, confidence, tell, strict
         self.result: CanaryAudit | None = None
         self._matcher = CanaryMatcher(key.tokens)

@@ -306,5 +306,5 @@ def test_trainers_that_cannot_be_judged_are_refused():
     ):
         with pytest.raises(error, match=words):
             check(replace(s, train=train), 0, runs=8)
-    with pytest.raises(ConfigError, match="at least 8 runs"):
+    with pytest.raises(ConfigError, match="runs = 2: it is a whole number, 8 or more"):
         check(s, 0, runs=2)
