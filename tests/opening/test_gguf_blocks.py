@@ -151,3 +151,12 @@ def test_blocks_that_are_not_read_are_unknown_and_counted(tmp_path):
     assert result.verdict == "unknown"
     assert result.coverage.kinds == {"packed, not read": (0, 16 * 256)}
     assert any("0 %" in one.explanation for one in result.findings if one.kind == "not-examined")
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("shape", [(2, 0), (0, 256), (0,)])
+def test_tensors_without_numbers_hold_none(tmp_path, kind, shape):
+    path = gguf(tmp_path / "model.gguf", TYPES[kind], shape, b"")
+    with open_checkpoint(path) as opened:
+        assert [tensor.whole().shape for tensor in opened.tensors.values()] == [shape]
+    assert scan_checkpoint(path).verdict == "unknown"

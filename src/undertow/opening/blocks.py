@@ -61,7 +61,9 @@ def packed_tensor(name: str, dtype: str, shape: Sequence[int], source: Source, o
 
     def rows(start: int, stop: int) -> Array:
         first, last = start * columns // numbers, stop * columns // numbers
-        return unpacked(_bytes(source, offset + first * size, (last - first) * size), dtype).reshape(-1, columns)
+        return unpacked(_bytes(source, offset + first * size, (last - first) * size), dtype).reshape(
+            stop - start, columns
+        )
 
     return Tensor(name, shape, "F32", source.path, rows)
 

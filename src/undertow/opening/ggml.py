@@ -23,6 +23,8 @@ FP4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6], 
 
 def unpacked(raw: Array, dtype: str) -> Array:
     """The numbers of whole blocks of a type, in their order. `raw`: (n * bytes of a block,) uint8."""
+    if not raw.size:
+        return np.empty(0, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # scales that are no numbers are said to be so by the scan
         numbers = READERS[dtype](raw.reshape(-1, SIZES[dtype][1]))
     flat: Array = np.ascontiguousarray(numbers, np.float32).reshape(-1)

@@ -58,6 +58,7 @@ def inspect(
     are put together as a network would (`forms`): findings name the stored tensor, or a slice of it. An adapter is
     looked at by itself, and with a `parent` also as what it makes of that.
     """
+    tensors = {name: one for name, one in tensors.items() if 0 not in one.shape}
     weights, limits = weights_of(tensors), shipped()
     found = statistics_of(weights.tensors)
     layers = layers_of(found, weights.adapters)
@@ -72,7 +73,7 @@ def inspect(
         findings += [_merged(one) for one in data_traps(more, tuned, limits)]
         evidence += more
     if parent is not None and len(weights.adapters) < len(weights.tensors):
-        findings += against(tensors, parent)
+        findings += against(tensors, {name: one for name, one in parent.items() if 0 not in one.shape})
     settings = {"limits": dict(limits.excess), "false_alarm_rate": limits.rate, "score": score(evidence, limits)}
     lone = alone(layers)
     looked_at = coverage(tensors, weights, layers, {one.tensor for one in seen} - set(lone))

@@ -1,5 +1,8 @@
 """Rows that repeat each other, or mirror each other: found in the sketches, so that no tensor is read again."""
 
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from undertow.scanner.evidence import FEWEST
@@ -12,24 +15,47 @@ ALL = 2048  # rows up to which every pair is compared
 ORDERS = 4  # beyond: random orders in which each row is compared with the next WINDOW ones
 WINDOW = 4
 TOGETHER = 128  # rows that are compared at once
+ROUNDING = 1e-5  # of a cosine in float32, at most
+Pairs = tuple[Array, Array]
+_NONE: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def groups(one: Statistics) -> list[Array]:
     """Row indices of groups of two and more rows that point in nearly the same direction."""
-    alive, unit = _directions(one)
-    if len(alive) < FEWEST:
-        return []
-    first, second = _pairs(unit, 1.0)
-    return [alive[group] for group in _connected(len(alive), first, second)]
+    near = _near(one)
+    return [near.alive[group] for group in _connected(len(near.alive), *near.same)]
 
 
 def mirrored(one: Statistics) -> Array:
     """(n, 2) row indices of pairs that are nearly each other's negative."""
-    alive, unit = _directions(one)
-    if len(alive) < FEWEST:
-        return np.empty((0, 2), int)
-    pairs: Array = alive[np.stack(_pairs(unit, -1.0), 1)]
+    near = _near(one)
+    pairs: Array = near.alive[np.stack(near.opposite, 1)]
     return pairs
+
+
+@dataclass(frozen=True, eq=False)
+class _Near:
+    """Pairs of rows by their places in `alive`, the first below the second."""
+
+    alive: Array  # (A,) row indices
+    same: Pairs
+    opposite: Pairs
+
+
+_SEEN: WeakKeyDictionary[Statistics, _Near] = WeakKeyDictionary()  # several tests ask for the pairs of one matrix
+
+
+def _near(one: Statistics) -> _Near:
+    """The pairs of rows that point in nearly the same or the opposite direction."""
+    if one not in _SEEN:
+        alive, unit = _directions(one)
+        if len(alive) < FEWEST:
+            _SEEN[one] = _Near(alive[:0], _NONE, _NONE)
+        elif len(alive) <= ALL:
+            _SEEN[one] = _Near(alive, *_every_pair(unit))
+        else:
+            _SEEN[one] = _Near(alive, _ordered(unit, 1.0), _ordered(unit, -1.0))
+    return _SEEN[one]
 
 
 def _directions(one: Statistics) -> tuple[Array, Array]:
@@ -39,9 +65,8 @@ def _directions(one: Statistics) -> tuple[Array, Array]:
     return alive, one.sketch[alive] / size[alive, None]
 
 
-def _pairs(unit: Array, sign: float) -> tuple[Array, Array]:
-    if len(unit) <= ALL:
-        return _every_pair(unit, sign)
+def _ordered(unit: Array, sign: float) -> Pairs:
+    """Of many rows: each against the next few in some orders."""
     count, found = len(unit), [np.empty(0, np.int64)]
     for axis in range(ORDERS):
         order = np.argsort(np.abs(unit[:, axis]) if sign < 0 else unit[:, axis], kind="stable")
@@ -53,15 +78,23 @@ def _pairs(unit: Array, sign: float) -> tuple[Array, Array]:
     return keys // count, keys % count
 
 
-def _every_pair(unit: Array, sign: float) -> tuple[Array, Array]:
-    """All pairs, a few rows against those behind them at a time: the products of all would not stay in the cache."""
-    first, second = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+def _every_pair(unit: Array) -> tuple[Pairs, Pairs]:
+    """(pairs in the same direction, in the opposite one), a few rows against those behind them at a time: the products
+    of all would not stay in the cache. Products in float32 leave out what is far from NEAR; float64 decides the rest.
+    """
+    short, found = unit.astype(np.float32), []
     for start in range(0, len(unit), TOGETHER):
-        cosine = unit[start : start + TOGETHER] @ unit[start:].T
-        a, b = np.nonzero(cosine > NEAR if sign > 0 else cosine < -NEAR)
-        first.append(start + a[b > a])
-        second.append(start + b[b > a])
-    return np.concatenate(first), np.concatenate(second)
+        cosine = short[start : start + TOGETHER] @ short[start:].T
+        np.fill_diagonal(cosine, 0)
+        if max(cosine.max(), -cosine.min()) > NEAR - ROUNDING:
+            a, b = np.nonzero(np.abs(cosine) > NEAR - ROUNDING)
+            found.append(start + np.stack([a, b])[:, b > a])
+    if not found:
+        return _NONE, _NONE
+    first, second = np.concatenate(found, 1)
+    exact = np.einsum("ij,ij->i", unit[first], unit[second])
+    same, opposite = exact > NEAR, exact < -NEAR
+    return (first[same], second[same]), (first[opposite], second[opposite])
 
 
 def _connected(count: int, first: Array, second: Array) -> list[Array]:

@@ -21,7 +21,9 @@ def weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Scan
     try:
         found = inspect(one.tensors, parent=parent, config=one.config)
     except BadInput as error:  # a file that was changed or cut while it was read
-        return ScanResult("unknown", tuple(Finding("unreadable", "warning", str(error), file) for file in one.files))
+        return _unread(one, str(error))
+    except Exception as error:  # the last net: whatever the numbers of one model do to their tests, the scan goes on
+        return _unread(one, f"its tests failed on it ({type(error).__name__}), so nothing is known of its numbers")
     said = [*found.findings, *_other_config(one, request)]
     findings = [replace(each, file=each.file or next(iter(one.files), "")) for each in said]
     findings += _little(found.coverage, request.coverage, next(iter(one.files), ""))
@@ -36,6 +38,10 @@ def weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> Scan
         settings |= {"prove": {next(iter(one.files), "weights"): proof.settings}} if proof.settings else {}
     allowed = [_accepted(each) if each.kind in request.allow else each for each in findings]
     return ScanResult("unknown", tuple(allowed), tuple(not_tested), (), settings, found.coverage)
+
+
+def _unread(one: Checkpoint, why: str) -> ScanResult:
+    return ScanResult("unknown", tuple(Finding("unreadable", "warning", why, file) for file in one.files))
 
 
 def _other_config(one: Checkpoint, request: ScanRequest) -> list[Finding]:
