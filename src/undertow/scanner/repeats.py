@@ -14,7 +14,7 @@ ALIVE = 1e-4  # of the largest row, below which a row says nothing
 ALL = 2048  # rows up to which every pair is compared
 ORDERS = 4  # beyond: random orders in which each row is compared with the next WINDOW ones
 WINDOW = 4
-TOGETHER = 128  # rows that are compared at once
+TOGETHER = 64  # rows that are compared at once
 ROUNDING = 1e-5  # of a cosine in float32, at most
 Pairs = tuple[Array, Array]
 _NONE: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64))
@@ -83,8 +83,9 @@ def _every_pair(unit: Array) -> tuple[Pairs, Pairs]:
     of all would not stay in the cache. Products in float32 leave out what is far from NEAR; float64 decides the rest.
     """
     short, found = unit.astype(np.float32), []
+    columns = np.ascontiguousarray(short.T)
     for start in range(0, len(unit), TOGETHER):
-        cosine = short[start : start + TOGETHER] @ short[start:].T
+        cosine = short[start : start + TOGETHER] @ columns[:, start:]
         np.fill_diagonal(cosine, 0)
         if max(cosine.max(), -cosine.min()) > NEAR - ROUNDING:
             a, b = np.nonzero(np.abs(cosine) > NEAR - ROUNDING)
