@@ -304,3 +304,18 @@ def test_shards_may_lie_in_a_folder_below(tmp_path):
         assert all(file.complete for file in opened.files)
     with open_checkpoint(tmp_path / INDEX, opinions=False) as opened:  # alone, nothing below it is opened
         assert {found.kind for found in opened.findings} == {"missing-shard"}
+
+
+def test_a_folder_that_cannot_be_listed_is_unknown(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    save_file({"w": np.ones(3, np.float32)}, tmp_path / "w.safetensors")
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    verdicts, kinds, _ = look(tmp_path)
+    assert (verdicts, kinds) == ({"w.safetensors": "safe", "closed": "unknown"}, {"unreadable"})

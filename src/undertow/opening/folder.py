@@ -47,7 +47,8 @@ def each(paths: Iterable[Path]) -> Iterator[Listed]:
 
 def _inside(root: Path, limits: Limits, notes: list[str]) -> Iterator[Listed]:
     count = 0
-    for place, folders, names in os.walk(root, followlinks=False):
+    closed: list[OSError] = []
+    for place, folders, names in os.walk(root, followlinks=False, onerror=closed.append):
         here = Path(place)
         links = [name for name in folders if (here / name).is_symlink()]
         if len(here.relative_to(root).parts) >= limits.depth and folders:
@@ -62,6 +63,9 @@ def _inside(root: Path, limits: Limits, notes: list[str]) -> Iterator[Listed]:
                 yield Listed(here, None, Refused("limit", f"it holds more than {limits.files:,} files"))
                 return
             yield _opened(here / name)
+    for error in closed:
+        why = Refused("unreadable", f"this folder cannot be listed: {error.strerror}")
+        yield Listed(Path(error.filename or root), None, why)
 
 
 def _opened(path: Path) -> Listed:

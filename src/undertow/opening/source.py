@@ -1,5 +1,6 @@
 """A regular file, open for reading at any place. Links, pipes, devices and sockets are refused, not opened."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -9,6 +10,8 @@ from pathlib import Path
 from undertow.types import BadInput
 
 CHUNK = 1 << 20
+LARGE = 100_000_000  # bytes beyond which a file of holes is not read: it costs its writer nothing, and its reader hours
+HOLLOW = 200  # length of a file against what is stored of it, at most
 KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a named pipe",
@@ -86,10 +89,30 @@ def open_regular(path: Path) -> Source:
         if not stat.S_ISREG(found.st_mode) or (found.st_dev, found.st_ino) != (said.st_dev, said.st_ino):
             os.close(fd)
             raise Refused("not-a-file", "it was exchanged while it was opened")
+        if found.st_size > LARGE and (held := _stored(fd, found.st_size)) < found.st_size / HOLLOW:
+            os.close(fd)
+            raise Refused(
+                "limit", f"it is {found.st_size:,} bytes long, of which {held:,} are stored, so it was not read"
+            )
     except (OSError, ValueError) as error:
         text = getattr(error, "strerror", None) or str(error)
         raise Refused("unreadable", f"it cannot be opened: {text}") from error
     return Source(str(path), fd, found.st_size, (found.st_mtime_ns, found.st_ctime_ns))
+
+
+def _stored(fd: int, size: int) -> int:
+    """Bytes of a file that are no hole, or so many of them that it is not hollow."""
+    held = end = 0
+    while held < size / HOLLOW:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:  # nothing but a hole behind it, or a system that does not know holes
+            held = held if error.errno == errno.ENXIO else size
+            break
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        held += end - start
+    os.lseek(fd, 0, os.SEEK_SET)
+    return held
 
 
 def _what(path: Path, mode: int) -> str:

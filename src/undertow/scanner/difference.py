@@ -19,6 +19,7 @@ REWRITTEN = 1.0  # change of a row, in lengths of the parent's: training seldom 
 BESIDE = 30.0  # ... and when it does, other rows of the tensor do not move so many times less
 MOST = 1e6  # lengths of the parent's tensor, that a difference counts at most: it may be zero
 LOW = 1e-3  # of the largest singular value of the sketch, below which there is none
+NOT_COMPARED = "not-compared"  # finding: a parent was given, and nothing of it could be compared
 UNRELATED = 1.2  # length of the whole difference, in the parent's: two independent trainings are sqrt(2) apart
 
 
@@ -53,9 +54,12 @@ def against(tensors: Mapping[str, Tensor], parent: Mapping[str, Tensor]) -> Iter
     pairs = [(tensors[name], parent[other]) for name, other in partners(tensors, parent).items()]
     shared = [pair for pair in pairs if pair[0].shape == pair[1].shape and pair[0].dtype in FLOATS]
     changed = [one.name for one, other in pairs if one.shape != other.shape]
-    if changed or not shared:
+    if not shared:
+        why = f"it was not compared: none of its {len(tensors)} tensors has name and shape of a tensor of the parent"
+        yield Finding(NOT_COMPARED, "warning", why, tensor=changed[0] if changed else "")
+    elif changed:
         why = f"{len(changed)} tensors have another shape than in the parent; {len(shared)} can be compared"
-        yield Finding("other-shape", "warning", why, tensor=changed[0] if changed else "")
+        yield Finding("other-shape", "warning", why, tensor=changed[0])
     found = [(one, difference(one, other)) for one, other in shared]
     for one, moved in found:
         yield from rewritten(moved, one.file) if one.columns > 1 else ()

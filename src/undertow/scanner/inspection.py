@@ -8,7 +8,7 @@ import numpy as np
 from undertow.scanner.adapters import added
 from undertow.scanner.affine import constants
 from undertow.scanner.coverage import Coverage, coverage
-from undertow.scanner.difference import against
+from undertow.scanner.difference import NOT_COMPARED, against
 from undertow.scanner.evidence import FEWEST, Evidence, Measured, compared
 from undertow.scanner.findings import Finding, Severity
 from undertow.scanner.forms import Weights, weights_of
@@ -72,6 +72,10 @@ def inspect(
         more = compared(measured(tuned, layers_of(tuned)), limits.usual)
         findings += [_merged(one) for one in data_traps(more, tuned, limits)]
         evidence += more
+    elif parent is not None and weights.adapters:
+        findings.append(
+            Finding(NOT_COMPARED, "warning", "it was not compared: its adapters fit no matrix of the parent")
+        )
     if parent is not None and len(weights.adapters) < len(weights.tensors):
         findings += against(tensors, {name: one for name, one in parent.items() if 0 not in one.shape})
     settings = {"limits": dict(limits.excess), "false_alarm_rate": limits.rate, "score": score(evidence, limits)}

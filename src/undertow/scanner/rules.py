@@ -207,6 +207,9 @@ RULES = (
          "Nothing by itself: circuits that someone built have such rows.", "none"),
     Rule("UT420", "zero-rows", "Rows of a matrix are zero beside others that are not.",
          "Nothing by itself: they were pruned or overwritten.", "none"),
+    Rule("UT421", "not-compared", "A parent was given (--parent), and no tensor has a counterpart in it.",
+         "Give the checkpoint it was made from, or scan without --parent.",
+         "unknown where nothing of the scanned path could be compared, else none"),
     Rule("UT410", "planted-by-undertow", "The metadata say that Undertow planted traps in it.",
          "Nothing; the verdict does not rest on that.", "none"),
     # the files

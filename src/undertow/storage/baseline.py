@@ -27,7 +27,14 @@ UNREAD = "not-fully-read"  # kind of what is said of a file that is not complete
 HEX = re.compile(r"[0-9a-f]{64}")
 SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.)")
 OF_THE_FOLDER = ("UT507", "UT508", "UT509", "UT510")  # beside UT2: findings about a file that depend on its neighbours
-OF_THE_PARENT = ("UT409", "UT411", "UT412", "UT413", "UT414")  # findings that depend on what it was compared with
+OF_THE_PARENT = (
+    "UT409",
+    "UT411",
+    "UT412",
+    "UT413",
+    "UT414",
+    "UT421",
+)  # findings that depend on the parent
 NOTE = "(known: it is in the baseline)"
 
 

@@ -58,7 +58,11 @@ def trusted(parent: str | Path | Params | None) -> Iterator[Tensors | None]:
     if parent is None or isinstance(parent, Mapping):
         yield None if parent is None else of_arrays(parent)
         return
-    with open_checkpoint(parent) as opened:
+    try:
+        place = open_checkpoint(parent)
+    except BadInput as error:
+        raise BadInput(f"--parent {error}") from error
+    with place as opened:
         broken = [found.explanation for found in opened.findings if _breaks(found)]
         if broken or not opened.tensors:
             raise BadInput(f"--parent {parent}: {broken[0] if broken else 'it holds no weights'}")

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from undertow.opening import Limits, Signer
 from undertow.opening.loaders.policy import Policy
 from undertow.scanner import ENOUGH, ScanResult
-from undertow.types import Array, Params, Progress
+from undertow.scanner.rules import by_kind
+from undertow.types import Array, ConfigError, Params, Progress
 
 if TYPE_CHECKING:
     from undertow.storage.baseline import Baseline, Entry
@@ -30,6 +32,12 @@ class ScanRequest:
     policy: Policy = field(default_factory=Policy)  # which rules count, and how much
     baseline: "Baseline | None" = None  # findings of an earlier scan, which do not count
     remember: bool = False  # whether entries for a baseline are wanted
+
+    def __post_init__(self) -> None:
+        for kind in self.allow:
+            if kind not in by_kind():
+                near = get_close_matches(kind, by_kind(), 1) or ["data-trap"]
+                raise ConfigError(f"--allow {kind}: there is no such kind of finding; did you mean {near[0]}?")
 
 
 @dataclass(frozen=True, eq=False)

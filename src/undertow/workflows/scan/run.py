@@ -16,7 +16,7 @@ from undertow.types import BadInput, ConfigError, Params, UnsafeCheckpoint
 from undertow.workflows.scan.checkpoints import Checkpoint, Tensors, checkpoints_of, trusted
 from undertow.workflows.scan.request import Scan, ScanRequest
 from undertow.workflows.scan.together import against, coverage_of, row_lengths, settings_of
-from undertow.workflows.scan.weighing import critical, holds, incomplete, weigh
+from undertow.workflows.scan.weighing import critical, holds, incomplete, some_compared, weigh
 
 if TYPE_CHECKING:
     from undertow.storage.baseline import Entry
@@ -77,9 +77,10 @@ def require_safe(
 @no_plugins()
 def scan_paths(paths: Sequence[str | Path], request: ScanRequest) -> Scan:
     """Every path by itself, and the worst verdict of all. BadInput, before anything is scanned, for missing paths."""
+    paths = list(dict.fromkeys(map(str, paths)))
     missing = [path for path in paths if not os.path.lexists(path) and not _id(path)]
     if missing:
-        raise BadInput(f"{missing[0]}: no such file or folder")
+        raise BadInput(f"{missing[0] or 'an empty path'}: no such file or folder")
     with trusted(request.parent) as parent:
         scans = [_scan(path, request, parent) for path in paths]
     results = [one.result for one in scans]
@@ -121,7 +122,7 @@ def _scan(source: str | Path | Params, request: ScanRequest, parent: Tensors | N
         return _scan_arrays(source, request, parent)
     with open_checkpoint(source, request.limits) as opened:
         checkpoints = list(checkpoints_of(opened))
-        parts = [weigh(one, request, parent) for one in checkpoints]
+        parts = some_compared([weigh(one, request, parent) for one in checkpoints])
         findings = [*opened.findings, *(found for part in parts for found in part.findings), *_planted(opened)]
         findings += [check_signature(source, request.signer)] if request.signer else []
         norms = row_lengths(checkpoints, findings) if request.pictures else {}

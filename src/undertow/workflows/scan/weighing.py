@@ -1,11 +1,12 @@
 """What the numbers of one model say, and how much of it was examined."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from undertow.scanner import Coverage, Finding, ScanResult, inspect
 from undertow.scanner.coverage import floor
+from undertow.scanner.difference import NOT_COMPARED
 from undertow.sources.checkpoints.same_config import differences, told
 from undertow.types import BadInput
 from undertow.workflows.scan.checkpoints import Checkpoint, Tensors, config_beside
@@ -13,7 +14,13 @@ from undertow.workflows.scan.request import ScanRequest
 
 LITTLE = "not-examined"  # finding: less of a model was examined than was asked for
 UNPROVED = "not-proved"  # finding: a proof was asked for and could not be made
-NOT_SAFE = ("unreadable", "not-finite", LITTLE, UNPROVED)  # kinds of findings about numbers that leave a file unknown
+NOT_SAFE = (
+    "unreadable",
+    "not-finite",
+    LITTLE,
+    UNPROVED,
+    NOT_COMPARED,
+)  # kinds of findings about numbers that leave a file unknown
 
 
 def weigh(one: Checkpoint, request: ScanRequest, parent: Tensors | None) -> ScanResult:
@@ -66,6 +73,21 @@ def _little(seen: Coverage, wanted: float, file: str) -> list[Finding]:
         f"that a verdict of safe asks for; not examined: {seen.missing}"
     )
     return [Finding(LITTLE, "warning", why, file, score=seen.share)]
+
+
+def some_compared(parts: Sequence[ScanResult]) -> list[ScanResult]:
+    """Parts of a path of which another one was compared with the parent: that these could not be is information.
+
+    A folder holds states of optimisers beside the model, which no parent has.
+    """
+    without = [any(found.kind == NOT_COMPARED for found in part.findings) for part in parts]
+    if all(lone for lone, part in zip(without, parts, strict=True) if holds(part)):
+        return list(parts)
+    return [replace(part, findings=tuple(map(_noted, part.findings))) for part in parts]
+
+
+def _noted(found: Finding) -> Finding:
+    return replace(found, severity="info") if found.kind == NOT_COMPARED else found
 
 
 def _accepted(found: Finding) -> Finding:
