@@ -298,20 +298,29 @@ def pair(tmp_path_factory):
     return root
 
 
-def test_downstream_tasks_of_one_pretraining_set_share_its_models(pair):
-    def files(of):
-        common = ("--config", pair / "c.toml", "--data", pair / "data", "--store", pair / "store", "--quiet")
-        code, _, said = undertow("audit", "tmi", "--preset", f"{of}-linear-small", *common, "--out", pair / of)
-        assert code == 0, said
-        return {p: p.stat().st_mtime_ns for p in (pair / "store").rglob("*.safetensors")}
+def audited_pair(pair, of):
+    """Audit one downstream task; the models that are in the store afterwards, and when they were written."""
+    common = ("--config", pair / "c.toml", "--data", pair / "data", "--store", pair / "store", "--quiet")
+    code, _, said = undertow("audit", "tmi", "--preset", f"{of}-linear-small", *common, "--out", pair / of)
+    assert code == 0, said
+    return {p: p.stat().st_mtime_ns for p in (pair / "store").rglob("*.safetensors")}
 
-    before = files("cifar100-coarse")
-    after = files("cifar100-cifar10")
+
+@pytest.fixture(scope="module")
+def coarse(pair):
+    """The pair, and the models of its first audit: each test below may run alone, or in a process of its own."""
+    return pair, audited_pair(pair, "cifar100-coarse")
+
+
+def test_downstream_tasks_of_one_pretraining_set_share_its_models(coarse):
+    pair, before = coarse
+    after = audited_pair(pair, "cifar100-cifar10")
     assert before.items() <= after.items()
     assert len(after) - len(before) == 6 + 2  # the answers of six finetuned models; finetuning and test records
 
 
-def test_the_pictures_of_a_pair_are_not_ours_to_show_unasked(pair):
+def test_the_pictures_of_a_pair_are_not_ours_to_show_unasked(coarse):
+    pair, _ = coarse
     assert "data:image/png" not in (pair / "cifar100-coarse" / "report.html").read_text()
     code, _, said = undertow("report", pair / "cifar100-coarse", "--include-examples")
     assert code == 0, said
