@@ -248,8 +248,10 @@ def run(options: argparse.Namespace) -> None:
         folder.mkdir()
         home.mkdir()
         items = [*hostile(folder), *traps(folder), *benign(folder), *(real(options.real) if options.real else ())]
+        current = {(item.group, item.name) for item in items}
         for tool in TOOLS:
             python = options.python if tool == "undertow" else options.peers / "bin" / "python"
+            found["rows"] = [row for row in found["rows"] if (row["group"], row["name"]) in current]
             server = Server(tool, python, home, options.seconds)
             server.ask(items[0], loaded=str(home / "loaded"))
             for i, item in enumerate(items):

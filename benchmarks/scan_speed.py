@@ -4,7 +4,7 @@
 
 One file and the same bytes in shards, float32 and bfloat16, from the page cache; by turns, in one run, so that whatever
 else the machine does falls on all of them. Start-up is that of a scan of 40 KB; it is taken off the rates, in processor
-seconds of all threads and in wall seconds. The least of the rounds is given, and the median behind it. `--python`: one
+seconds of all threads and in wall seconds. Medians of the rounds are given, and the least behind them. `--python`: one
 with the base dependencies only, as `pip install undertow` makes it; extras add second opinions on pickles.
 """
 
@@ -98,20 +98,20 @@ def commands(folder: Path, options: argparse.Namespace) -> dict[str, list[str]]:
 
 def table(times: dict[str, list[tuple[float, float, float]]], gb: float) -> None:
     """Seconds, and the rate after start-up against that of SHA-256."""
-    least = {name: np.min(rows, 0) for name, rows in times.items()}
-    start = least["start-up: 40 KB safetensors"]
+    middle = {name: np.median(rows, 0) for name, rows in times.items()}
+    start = middle["start-up: 40 KB safetensors"]
     print(
-        "| command | wall: least (median) | CPU: least (median) | MB | GB/s of wall | of CPU | of SHA-256's CPU rate |"
+        "| command | wall: median (least) | CPU: median (least) | MB | GB/s of wall | of CPU | CPU, of SHA-256's |\n"
+        "|---|---|---|---|---|---|---|"
     )
-    print("|---|---|---|---|---|---|---|")
     for name, rows in times.items():
-        middle, cells = np.median(rows, 0), ["", "", ""]
+        (wall, cpu, _), least, cells = middle[name], np.min(rows, 0), ["", "", ""]
         if name.endswith(("F32", "BF16")):
-            off = least["python -c pass"] if name.startswith("SHA") else start
-            sha = (least[f"SHA-256, {name.split()[-1]}"] - least["python -c pass"])[1]
-            wall, cpu = np.maximum(1e-3, least[name] - off)[:2]
-            cells = [f"{gb / wall:.2f}", f"{gb / cpu:.2f}", f"{sha / cpu:.2f}"]
-        print(f"| {name} | {least[name][0]:.2f} ({middle[0]:.2f}) | {least[name][1]:.2f} ({middle[1]:.2f}) "
+            off = middle["python -c pass"] if name.startswith("SHA") else start
+            sha = (middle[f"SHA-256, {name.split()[-1]}"] - middle["python -c pass"])[1]
+            after = np.maximum(1e-3, middle[name] - off)
+            cells = [f"{gb / after[0]:.2f}", f"{gb / after[1]:.2f}", f"{after[1] / sha:.2f}"]
+        print(f"| {name} | {wall:.2f} ({least[0]:.2f}) | {cpu:.2f} ({least[1]:.2f}) "
               f"| {np.max(rows, 0)[2]:.0f} | {' | '.join(cells)} |")  # fmt: skip
 
 
